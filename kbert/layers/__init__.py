@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keras layers, one a file; `keras.ops` only, for every Keras backend.
+
+One letter an axis: B batch, S tokens, T tokens of a batch without padding,
+P predictions, H hidden, N heads, D head width, V vocabulary. Where the rank
+changes inside a function, the letters end the variable's name.
+"""
+
+from kbert.layers.add_bias import AddBias
+from kbert.layers.embeddings import Embeddings
+from kbert.layers.encoder_block import EncoderBlock
+from kbert.layers.mlm_transform import MlmTransform
+from kbert.layers.take_positions import TakePositions
+
+__all__ = [
+    "AddBias",
+    "Embeddings",
+    "EncoderBlock",
+    "MlmTransform",
+    "TakePositions",
+]

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BertConfig: its file, and the errors that name file and field."""
+
+import json
+
+import pytest
+
+from kbert.config import BertConfig
+
+_FIELDS = {"vocab_size": 9, "lower_case": True, "hidden_size": 12}
+
+
+def _write(path, **fields):
+    path.write_text(json.dumps(fields), encoding="utf-8")
+    return path
+
+
+def test_a_file_gives_what_was_written(tmp_path):
+    config = BertConfig(**_FIELDS, position_embedding="sinusoidal")
+    config.to_json(tmp_path / "c.json")
+    assert BertConfig.from_json(tmp_path / "c.json") == config
+
+
+def test_the_vocabulary_fills_in_what_a_file_leaves_out(tmp_path):
+    path = _write(tmp_path / "c.json", hidden_size=24)
+    config = BertConfig.from_json(path, vocab_size=7, lower_case=False)
+    assert (config.vocab_size, config.lower_case) == (7, False)
+    path = _write(tmp_path / "c.json", **_FIELDS)
+    with pytest.raises(ValueError, match="c.json: vocab_size is 9, but .* 7"):
+        BertConfig.from_json(path, vocab_size=7)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"hidden_sice": 4}, r"unknown fields \['hidden_sice'\]"),
+        ({"hidden_size": "4"}, "hidden_size is '4'; wanted int"),
+        ({"hidden_size": True}, "hidden_size is True; wanted int"),
+        ({"lower_case": 1}, "lower_case is 1; wanted bool"),
+        ({"num_attention_heads": 5}, "num_attention_heads 5 does not divide"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
+        ({"hidden_dropout_prob": 1.0}, "hidden_dropout_prob is 1.0"),
+        ({"hidden_act": "tanh"}, "hidden_act is 'tanh'; wanted one of"),
+        ({"position_embedding": "none"}, "position_embedding is 'none'"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_file(tmp_path, fields, message):
+    path = _write(tmp_path / "c.json", **{**_FIELDS, **fields})
+    with pytest.raises(ValueError, match=f"c.json: {message}"):
+        BertConfig.from_json(path)
+
+
+def test_a_missing_field_is_named(tmp_path):
+    path = _write(tmp_path / "c.json", vocab_size=9)
+    with pytest.raises(ValueError, match="c.json: .*lower_case.* missing"):
+        BertConfig.from_json(path)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "\udcff"])
+def test_a_file_that_is_no_json_object_is_named(tmp_path, text):
+    path = tmp_path / "c.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ValueError, match="c.json: .*JSON"):
+        BertConfig.from_json(path)
+
+
+def test_a_name_that_nothing_has_is_told_the_names_there_are():
+    with pytest.raises(ValueError, match="huge: neither .*'base'"):
+        BertConfig.from_json("huge", vocab_size=9, lower_case=True)

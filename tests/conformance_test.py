@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every layer keeps: reload, mixed precision, XLA, unknown shapes."""
+
+import inspect
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kbert import layers
+
+_RNG = np.random.default_rng(7)
+_ROWS = _RNG.normal(size=(2, 5, 8)).astype("float32")
+_SEGMENTS = np.array([[0, 0, 1, 1, 1], [0, 1, 1, 0, 0]], "int32")
+_MASK = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]], bool)[:, None, None]
+_POSITIONS = np.array([[1, 3], [4, 0]], "int32")
+
+# Arguments of each layer, and what it is called with.
+CASES = {
+    layers.AddBias: ({}, [_ROWS]),
+    layers.Embeddings: (
+        {
+            "max_position_embeddings": 6,
+            "type_vocab_size": 2,
+            "position_embedding": "learned",
+            "layer_norm_epsilon": 1e-12,
+            "dropout": 0.1,
+            "initializer_range": 0.2,
+        },
+        [_ROWS, _SEGMENTS],
+    ),
+    layers.EncoderBlock: (
+        {
+            "num_heads": 2,
+            "intermediate_size": 12,
+            "hidden_act": "gelu",
+            "layer_norm_epsilon": 1e-12,
+            "dropout": 0.1,
+            "attention_dropout": 0.1,
+            "initializer_range": 0.2,
+        },
+        [_ROWS, _MASK],
+    ),
+    layers.MlmTransform: (
+        {
+            "hidden_act": "gelu_erf",
+            "layer_norm_epsilon": 1e-12,
+            "initializer_range": 0.2,
+        },
+        [_ROWS],
+    ),
+    layers.TakePositions: ({}, [_ROWS, _POSITIONS]),
+}
+each_layer = pytest.mark.parametrize("layer", CASES, ids=lambda c: c.__name__)
+
+
+def _all_layers():
+    return {
+        member
+        for _, member in inspect.getmembers(layers, inspect.isclass)
+        if issubclass(member, keras.layers.Layer)
+    }
+
+
+def _model(layer, **kwargs):
+    """The layer in a functional model with no axis known but the width."""
+    arguments, values = CASES[layer]
+    widths = {"float": (8,), "int": (), "bool": ()}
+    inputs = []
+    for value in values:
+        kind = value.dtype.name.rstrip("0123456789")
+        known = widths[kind]
+        free = value.ndim - 1 - len(known)
+        shape = (1, 1, None) if kind == "bool" else (None,) * free + known
+        inputs.append(keras.Input(shape, dtype=value.dtype.name))
+    model = keras.Model(inputs, layer(**arguments, **kwargs)(*inputs))
+    for variable in model.trainable_variables:  # no zeros, no ones
+        noise = _RNG.normal(scale=0.1, size=variable.shape)
+        variable.assign_add(noise.astype("float32"))
+    return model, values
+
+
+def _call(model, values, **kwargs):
+    return np.asarray(model(values, **kwargs), "float32")
+
+
+def test_every_layer_has_a_case():
+    assert set(CASES) == _all_layers()
+
+
+@each_layer
+def test_a_saved_model_reloads_equal(layer, tmp_path):
+    model, values = _model(layer)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(_call(again, values), _call(model, values))
+
+
+@each_layer
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_stays_near_float32(layer, policy):
+    exact, values = _model(layer)
+    mixed, _ = _model(layer, dtype=policy)
+    mixed.set_weights(exact.get_weights())
+    assert all(v.dtype == "float32" for v in mixed.variables[:1])
+    want, got = _call(exact, values), _call(mixed, values)
+    assert np.abs(got - want).max() <= 0.03 * np.abs(want).max()
+
+
+@each_layer
+def test_xla_gives_the_same(layer):
+    model, values = _model(layer)
+    values = [tf.constant(value) for value in values]
+    compiled = tf.function(lambda *v: model(list(v)), jit_compile=True)
+    np.testing.assert_allclose(
+        compiled(*values).numpy(), _call(model, values), atol=2e-6
+    )
+
+
+@each_layer
+def test_every_weight_is_trained(layer):
+    model, values = _model(layer)
+    with tf.GradientTape() as tape:
+        output = model([tf.constant(value) for value in values])
+        loss = tf.reduce_sum(tf.sin(3 * output))
+    variables = [v.value for v in model.trainable_variables]
+    for variable, gradient in zip(
+        variables, tape.gradient(loss, variables), strict=True
+    ):
+        assert np.abs(tf.convert_to_tensor(gradient)).max() > 0, variable.name
+
+
+_ON_JAX = """
+import sys
+sys.modules["tensorflow"] = None  # any import of it fails
+import numpy as np
+import keras
+assert keras.backend.backend() == "jax"
+from kbert import models, tasks
+from kbert.config import BertConfig
+from kbert.training import losses, optimizer
+store = np.load(sys.argv[1])
+config = BertConfig(
+    vocab_size=15, lower_case=True, hidden_size=16, num_hidden_layers=2,
+    num_attention_heads=2, intermediate_size=32, max_position_embeddings=24,
+)
+model = models.build_pretrainer(config)
+model.set_weights([store[f"w{i}"] for i in range(len(model.weights))])
+names = ("token_ids", "segment_ids", "padding_mask", "mask_positions")
+outputs = model({name: store[name] for name in names})
+np.savez(sys.argv[2], **{k: np.asarray(v) for k, v in outputs.items()})
+"""
+
+
+def test_jax_gives_the_same_without_tensorflow(tiny_config, batch, tmp_path):
+    pytest.importorskip("jax")
+    from kbert.models import build_pretrainer
+
+    model = build_pretrainer(tiny_config)
+    weights = {f"w{i}": w for i, w in enumerate(model.get_weights())}
+    np.savez(tmp_path / "in.npz", **weights, **batch)
+    subprocess.run(
+        [sys.executable, "-c", _ON_JAX, tmp_path / "in.npz"]
+        + [tmp_path / "out.npz"],
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        check=True,
+    )
+    want, got = model(batch), np.load(tmp_path / "out.npz")
+    for name, value in want.items():
+        np.testing.assert_allclose(got[name], value, atol=2e-5)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What many tests start from: a tiny config, ten words, one batch."""
+
+import os
+import pathlib
+
+# Before anything imports TensorFlow or Keras.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import keras
+import numpy as np
+import pytest
+
+# kbert is imported in the fixtures: one broken part fails its own tests only.
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+TEN_WORDS = (
+    *("the", "film", "was", "good", "bad"),
+    *("not", "very", "long", "##er", "."),
+)
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--write-golden",
+        action="store_true",
+        help="Rewrite tests/golden/ instead of comparing with it.",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--write-golden"):
+        items[:] = [i for i in items if "golden" in i.fixturenames]
+
+
+@pytest.fixture
+def golden(request):
+    """Compares arrays with tests/golden/NAME.npz: golden(name, arrays)."""
+
+    def golden(name: str, arrays: dict[str, np.ndarray]):
+        file = GOLDEN / f"{name}.npz"
+        if request.config.getoption("--write-golden"):
+            GOLDEN.mkdir(exist_ok=True)
+            np.savez(file, **arrays)
+        stored = np.load(file)
+        assert set(stored) == set(arrays), file
+        for key, want in stored.items():
+            # Relative to the largest: small elements carry its rounding.
+            error = np.abs(arrays[key] - want).max() / np.abs(want).max()
+            assert error < 1e-5, (
+                f"{file}: {key} is off by {error:.1e}. If it should be: "
+                "`make golden`, and say why in CHANGELOG.md."
+            )
+
+    return golden
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    keras.utils.set_random_seed(20181011)
+
+
+@pytest.fixture
+def vocabulary():
+    """Ids 0 to 4 are the special tokens, 5 to 14 the ten words."""
+    from kbert.text.vocabulary import Vocabulary
+
+    return Vocabulary(tokens=SPECIAL_TOKENS + TEN_WORDS, lower_case=True)
+
+
+@pytest.fixture
+def tiny_config():
+    """Two layers of width 16 that are built in a moment."""
+    from kbert.config import BertConfig
+
+    return BertConfig(
+        vocab_size=len(SPECIAL_TOKENS + TEN_WORDS),
+        lower_case=True,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=24,
+    )
+
+
+@pytest.fixture
+def batch() -> dict[str, np.ndarray]:
+    """Encoder and masked-LM inputs: 3 rows, 8 tokens, 2 predictions.
+
+    Rows 1 and 2 end in padding, row 2 has one segment and one prediction; no
+    two inputs and no two rows are alike.
+    """
+    inputs = {
+        "token_ids": [
+            [2, 5, 6, 4, 8, 3, 9, 3],
+            [2, 10, 4, 3, 4, 14, 3, 0],
+            [2, 11, 4, 13, 3, 0, 0, 0],
+        ],
+        "segment_ids": [
+            [0, 0, 0, 0, 0, 0, 1, 1],
+            [0, 0, 0, 0, 1, 1, 1, 0],
+            [0, 0, 0, 0, 0, 0, 0, 0],
+        ],
+        "padding_mask": [
+            [1, 1, 1, 1, 1, 1, 1, 1],
+            [1, 1, 1, 1, 1, 1, 1, 0],
+            [1, 1, 1, 1, 1, 0, 0, 0],
+        ],
+        "mask_positions": [[3, 6], [2, 4], [2, 0]],
+    }
+    return {name: np.array(rows, "int32") for name, rows in inputs.items()}

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The encoder block against PyTorch's, and its two forms of rows."""
+
+import keras
+import numpy as np
+import pytest
+
+from kbert.layers import EncoderBlock
+
+H, N, F = 8, 2, 12
+_RNG = np.random.default_rng(3)
+
+
+def _block(**changes):
+    arguments = {
+        "num_heads": N,
+        "intermediate_size": F,
+        "hidden_act": "gelu_erf",
+        "layer_norm_epsilon": 1e-5,
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+        "initializer_range": 0.3,
+    }
+    return EncoderBlock(**{**arguments, **changes})
+
+
+def _lengths_mask(lengths, length):
+    mask = np.arange(length) < np.array(lengths)[:, None]
+    return mask[:, None, None, :]
+
+
+def test_equals_the_post_norm_layer_of_pytorch():
+    torch = pytest.importorskip("torch")
+    block = _block()
+    rows = _RNG.normal(size=(3, 5, H)).astype("float32")
+    mask = _lengths_mask([5, 3, 1], 5)
+    block.build(rows.shape, mask.shape)
+    for variable in block.trainable_variables:
+        variable.assign(_RNG.normal(size=variable.shape, scale=0.5))
+    layer = torch.nn.TransformerEncoderLayer(
+        H, N, F, dropout=0.0, activation="gelu", batch_first=True
+    ).eval()
+    norms = block._attention_norm, block._output_norm
+    weights = {
+        "self_attn.in_proj_weight": block.qkv_kernel.numpy().T,
+        "self_attn.in_proj_bias": block.qkv_bias.numpy(),
+        "self_attn.out_proj.weight": block.attention_kernel.numpy().T,
+        "self_attn.out_proj.bias": block.attention_bias.numpy(),
+        "linear1.weight": block.inner_kernel.numpy().T,
+        "linear1.bias": block.inner_bias.numpy(),
+        "linear2.weight": block.output_kernel.numpy().T,
+        "linear2.bias": block.output_bias.numpy(),
+        "norm1.weight": norms[0].gamma.numpy(),
+        "norm1.bias": norms[0].beta.numpy(),
+        "norm2.weight": norms[1].gamma.numpy(),
+        "norm2.bias": norms[1].beta.numpy(),
+    }
+    layer.load_state_dict(
+        {k: torch.from_numpy(v.copy()) for k, v in weights.items()}
+    )
+    padding = torch.from_numpy(~mask[:, 0, 0])
+    with torch.no_grad():
+        want = layer(torch.from_numpy(rows), src_key_padding_mask=padding)
+    tokens = mask[:, 0, 0]
+    got = keras.ops.convert_to_numpy(block(rows, mask))
+    np.testing.assert_allclose(got[tokens], want.numpy()[tokens], atol=1e-5)
+
+
+def test_flat_rows_give_what_padded_rows_give():
+    block = _block()
+    lengths, length = [2, 4, 1], 4
+    mask = _lengths_mask(lengths, length)
+    padded = _RNG.normal(size=(3, length, H)).astype("float32")
+    want = keras.ops.convert_to_numpy(block(padded, mask))
+    tokens = mask[:, 0, 0]
+    row_slots = np.flatnonzero(tokens).astype("int32")
+    slot_rows = np.zeros(tokens.shape, "int32")
+    slot_rows[tokens] = np.arange(tokens.sum())
+    got = block(padded[tokens], mask, slot_rows, row_slots)
+    assert got.shape == (7, H)
+    np.testing.assert_allclose(got, want[tokens], atol=1e-6)
+
+
+def test_a_mask_for_each_query_keeps_two_texts_of_a_row_apart():
+    block = _block()
+    rows = _RNG.normal(size=(1, 5, H)).astype("float32")
+    text = np.array([[1, 1, 2, 2, 2]])
+    mask = (text[:, :, None] == text[:, None, :])[:, None]
+    together = block(rows, mask)
+    second = block(rows[:, 2:], np.ones((1, 1, 1, 3), bool))
+    np.testing.assert_allclose(together[:, 2:], second, atol=1e-6)
+
+
+def test_a_text_of_padding_alone_gives_numbers():
+    rows = np.ones((1, 3, H), "float32")
+    output = _block()(rows, np.zeros((1, 1, 1, 3), bool))
+    assert np.isfinite(keras.ops.convert_to_numpy(output)).all()
+
+
+@pytest.mark.parametrize("rate", ["dropout", "attention_dropout"])
+def test_dropout_acts_in_training_only(rate):
+    block = _block(**{rate: 0.5})
+    rows = _RNG.normal(size=(2, 3, H)).astype("float32")
+    mask = np.ones((2, 1, 1, 3), bool)
+    still = block(rows, mask)
+    np.testing.assert_array_equal(still, block(rows, mask))
+    change = np.abs(block(rows, mask, training=True) - still)
+    assert change.max() > 0.05
+
+
+def test_heads_that_do_not_divide_the_width_are_named():
+    with pytest.raises(ValueError, match="3 heads do not divide 8"):
+        _block(num_heads=3).build((None, None, H), (None, 1, 1, None))
+
+
+def test_one_row_index_alone_is_an_error():
+    with pytest.raises(ValueError, match="belong together"):
+        _block().build((None, H), (None, 1, 1, None), (None, None))

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The three layers of the masked-LM output, each by hand."""
+
+import numpy as np
+import pytest
+
+from kbert.layers import AddBias, MlmTransform, TakePositions
+from kbert.layers.activations import activation
+
+
+def test_take_positions_takes_from_its_own_row():
+    hidden = np.arange(2 * 4 * 3, dtype="float32").reshape(2, 4, 3)
+    positions = np.array([[3, 0], [1, 1]], "int32")
+    got = TakePositions()(hidden, positions)
+    want = [[hidden[0, 3], hidden[0, 0]], [hidden[1, 1], hidden[1, 1]]]
+    np.testing.assert_array_equal(got, want)
+
+
+def test_take_positions_names_a_wrong_rank():
+    with pytest.raises(ValueError, match=r"hidden \(B, S, H\)"):
+        TakePositions().build((None, 4), (None, 2))
+
+
+def test_transform_is_dense_relu_norm():
+    layer = MlmTransform("relu", 1e-12, 0.5)
+    hidden = np.random.default_rng(5).normal(size=(2, 3, 6)).astype("float32")
+    got = layer(hidden)
+    inner = np.maximum(hidden @ layer.kernel.numpy(), 0)
+    centred = inner - inner.mean(-1, keepdims=True)
+    want = centred / np.sqrt(inner.var(-1, keepdims=True) + 1e-12)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_bias_is_added_along_the_last_axis():
+    layer = AddBias()
+    logits = np.zeros((2, 1, 3), "float32")
+    layer.build(logits.shape)
+    layer.bias.assign([1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(layer(logits), [[[1, 2, 3]], [[1, 2, 3]]])
+
+
+def test_activations_by_hand():
+    # x * Phi(x) at 1 is 0.841345 (exact); the tanh form gives 0.841192.
+    one = np.array([1.0], "float32")
+    assert float(activation("gelu_erf")(one)[0]) == pytest.approx(0.841345)
+    assert float(activation("gelu")(one)[0]) == pytest.approx(0.841192)
+    assert float(activation("relu")(-one)[0]) == 0
+    with pytest.raises(ValueError, match="'swish'; wanted one of"):
+        activation("swish")
