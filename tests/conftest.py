@@ -11,6 +11,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 # kbert is imported in the fixtures: one broken part fails its own tests only.
 
@@ -18,6 +19,12 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TEN_WORDS = (
     *("the", "film", "was", "good", "bad"),
     *("not", "very", "long", "##er", "."),
+)
+
+# Two logical devices stand in for two GPUs; computing uses both anyway.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
 )
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -38,9 +45,9 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def golden(request):
-    """Compares arrays with tests/golden/NAME.npz: golden(name, arrays)."""
+    """A function of a name and arrays: compare with tests/golden/NAME.npz."""
 
-    def golden(name: str, arrays: dict[str, np.ndarray]):
+    def compare(name: str, arrays: dict[str, np.ndarray]):
         file = GOLDEN / f"{name}.npz"
         if request.config.getoption("--write-golden"):
             GOLDEN.mkdir(exist_ok=True)
@@ -55,7 +62,7 @@ def golden(request):
                 "`make golden`, and say why in CHANGELOG.md."
             )
 
-    return golden
+    return compare
 
 
 @pytest.fixture(autouse=True)

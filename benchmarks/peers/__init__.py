@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One pre-training step in kbert and in each of its peers, one file each.
+
+Each module has `make_steps(work, batches, *, dtype, xla) -> Steps`, with
+`dtype` one of Keras's dtype policies and `xla` whether XLA compiles the step.
+
+All do the same work: the post-norm encoder with dropout 0.1 on hidden states
+and attention, the tanh form of GELU, a pooler, the masked-LM output tied to
+the token embedding, the next-sentence output; loss = mean over the weighted
+predictions + mean over the pairs; AdamW with the numbers below, biases and
+norms not decayed, after clipping by global norm.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+DROPOUT = 0.1
+LEARNING_RATE = 1e-4  # constant: a schedule costs nothing
+WEIGHT_DECAY = 0.01
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-6
+CLIP_NORM = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """A model that is ready to be trained.
+
+    Attributes:
+        parameters: how many numbers are trained.
+        run: takes one step on the batch of this number, and is over when it
+            returns; TensorFlow and PyTorch do not wait on a processor.
+        loss: the loss of the last step, from what `run` returned.
+    """
+
+    parameters: int
+    run: Callable[[int], Any]
+    loss: Callable[[Any], float] = float

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exports a trained model as a SavedModel; kbert-export is the same.
+
+python export/export_savedmodel.py --model=DIR --output_dir=BASE
+"""
+
+from kbert.bin.export import cli
+
+if __name__ == "__main__":
+    cli()

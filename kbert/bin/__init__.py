@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands: each module is its flags, the objects made of them, one call.
+
+A command's module ends with
+
+    def cli():
+        run(main, __file__)
+
+
+    if __name__ == "__main__":
+        cli()
+
+and imports TensorFlow, Keras and the rest of kbert inside `main` only, so that
+`--help` is quick and nothing is printed before the environment is set.
+"""
+
+import logging
+import os
+import pathlib
+import sys
+import warnings
+from collections.abc import Callable
+
+from absl import app
+from absl import flags as absl_flags  # kbert.bin.flags is another module
+from absl import logging as absl_logging
+
+
+def run(main: Callable[[list[str]], object], module_file: str) -> None:
+    """Runs one command and exits: 0 done or help, 1 bad input, 130 Ctrl-C.
+
+    ValueError, OSError and wrong flags become one line on stderr, such as
+    `kbert-pretrain: error: vocab.txt: no [MASK].`; any other exception is a
+    bug and keeps its traceback.
+
+    Args:
+        main: Takes what is left of argv once the flags are parsed.
+        module_file: `__file__` of the command, whose name names the command.
+    """
+    command = "kbert-" + pathlib.Path(module_file).stem.replace("_", "-")
+    _quieten_libraries()
+    _name_module_for_help(main, command)
+
+    def parse(argv):
+        try:
+            left = absl_flags.FLAGS(argv)
+        except absl_flags.Error as error:
+            sys.exit(_error_line(command, error))
+        except SystemExit:  # absl has printed help, but exits with 1
+            sys.exit(0)
+        if absl_flags.FLAGS["verbosity"].using_default_value:
+            # Else absl shows the libraries' messages from "info" upwards.
+            absl_flags.FLAGS.verbosity = absl_logging.WARNING
+        return left
+
+    def guarded_main(argv):
+        try:
+            return main(argv)
+        except (ValueError, OSError, app.UsageError, absl_flags.Error) as error:
+            sys.exit(_error_line(command, error))
+        except KeyboardInterrupt:
+            print(f"\n{command}: interrupted", file=sys.stderr)
+            sys.exit(130)
+
+    app.run(guarded_main, flags_parser=parse)
+
+
+def _error_line(command, error):
+    message = " ".join(str(error).split()) or type(error).__name__
+    return f"{command}: error: {message}"
+
+
+def _quieten_libraries():
+    """Keeps what libraries say about themselves off stderr, if still unset."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The commands are TensorFlow programs, whatever ~/.keras/keras.json says.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if not sys.warnoptions:  # neither -W nor PYTHONWARNINGS
+        warnings.simplefilter("ignore")
+
+
+def _name_module_for_help(main, command):
+    """Lets absl find the flags and the docstring that `--help` prints.
+
+    absl takes the flags of the module that argv[0] names and the docstring of
+    `__main__`. Under a console script both belong to the script.
+    """
+    module = sys.modules[main.__module__]
+    if module.__name__ != "__main__":
+        sys.argv[0] = module.__name__
+    usage = f"usage: {command} [--flag=value ...]"
+    sys.modules["__main__"].__doc__ = f"{usage}\n\n{module.__doc__}"

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores a model: a classifier on a table, a pre-trained model on records.
+
+Beside the masked-LM and the next-sentence loss stands the entropy of their
+labels' own frequencies: what a model reaches that has learnt nothing else.
+"""
+
+import json
+
+from absl import app, flags
+
+from kbert.bin import flags as shared
+from kbert.bin import output, run, scoring
+
+_MODEL = shared.model()
+_INPUT = flags.DEFINE_string(
+    "input",
+    None,
+    "A .tsv, .csv or .jsonl file; for a pre-trained model records.",
+    required=True,
+)
+_TEXT_COLUMNS = shared.text_columns()
+_LABEL_COLUMN = shared.label_column()
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 32, "Rows at once.", lower_bound=1
+)
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the scores.")
+
+
+def main(argv):
+    """Reads the flags, evaluates and prints the scores."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Not a flag: {argv[1:]}")
+    from kbert.checkpoints import folder
+    from kbert.data import record_sets, tables
+
+    loaded = folder.load(_MODEL.value)
+    if loaded.spec.task == "pretraining":
+        record_set = record_sets.find(
+            _INPUT.value,
+            vocabulary=loaded.vocabulary,
+            max_positions=loaded.config.max_position_embeddings,
+        )
+        scores = scoring.pretraining_scores(
+            loaded.model, record_set, _BATCH_SIZE.value
+        )
+    elif loaded.spec.task == "classification":
+        columns = shared.columns(_TEXT_COLUMNS.value, loaded.spec.num_texts)
+        rows = tables.read_table(_INPUT.value, columns, _LABEL_COLUMN.value)
+        scores = scoring.classification_scores(loaded, rows, _BATCH_SIZE.value)
+    else:
+        raise ValueError(
+            f"{_MODEL.value}: a model for {loaded.spec.task!r} has nothing to "
+            "score; wanted one of kbert-pretrain or kbert-finetune."
+        )
+    for name, value in scores.items():
+        print(f"{name.replace('_', ' ')}: {value:.4f}")
+    if _OUTPUT.value:
+        output.write_text(_OUTPUT.value, json.dumps(scores, indent=2) + "\n")
+
+
+def cli():
+    """The console script."""
+    run(main, __file__)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes pre-training records from text files.
+
+The text holds one sentence or one paragraph a line, and a blank line between
+documents. Give the records a vocabulary of kbert-make-vocab, or a vocab.txt
+of others together with --lower_case or --nolower_case.
+"""
+
+import dataclasses
+
+from absl import app, flags
+
+from kbert.bin import run
+from kbert.bin.progress import Progress
+
+_INPUT = flags.DEFINE_string(
+    "input", None, "Text files: paths and globs, by commas.", required=True
+)
+_VOCAB = flags.DEFINE_string("vocab", None, "The vocab.txt.", required=True)
+_LOWER_CASE = flags.DEFINE_boolean(
+    "lower_case", None, "Casing of a vocab.txt without a vocab.json beside it."
+)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "New folder for the records.", required=True
+)
+_NUM_WORKERS = flags.DEFINE_integer(
+    "num_workers", 1, "Processes; each makes whole files."
+)
+# The others are the fields of RecordOptions.
+for _name, _default, _help in (
+    ("max_seq_length", 128, "Tokens of a row; shorter pairs are padded."),
+    ("max_predictions", 20, "Tokens to predict in a row at most."),
+    ("dupe_factor", 1, "How often to use the text, with other choices."),
+    ("num_shards", 16, "Files to write, if there are as many documents."),
+    ("seed", 0, "The same one gives the same files, by any --num_workers."),
+):
+    flags.DEFINE_integer(_name, _default, _help)
+flags.DEFINE_float("masked_lm_prob", 0.15, "Share of the tokens to predict.")
+flags.DEFINE_float(
+    "short_seq_prob", 0.1, "Share of the pairs that are made shorter."
+)
+
+_SHARE_OF = {"random_next": "pairs", "cut": "pairs", "predictions": "tokens"}
+
+
+def main(argv):
+    """Reads the flags, makes the records and prints what was counted."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Not a flag: {argv[1:]}")
+    import tensorflow as tf
+
+    from kbert.data import record_writer
+    from kbert.text import files
+    from kbert.text.vocabulary import Vocabulary
+
+    tf.config.set_visible_devices([], "GPU")
+    options = {
+        field.name: flags.FLAGS[field.name].value
+        for field in dataclasses.fields(record_writer.RecordOptions)
+    }
+    counts = record_writer.make_records(
+        files.expand(_INPUT.value),
+        _OUTPUT_DIR.value,
+        vocabulary=Vocabulary.load(_VOCAB.value, lower_case=_LOWER_CASE.value),
+        options=record_writer.RecordOptions(**options),
+        num_workers=_NUM_WORKERS.value,
+        progress=Progress(),
+    )
+    print(f"{_OUTPUT_DIR.value}:")
+    for name, count in counts.items():
+        line = f"  {name.replace('_', ' '):14}{count:15,}"
+        if whole := _SHARE_OF.get(name):
+            line += f"  {count / counts[whole]:6.1%} of the {whole}"
+        print(line)
+
+
+def cli():
+    """The console script."""
+    run(main, __file__)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers texts with a trained model, one JSON object a line.
+
+The texts are a table's columns (--input, --text_columns), or given as flags:
+
+    kbert-predict --model=DIR --text="A fine film." --text="Two dull hours."
+"""
+
+import json
+import sys
+
+from absl import app, flags
+
+from kbert.bin import flags as shared
+from kbert.bin import output, run
+
+_MODEL = shared.model()
+_INPUT = flags.DEFINE_string("input", None, "A .tsv, .csv or .jsonl file.")
+_TEXT_COLUMNS = shared.text_columns()
+_TEXT = flags.DEFINE_multi_string(
+    "text", [], "A text; give the flag once for each."
+)
+_TEXT_B = flags.DEFINE_multi_string(
+    "text_b", [], "The second text of a pair, as often as --text."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "JSON Lines file for the answers, instead of stdout."
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 32, "Texts at once.", lower_bound=1
+)
+
+
+def main(argv):
+    """Reads the flags and the texts, and writes the answers."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Not a flag: {argv[1:]}")
+    if bool(_INPUT.value) == bool(_TEXT.value):
+        raise ValueError("Give one of --input and --text.")
+    import kbert
+
+    server = kbert.load(_MODEL.value)
+    texts = _read_table(server) if _INPUT.value else _given_texts(server)
+    answers = server.predict(*texts, batch_size=_BATCH_SIZE.value)
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in answers]
+    if _OUTPUT.value:
+        output.write_text(_OUTPUT.value, "".join(lines))
+    else:
+        sys.stdout.writelines(lines)
+
+
+def _given_texts(server):
+    texts = [_TEXT.value, _TEXT_B.value][: len(server.text_inputs)]
+    if len(server.text_inputs) == 1 and _TEXT_B.value:
+        raise ValueError(f"--text_b: {_MODEL.value} takes single texts.")
+    if len(texts[0]) != len(texts[-1]):
+        raise ValueError(
+            f"--text_b is given {len(texts[-1])} times, --text "
+            f"{len(texts[0])} times; {_MODEL.value} takes pairs."
+        )
+    return texts
+
+
+def _read_table(server):
+    from kbert.data import tables
+
+    columns = shared.columns(_TEXT_COLUMNS.value, len(server.text_inputs))
+    return tables.read_table(_INPUT.value, columns, None).texts
+
+
+def cli():
+    """The console script."""
+    run(main, __file__)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells on stderr how far a long step is, with an estimate of what is left."""
+
+import sys
+import time
+from typing import TextIO
+
+_SECONDS_BETWEEN = {True: 0.5, False: 10.0}  # on a terminal; elsewhere
+
+
+class Progress:
+    """Call it often with a step's name, what is done and how much there is.
+
+    On a terminal one line is written over and over and goes away at the end
+    of the step; elsewhere, such as in a log file, there are new lines, but
+    few. Nothing is shown of a step that ends before its first line is due.
+    """
+
+    def __init__(self, stream: TextIO = sys.stderr):
+        self._stream = stream
+        self._on_terminal = stream.isatty()
+        self._step = None
+        self._began = self._shown = time.monotonic()
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Shows a line if the last one is old enough."""
+        now = time.monotonic()
+        if step != self._step:  # it began when the one before was done
+            self._step, self._began = step, self._shown
+        if done == total:
+            self._shown = now
+            if self._on_terminal:
+                print("\r\x1b[K", end="", file=self._stream, flush=True)
+        elif now - self._shown > _SECONDS_BETWEEN[self._on_terminal]:
+            self._shown = now
+            left = (now - self._began) * (total - done) / max(1, done)
+            text = f"{step}: {done / total:.0%}, {_clock(left)} left"
+            start, end = ("\r\x1b[K", "") if self._on_terminal else ("", "\n")
+            print(start + text, end=end, file=self._stream, flush=True)
+
+
+def _clock(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kbert's model folder: everything that a trained model needs.
+
+    bert_config.json         BertConfig
+    vocab.txt, vocab.json    Vocabulary
+    task.json                format_version and the fields of TaskSpec
+    model.weights.h5         as `keras.Model.save_weights` writes it, and a
+                             list of the variables' paths and shapes
+    model.weights.h5.sha256  its checksum, as `sha256sum -c` takes it
+
+Keras addresses a variable in the file by its layer's class and its place
+among the layers of that class. So the layers' automatic names do not matter,
+but two variables of one shape would change places unnoticed if the code that
+builds the model did. Hence the list, which `load` compares. And HDF5 reads
+some damaged files without an error, hence the checksum.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Iterator
+
+import h5py
+import keras
+
+from kbert import tasks
+from kbert.config import BertConfig
+from kbert.tasks import TaskSpec
+from kbert.text.vocabulary import CASING_FILE, VOCABULARY_FILE, Vocabulary
+
+FORMAT_VERSION = 1
+
+_CONFIG = "bert_config.json"
+_TASK = "task.json"
+_WEIGHTS = "model.weights.h5"
+_CHECKSUM = "model.weights.h5.sha256"
+_FILES = (_CONFIG, VOCABULARY_FILE, CASING_FILE, _TASK, _WEIGHTS, _CHECKSUM)
+_VARIABLES = "kbert_variables"  # in the HDF5 file, beside what Keras writes
+
+# What other libraries' folders hold: Hugging Face's, google-research/bert's,
+# KerasHub's presets, saved models.
+_FOREIGN = (
+    *("config.json", "metadata.json", "saved_model.pb"),
+    *("*.safetensors", "*.bin", "*.ckpt*", "*.keras"),
+)
+
+# The layers of kbert.models.encoder; all others are heads.
+_ENCODER_LAYER = re.compile(r"token_embedding|embeddings|block_\d+|pooler")
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A model and what belongs to it."""
+
+    model: keras.Model
+    config: BertConfig
+    vocabulary: Vocabulary
+    spec: TaskSpec
+
+
+def save(
+    folder: str | os.PathLike,
+    model: keras.Model,
+    *,
+    config: BertConfig,
+    vocabulary: Vocabulary,
+    spec: TaskSpec,
+) -> None:
+    """Writes a model folder, complete or not at all.
+
+    It is written beside and renamed at the end. A kbert model of that name
+    is replaced.
+
+    Raises: ValueError if a folder of that name holds anything else, or if
+        the parts do not belong together; OSError.
+    """
+    folder = pathlib.Path(folder).resolve()
+    _check_replaceable(folder)
+    try:
+        _check_parts(config, vocabulary, spec)
+    except ValueError as error:
+        raise ValueError(f"{folder}: not saved: {error}") from None
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(folder) as partial:
+        config.to_json(partial / _CONFIG)
+        vocabulary.save(partial)
+        fields = {
+            "format_version": FORMAT_VERSION,
+            **dataclasses.asdict(spec),
+        }
+        text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
+        (partial / _TASK).write_text(text, encoding="utf-8")
+        weights = partial / _WEIGHTS
+        model.save_weights(weights)
+        with h5py.File(weights, "a") as file:
+            file[_VARIABLES] = _describe_variables(model)
+        line = f"{_sha256(weights)}  {_WEIGHTS}\n"
+        (partial / _CHECKSUM).write_text(line, encoding="utf-8")
+
+
+def load(folder: str | os.PathLike) -> LoadedModel:
+    """Reads a model folder and checks that its files belong together.
+
+    Raises: ValueError, naming the file, what was found and what was wanted;
+        OSError.
+    """
+    folder = pathlib.Path(folder)
+    _check_files(folder)
+    config = BertConfig.from_json(folder / _CONFIG)
+    vocabulary = Vocabulary.load(folder / VOCABULARY_FILE)
+    spec = _read_spec(folder / _TASK)
+    try:
+        _check_parts(config, vocabulary, spec)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+    _check_sum(folder)
+    model = tasks.build(config, spec)
+    _check_variables(folder / _WEIGHTS, model)
+    model.load_weights(folder / _WEIGHTS)
+    return LoadedModel(model, config, vocabulary, spec)
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
+    """Starts a model from another one's weights, layer by layer by name.
+
+    Returns: names of the target's layers that keep the weights they have:
+        heads that `source` lacks or has in another shape.
+    Raises: ValueError, naming the layer, if the encoders differ in shape;
+        nothing is copied then.
+    """
+    theirs = {layer.name: layer for layer in source.layers if layer.weights}
+    ours = {layer.name: layer for layer in target.layers if layer.weights}
+    kept = []
+    for name in {**ours, **theirs}:
+        wanted = _describe_variables(ours.get(name))
+        found = _describe_variables(theirs.get(name))
+        if wanted == found:
+            continue
+        if _ENCODER_LAYER.fullmatch(name):
+            raise ValueError(
+                f"The encoder to start from does not fit: its layer {name} "
+                f"has {_difference(found, wanted)}."
+            )
+        if name in ours:
+            kept.append(name)
+    for name, layer in ours.items():
+        if name not in kept:
+            layer.set_weights(theirs[name].get_weights())
+    return kept
+
+
+def _check_replaceable(folder):
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: a file; wanted a folder to write to.")
+    present = {entry.name for entry in folder.iterdir()}
+    if other := sorted(present - set(_FILES)):
+        raise ValueError(
+            f"{folder}: holds {other[0]}, which is not part of a kbert model; "
+            "only an empty folder or a model is replaced."
+        )
+    if present and _TASK not in present:
+        raise ValueError(
+            f"{folder}: neither empty nor a kbert model: no {_TASK}."
+        )
+
+
+@contextlib.contextmanager
+def _replacing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a new folder beside, which takes the place of `folder`."""
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
+    partial.mkdir()
+    try:
+        yield partial
+        if folder.exists():
+            os.rename(folder, old)
+        try:
+            os.rename(partial, folder)
+        except OSError:
+            os.rename(old, folder)
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_parts(config, vocabulary, spec):
+    if len(vocabulary) > config.vocab_size:
+        raise ValueError(
+            f"{VOCABULARY_FILE} has {len(vocabulary)} tokens, but {_CONFIG} "
+            f"has vocab_size {config.vocab_size}."
+        )
+    if vocabulary.lower_case != config.lower_case:
+        raise ValueError(
+            f"{CASING_FILE} has lower_case {vocabulary.lower_case}, but "
+            f"{_CONFIG} has {config.lower_case}."
+        )
+    if spec.max_seq_length > config.max_position_embeddings:
+        raise ValueError(
+            f"{_TASK} has max_seq_length {spec.max_seq_length}, but {_CONFIG} "
+            f"has max_position_embeddings {config.max_position_embeddings}."
+        )
+
+
+def _check_files(folder):
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "no such folder"
+        raise ValueError(f"{folder}: {found}; wanted a kbert model folder.")
+    missing = [name for name in _FILES if not (folder / name).is_file()]
+    if _TASK in missing:
+        foreign = [p.name for glob in _FOREIGN for p in folder.glob(glob)]
+        if foreign:
+            raise ValueError(
+                f"{folder} is not a kbert model folder but another "
+                f"library's: it holds {', '.join(sorted(set(foreign)))}; use "
+                "kbert-convert."
+            )
+    if missing:
+        raise ValueError(
+            f"{folder} is not a kbert model folder: no {', '.join(missing)}."
+        )
+
+
+def _read_spec(path):
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not UTF-8, or not JSON
+        raise ValueError(f"{path}: not a JSON file: {error}.") from None
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path}: wanted a JSON object of fields.")
+    version = fields.pop("format_version", None)
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{path}: format_version is {version!r}; this kbert reads "
+            f"{FORMAT_VERSION}."
+        )
+    wanted = {field.name for field in dataclasses.fields(TaskSpec)}
+    if fields.keys() != wanted:
+        raise ValueError(
+            f"{path}: fields {sorted(fields)}; wanted {sorted(wanted)}."
+        )
+    labels = fields.pop("labels")
+    if not isinstance(labels, list) or {type(x) for x in labels} - {str}:
+        raise ValueError(f"{path}: labels {labels!r}; wanted a list of names.")
+    try:
+        return TaskSpec(labels=tuple(labels), **fields)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_sum(folder):
+    path = folder / _CHECKSUM
+    wanted = path.read_bytes().decode("utf-8", "replace").split()
+    found = _sha256(folder / _WEIGHTS)
+    if wanted[:1] != [found]:
+        raise ValueError(
+            f"{folder / _WEIGHTS}: damaged or exchanged: its sha256 is "
+            f"{found}, but {_CHECKSUM} says {' '.join(wanted[:1])}."
+        )
+
+
+def _check_variables(path, model):
+    with h5py.File(path) as file:
+        if _VARIABLES not in file:
+            raise ValueError(f"{path}: not written by kbert.")
+        found = [line.decode() for line in file[_VARIABLES]]
+    wanted = _describe_variables(model)
+    if found != wanted:
+        raise ValueError(
+            f"{path}: does not fit {_CONFIG} and {_TASK}: it has "
+            f"{_difference(found, wanted)}."
+        )
+
+
+def _describe_variables(layer: keras.Layer | None) -> list[str]:
+    """Path and shape of each weight, such as "pooler/bias (16,)"."""
+    if layer is None:
+        return []
+    return [f"{v.path} {tuple(v.shape)}" for v in layer.weights]
+
+
+def _difference(found: list[str], wanted: list[str]) -> str:
+    """Tells the first place where two lists of variables differ."""
+    at = 0
+    while found[at : at + 1] == wanted[at : at + 1]:
+        at += 1
+    one, other = found[at : at + 1], wanted[at : at + 1]
+    return f"{''.join(one) or 'no more'}; wanted {''.join(other) or 'none'}"

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Record files that belong together, and the vocabulary of their token ids.
+
+A folder of kbert's records holds, beside its files, `vocab.txt`, `vocab.json`
+and `records.json`: what the rows were made with, and the rows and bytes of
+each file, so that a file cut short is known before training starts. Files of
+google-research/bert or Model Garden stand alone; there the vocabulary has to
+be given, and they are read through once to count and check their rows.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kbert.data import records
+from kbert.text import files as text_files
+from kbert.text.vocabulary import Vocabulary
+
+FORMAT_VERSION = 1
+_MANIFEST = "records.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordSet:
+    """Record files of one kind, checked against each other.
+
+    Attributes:
+        files: paths, in order.
+        num_rows: rows in all files.
+        row: lengths of each row, `row.max_seq_length`, `row.max_predictions`.
+        vocabulary: what the token ids stand for.
+    """
+
+    files: tuple[str, ...]
+    num_rows: int
+    row: records.RowLengths
+    vocabulary: Vocabulary
+
+    def damage_named(self):
+        """Wrap it around reading: a damaged row becomes a ValueError."""
+        return records.damage_named(self.files, self.row)
+
+
+def find(
+    patterns: str,
+    *,
+    vocabulary: Vocabulary | None = None,
+    max_positions: int | None = None,
+) -> RecordSet:
+    """Finds record files and checks that they can be used together.
+
+    Args:
+        patterns: comma-separated folders, paths and globs.
+        vocabulary: the model's; may be left out for records of kbert's own.
+        max_positions: tokens that the model takes in a row, if it is known.
+    Raises: ValueError, naming the file, what was found and what was wanted.
+    """
+    paths = text_files.expand(_files_in_folders(patterns))
+    sets = []
+    for folder, group in itertools.groupby(paths, os.path.dirname):
+        if os.path.exists(os.path.join(folder, _MANIFEST)):
+            sets.append(_read_own(folder, list(group)))
+        else:
+            sets.append(_read_foreign(list(group), vocabulary))
+    first = sets[0]
+    for other in sets[1:]:
+        _check_vocabulary(other, first.vocabulary, first.files[0])
+        _check_lengths(other, first)
+    if vocabulary:
+        _check_vocabulary(first, vocabulary, "the model")
+    if max_positions and first.row.max_seq_length > max_positions:
+        raise ValueError(
+            f"{first.files[0]}: rows of {first.row.max_seq_length} tokens; the "
+            f"model takes at most {max_positions} (max_position_embeddings)."
+        )
+    num_rows = sum(found.num_rows for found in sets)
+    return dataclasses.replace(first, files=tuple(paths), num_rows=num_rows)
+
+
+def write_manifest(
+    folder: pathlib.Path,
+    rows: Mapping[str, int],
+    *,
+    vocabulary: Vocabulary,
+    made_with: Mapping[str, Any],
+    counts: Mapping[str, Any],
+) -> None:
+    """Adds vocabulary and records.json to a folder of finished files.
+
+    Args:
+        folder: holds the record files.
+        rows: number of rows by file name.
+        vocabulary: what the token ids stand for.
+        made_with: all settings, among them max_seq_length, max_predictions.
+        counts: what there was to count; for the reader, nothing checks it.
+    """
+    vocabulary.save(folder)
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "vocab_size": len(vocabulary),
+        "lower_case": vocabulary.lower_case,
+        "fingerprint": vocabulary.fingerprint,
+        **made_with,
+        "counts": dict(counts),
+        "files": {
+            name: {"rows": n, "bytes": (folder / name).stat().st_size}
+            for name, n in rows.items()
+        },
+    }
+    text = json.dumps(manifest, indent=2) + "\n"
+    (folder / _MANIFEST).write_text(text, encoding="utf-8")
+
+
+def _files_in_folders(patterns: str) -> str:
+    """Puts the glob of its record files in the place of each folder."""
+    return ",".join(
+        os.path.join(p, "*.tfrecord*") if os.path.isdir(p) else p
+        for p in patterns.split(",")
+    )
+
+
+def _read_own(folder: str, paths: Sequence[str]) -> RecordSet:
+    file = os.path.join(folder, _MANIFEST)
+    vocabulary = Vocabulary.load(os.path.join(folder, "vocab.txt"))
+    try:
+        manifest = json.loads(pathlib.Path(file).read_text(encoding="utf-8"))
+        if manifest["format_version"] != FORMAT_VERSION:
+            raise ValueError(
+                f"format_version {manifest['format_version']}; this version "
+                f"of kbert reads {FORMAT_VERSION}"
+            )
+        if manifest["fingerprint"] != vocabulary.fingerprint:
+            raise ValueError(
+                f"made with another vocabulary than {folder}/vocab.txt"
+            )
+        for path in paths:
+            _check_size(path, manifest["files"])
+        return RecordSet(
+            files=tuple(paths),
+            num_rows=sum(
+                manifest["files"][os.path.basename(path)]["rows"]
+                for path in paths
+            ),
+            row=records.RowLengths(
+                manifest["max_seq_length"], manifest["max_predictions"]
+            ),
+            vocabulary=vocabulary,
+        )
+    except KeyError as error:
+        raise ValueError(f"{file}: no entry {error}.") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file}: {error}.") from None
+
+
+def _check_size(path: str, listed: Mapping[str, Mapping[str, int]]) -> None:
+    entry = listed.get(os.path.basename(path))
+    if entry is None:
+        raise ValueError(f"{path} is not among its files")
+    if (size := os.path.getsize(path)) != entry["bytes"]:
+        raise ValueError(
+            f"{path} has {size} bytes instead of {entry['bytes']}: it was "
+            "cut short or replaced"
+        )
+
+
+def _read_foreign(
+    paths: Sequence[str], vocabulary: Vocabulary | None
+) -> RecordSet:
+    if vocabulary is None:
+        raise ValueError(
+            f"{paths[0]}: no {_MANIFEST} beside it, so its vocabulary is "
+            "unknown; give the one it was made with."
+        )
+    row = records.row_lengths(paths[0])
+    return RecordSet(
+        files=tuple(paths),
+        num_rows=records.count_rows(paths, row),
+        row=row,
+        vocabulary=vocabulary,
+    )
+
+
+def _check_vocabulary(found: RecordSet, wanted: Vocabulary, owner: str) -> None:
+    if found.vocabulary.fingerprint != wanted.fingerprint:
+        raise ValueError(
+            f"{found.files[0]}: made with another vocabulary "
+            f"({_describe(found.vocabulary)}) than that of {owner} "
+            f"({_describe(wanted)})."
+        )
+
+
+def _describe(vocabulary: Vocabulary) -> str:
+    casing = "uncased" if vocabulary.lower_case else "cased"
+    return (
+        f"{len(vocabulary)} tokens, {casing}, "
+        f"fingerprint {vocabulary.fingerprint[:8]}"
+    )
+
+
+def _check_lengths(found: RecordSet, wanted: RecordSet) -> None:
+    if found.row != wanted.row:
+        raise ValueError(
+            f"{found.files[0]}: {found.row}, but {wanted.files[0]}: "
+            f"{wanted.row}; wanted the same."
+        )

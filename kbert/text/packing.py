@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Token ids to the encoder's inputs: special tokens, cutting, padding."""
+
+import tensorflow as tf
+
+from kbert.features import ENCODER_INPUTS
+from kbert.text.vocabulary import Vocabulary
+
+
+def pack(
+    a: tf.RaggedTensor,
+    b: tf.RaggedTensor | None = None,
+    *,
+    vocabulary: Vocabulary,
+    seq_length: int,
+    pad_to: int | None = None,
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """[CLS] a [SEP], or [CLS] a [SEP] b [SEP], cut to a length and padded.
+
+    Too long a pair loses tokens at the end of its longer text, one at a time,
+    of `b` when both are equally long (google-research/bert,
+    create_pretraining_data.py and run_classifier.py).
+
+    Example: [CLS] 2, [SEP] 3, [PAD] 0, seq_length 7, a = [[5, 6, 7, 8], [5]],
+    b = [[9], [9]]: a loses one token, the second row is padded:
+        token_ids     [[2, 5, 6, 7, 3, 9, 3], [2, 5, 3, 9, 3, 0, 0]]
+        segment_ids   [[0, 0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0, 0]]
+        padding_mask  [[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 0, 0]]
+        cut           [True, False]
+
+    Args:
+        a: (B, None) int32, the first or only text's tokens.
+        b: (B, None) int32, the second text's, for pairs.
+        vocabulary: gives [CLS], [SEP] and [PAD].
+        seq_length: the most tokens of a row, special ones included.
+        pad_to: S; by default the batch's longest row.
+    Returns: ENCODER_INPUTS, each (B, S) int32, and cut (B,) bool, which rows
+        lost tokens.
+    Raises: ValueError if a length is too small.
+    """
+    special = 2 if b is None else 3
+    room = seq_length - special
+    if room < special - 1:
+        raise ValueError(
+            f"seq_length {seq_length} leaves no room for text beside "
+            f"{special} special tokens."
+        )
+    if pad_to is not None and pad_to < seq_length:
+        raise ValueError(f"pad_to {pad_to} is below seq_length {seq_length}.")
+    length_a_B = tf.cast(a.row_lengths(), tf.int32)
+    if b is None:
+        cut_B = length_a_B > room
+        first_B = tf.minimum(length_a_B, room) + 2  # [CLS] a [SEP]
+        row_B = first_B
+    else:
+        length_b_B = tf.cast(b.row_lengths(), tf.int32)
+        cut_B = length_a_B + length_b_B > room
+        keep_a_B, keep_b_B = _keep_longest_cut(length_a_B, length_b_B, room)
+        first_B = keep_a_B + 2
+        row_B = first_B + keep_b_B + 1  # b [SEP]
+    longest = tf.maximum(tf.reduce_max(row_B), special)  # of no rows too
+    place_1S = tf.range(longest if pad_to is None else pad_to)[tf.newaxis]
+    index_BS, values = _sources(a, b, place_1S, first_B, row_B, vocabulary)
+    in_row_BS = place_1S < row_B[:, tf.newaxis]
+    second_BS = in_row_BS & (place_1S >= first_B[:, tf.newaxis])
+    packed = (
+        tf.gather(values, index_BS),
+        tf.cast(second_BS, tf.int32),
+        tf.cast(in_row_BS, tf.int32),
+    )
+    return dict(zip(ENCODER_INPUTS, packed, strict=True)), cut_B
+
+
+def _keep_longest_cut(
+    length_a: tf.Tensor, length_b: tf.Tensor, room: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """How much popping from the longer text, `b` on a tie, leaves of each.
+
+    A text of up to half the room is never the longer one, so it stays whole
+    and the other gets the rest; of two longer ones each gets half.
+    """
+    half_b = room // 2
+    half_a = room - half_b
+    keep_a = tf.minimum(length_a, tf.maximum(half_a, room - length_b))
+    keep_b = tf.minimum(length_b, tf.maximum(half_b, room - length_a))
+    return keep_a, keep_b
+
+
+def _sources(a, b, place_1S, first_B, row_B, vocabulary):
+    """Where each token of the output stands in one flat list of ids.
+
+    Returns: index (B, S) int32, and the ids: of all `a`, all `b`, specials.
+    """
+    special = [vocabulary.cls_id, vocabulary.sep_id, vocabulary.pad_id]
+    texts = [a.flat_values] if b is None else [a.flat_values, b.flat_values]
+    values = tf.concat([*texts, tf.constant(special, tf.int32)], 0)
+    pad = tf.size(values) - 1
+    sep, cls = pad - 1, pad - 2
+    first_B1, row_B1 = first_B[:, tf.newaxis], row_B[:, tf.newaxis]
+
+    start_B1 = tf.cast(a.row_starts(), tf.int32)[:, tf.newaxis]
+    index_BS = start_B1 + place_1S - 1
+    if b is not None:
+        start_B1 = tf.cast(b.row_starts(), tf.int32)[:, tf.newaxis]
+        start_B1 += tf.size(a.flat_values)
+        index_b_BS = start_B1 + place_1S - first_B1
+        index_BS = tf.where(place_1S < first_B1, index_BS, index_b_BS)
+    is_sep_BS = (place_1S == first_B1 - 1) | (place_1S == row_B1 - 1)
+    index_BS = tf.where(is_sep_BS, sep, index_BS)
+    index_BS = tf.where(place_1S < row_B1, index_BS, pad)
+    return tf.where(place_1S == 0, cls, index_BS), values

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kbert-convert, in a process of its own."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from kbert.checkpoints import folder
+
+
+@pytest.fixture
+def hugging_face(tmp_path, vocabulary):
+    """A folder with a BERT of no blocks, whose tensors are random."""
+    path = tmp_path / "hf"
+    path.mkdir()
+    config = {
+        "model_type": "bert",
+        "vocab_size": len(vocabulary),
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 12,
+        "max_position_embeddings": 9,
+    }
+    (path / "config.json").write_text(json.dumps(config))
+    (path / "vocab.txt").write_text("\n".join(vocabulary.tokens) + "\n")
+    shapes = {
+        "embeddings.word_embeddings.weight": (len(vocabulary), 8),
+        "embeddings.token_type_embeddings.weight": (2, 8),
+        "embeddings.position_embeddings.weight": (9, 8),
+    }
+    dense = {
+        "encoder.layer.0.attention.self.query": (8, 8),
+        "encoder.layer.0.attention.self.key": (8, 8),
+        "encoder.layer.0.attention.self.value": (8, 8),
+        "encoder.layer.0.attention.output.dense": (8, 8),
+        "encoder.layer.0.intermediate.dense": (12, 8),
+        "encoder.layer.0.output.dense": (8, 12),
+        "pooler.dense": (8, 8),
+        "classifier": (3, 8),
+    }
+    norms = {
+        "embeddings.LayerNorm": (8,),
+        "encoder.layer.0.attention.output.LayerNorm": (8,),
+        "encoder.layer.0.output.LayerNorm": (8,),
+    }
+    for name, shape in {**dense, **norms}.items():
+        shapes[f"{name}.weight"] = shape
+        shapes[f"{name}.bias"] = shape[:1]
+    rng = np.random.default_rng(4)
+    tensors = {
+        name: rng.normal(size=shape).astype("float32")
+        for name, shape in shapes.items()
+    }
+    safetensors.numpy.save_file(tensors, path / "model.safetensors")
+    return path, tensors
+
+
+def _convert(*flags):
+    command = [sys.executable, "-m", "kbert.bin.convert", *flags]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_converts_and_says_what(hugging_face, tmp_path):
+    path, tensors = hugging_face
+    flags = ["--from=huggingface", f"--input={path}", "--lower_case"]
+    output = tmp_path / "kbert"
+    got = _convert(*flags, f"--output={output}")
+    assert got == (
+        0,
+        "23 tensors read.\n"
+        "2 tensors left out: classifier.bias, classifier.weight.\n"
+        f"{output}: the encoder as a kbert model\n",
+        "",
+    )
+    loaded = folder.load(output)
+    assert loaded.spec.task == "encoder" and loaded.vocabulary.lower_case
+    want = tensors["pooler.dense.weight"].T
+    np.testing.assert_array_equal(loaded.model.get_layer("pooler").kernel, want)
+
+
+def test_what_is_there_is_not_replaced(hugging_face):
+    path, _ = hugging_face
+    before = sorted(entry.name for entry in path.iterdir())
+    code, _, stderr = _convert(
+        "--from=huggingface",
+        f"--input={path}",
+        f"--output={path}",
+        "--nolower_case",
+    )
+    assert (code, stderr.count("\n")) == (1, 1)
+    assert f"{path}: holds config.json, which is not part of" in stderr
+    assert sorted(entry.name for entry in path.iterdir()) == before

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from kbert.bin import make_records
+
+
+@pytest.fixture
+def run(tmp_path, vocabulary, capsys):
+    """Runs `main` with flags, on two documents, in this process."""
+    vocabulary.save(tmp_path)
+    (tmp_path / "text.txt").write_text("the film\nwas good\n\nbad\nnot\nlonger")
+
+    def run(*more):
+        with flagsaver.flagsaver():
+            flags.FLAGS(
+                [
+                    "make_records",
+                    f"--input={tmp_path}/*t.txt",
+                    f"--vocab={tmp_path}/vocab.txt",
+                    f"--output_dir={tmp_path}/records",
+                    *more,
+                ]
+            )
+            make_records.main([])
+        return capsys.readouterr()
+
+    return run
+
+
+def test_flags_reach_the_records_and_counts_are_shown(run, tmp_path):
+    out, err = run("--max_seq_length=24", "--max_predictions=3", "--seed=9")
+    assert err == ""
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[:3] == [
+        [f"{tmp_path}/records:"],
+        ["documents", "2"],
+        ["sentences", "5"],
+    ]
+    pairs, random_next = int(lines[4][1]), int(lines[5][2])
+    assert lines[4][0] == "pairs"
+    share = f"{random_next / pairs:.1%}"
+    assert lines[5] == f"random next {random_next} {share} of the pairs".split()
+    manifest = json.loads((tmp_path / "records" / "records.json").read_text())
+    made_with = {name: manifest[name] for name in list(manifest)[4:11]}
+    assert made_with == {
+        "max_seq_length": 24,
+        "max_predictions": 3,
+        "masked_lm_prob": 0.15,
+        "short_seq_prob": 0.1,
+        "dupe_factor": 1,
+        "num_shards": 16,
+        "seed": 9,
+    }
+
+
+def test_a_contradicting_casing_is_refused(run):
+    with pytest.raises(ValueError, match="lower_case"):
+        run("--nolower_case")

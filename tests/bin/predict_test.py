@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kbert-predict, in a process of its own."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kbert import tasks
+from kbert.checkpoints import folder
+from kbert.serving.text_server import TextServer
+
+
+@pytest.fixture
+def model(tmp_path, tiny_config, vocabulary):
+    """A folder with a model of sentence pairs, and its server."""
+    spec = tasks.TaskSpec(
+        task="classification",
+        max_seq_length=12,
+        labels=("bad", "schön"),
+        num_texts=2,
+    )
+    parts = {"vocabulary": vocabulary, "spec": spec}
+    model = tasks.build(tiny_config, spec)
+    rng = np.random.default_rng(2)
+    for variable in model.weights:
+        variable.assign(variable + 0.3 * rng.normal(size=variable.shape))
+    folder.save(tmp_path / "model", model, config=tiny_config, **parts)
+    return tmp_path / "model", TextServer(model, **parts)
+
+
+def _predict(*flags):
+    command = [sys.executable, "-m", "kbert.bin.predict", *flags]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def _same(lines, want):
+    got = [json.loads(line) for line in lines]
+    assert [row["label"] for row in got] == [row["label"] for row in want]
+    for mine, theirs in zip(got, want, strict=True):
+        assert list(mine["probabilities"]) == ["bad", "schön"]
+        assert mine["probabilities"] == pytest.approx(
+            theirs["probabilities"], abs=1e-5
+        )
+
+
+def test_answers_a_table(model, tmp_path):
+    path, server = model
+    table = tmp_path / "pairs.csv"
+    table.write_text('id,b,a\n1,"good, good",the film\n2,,bad\n')
+    output = tmp_path / "answers.jsonl"
+    flags = [f"--model={path}", f"--input={table}", "--text_columns=a,b"]
+    assert _predict(*flags, f"--output={output}") == (0, "", "")
+    want = server.predict(["the film", "bad"], ["good, good", ""])
+    _same(output.read_text("utf-8").splitlines(), want)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        *("model", "pairs.csv", "answers.jsonl")
+    }
+
+
+def test_answers_texts_given_as_flags(model):
+    path, server = model
+    flags = [f"--model={path}", "--text=the film", "--text_b=not good"]
+    code, stdout, stderr = _predict(*flags)
+    assert (code, stderr) == (0, "")
+    _same(stdout.splitlines(), server.predict(["the film"], ["not good"]))
+
+
+def test_a_pair_without_its_second_text_is_one_line(model):
+    path, _ = model
+    code, stdout, stderr = _predict(f"--model={path}", "--text=a")
+    assert (code, stdout, stderr.count("\n")) == (1, "", 1)
+    assert stderr.startswith("kbert-predict: error: --text_b is given 0 times")
+
+
+def test_no_texts_is_one_line():
+    assert _predict("--model=any") == (
+        1,
+        "",
+        "kbert-predict: error: Give one of --input and --text.\n",
+    )

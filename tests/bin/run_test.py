@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""run() and the shared flags, seen from outside, in processes of their own."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import kbert.bin
+
+COMMAND = '''
+"""Greets a folder."""
+import os
+import pathlib
+import sys
+
+from absl import app, flags
+
+import kbert.bin
+from kbert.bin import flags as shared
+
+_MODEL = shared.model()
+_TIMES = flags.DEFINE_integer("times", 3, "How often.", lower_bound=1)
+_RAISE = flags.DEFINE_string("raise", None, "Python text of an exception.")
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Not a flag: {argv[1:]}")
+    if _RAISE.value:
+        raise eval(_RAISE.value)
+    print("hello", _MODEL.value, _TIMES.value, __BODY__)
+
+
+def cli():
+    kbert.bin.run(main, __file__)
+
+
+if __name__ == "__main__":
+    cli()
+'''
+
+
+@pytest.fixture(params=["console script", "file"])
+def start(request, tmp_path):
+    """Runs the command with the flags given, as pip's scripts do or a file."""
+
+    def start(*flags, body="''", wait=True, **environment):
+        file = tmp_path / "say_hello.py"
+        file.write_text(COMMAND.replace("__BODY__", body))
+        if request.param == "console script":
+            file = tmp_path / "kbert-say-hello"
+            file.write_text("from say_hello import cli\ncli()\n")
+        process = subprocess.Popen(
+            [sys.executable, file, *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=_environment(tmp_path, **environment),
+        )
+        if not wait:
+            return process
+        out, err = process.communicate()
+        return process.returncode, out, err
+
+    return start
+
+
+def _environment(folder, **more):
+    ours = {"TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND", "PYTHONWARNINGS"}
+    kept = {k: v for k, v in os.environ.items() if k not in ours}
+    paths = (str(folder), os.getcwd(), kept.get("PYTHONPATH", ""))
+    return {**kept, "PYTHONPATH": os.pathsep.join(paths), **more}
+
+
+def test_flags_reach_main(start):
+    got = start("--model=m", "--times=5")
+    assert got == (0, "hello m 5 \n", "")
+
+
+def test_help_lists_own_flags_and_defaults(start):
+    began = time.monotonic()
+    code, out, err = start("--help")
+    assert time.monotonic() - began < 2
+    assert (code, err) == (0, "")
+    assert out.startswith("usage: kbert-say-hello [--flag=value ...]\n")
+    assert "Greets a folder." in out
+    assert "--model: Folder of a trained kbert model." in out
+    assert "--times: How often.\n    (default: '3')" in out
+    assert "verbosity" not in out  # absl's own, which --helpfull adds
+
+
+@pytest.mark.parametrize("flag", ["--helpshort", "--helpfull"])
+def test_other_help_flags(start, flag):
+    code, out, err = start(flag)
+    assert (code, err) == (0, "")
+    assert "--times" in out
+    assert ("--verbosity" in out) == (flag == "--helpfull")
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--model=m", "--time=5"], "Unknown command line flag 'time'."),
+        (["--model=m", "--times=x"], "flag --times=x: "),
+        (["--model=m", "--times=0"], "flag --times=0: "),
+        ([], "flag --model=None: "),
+        (["--flagfile=gone.flags"], "gone.flags"),
+        (["--model=m", "oops"], "Not a flag: ['oops']"),
+        (["--model=m", "--raise=ValueError('a.txt:3: bad')"], "a.txt:3: bad"),
+        (["--model=m", "--raise=ValueError('one\\n  two')"], "one two"),
+        (["--model=m", "--raise=ValueError()"], "ValueError"),
+        (["--model=m", "--raise=OSError(2, 'No file', 'f')"], "No file: 'f'"),
+    ],
+)
+def test_bad_input_is_one_line(start, flags, line):
+    code, out, err = start(*flags)
+    assert (code, out) == (1, "")
+    assert err.startswith("kbert-say-hello: error: ")
+    assert line in err
+    assert err.count("\n") == 1 and err.endswith("\n")
+
+
+def test_a_bug_keeps_its_traceback(start):
+    code, _, err = start("--model=m", "--raise=KeyError('lost')")
+    assert code == 1
+    assert "Traceback" in err and "KeyError: 'lost'" in err
+
+
+def test_interrupt_is_130_and_one_line(start):
+    body = "print('ready', flush=True) or __import__('time').sleep(30)"
+    process = start("--model=m", body=body, wait=False)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.strip() == "kbert-say-hello: interrupted"
+
+
+SETTINGS = "os.environ['TF_CPP_MIN_LOG_LEVEL'], os.environ['KERAS_BACKEND']"
+
+
+def test_libraries_are_quiet_unless_the_user_says_otherwise(start):
+    _, out, _ = start("--model=m", body=SETTINGS, KERAS_BACKEND="jax")
+    assert out == "hello m 3 3 tensorflow\n"
+    _, out, _ = start("--model=m", body=SETTINGS, TF_CPP_MIN_LOG_LEVEL="0")
+    assert out == "hello m 3 0 tensorflow\n"
+
+
+NOISE = """
+[
+    __import__("warnings").warn("noise 1"),
+    __import__("logging").getLogger("tensorflow").warning("noise 2"),
+    __import__("logging").getLogger("library").info("noise 3"),
+]
+"""
+
+
+def test_nothing_around_the_answer(start):
+    code, _, err = start("--model=m", body=NOISE)
+    assert (code, err) == (0, "")
+    code, _, err = start("--model=m", body=NOISE, PYTHONWARNINGS="default")
+    assert code == 0 and "noise 1" in err
+
+
+BIN = pathlib.Path(kbert.bin.__file__).parent
+COMMANDS = [
+    file.stem
+    for file in sorted(BIN.glob("*.py"))
+    if "def cli(" in file.read_text("utf-8")
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_says_quickly_what_it_takes(command):
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", f"kbert.bin.{command}", "--help"],
+        capture_output=True,
+        text=True,
+    )
+    assert time.monotonic() - began < 2
+    assert (done.returncode, done.stderr) == (0, "")
+    name = command.replace("_", "-")
+    assert done.stdout.startswith(f"usage: kbert-{name} [--flag=value ...]\n")
+    assert "\n  --" in done.stdout

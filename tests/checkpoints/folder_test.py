@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model folders: what is saved is loaded, what does not fit is refused."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import shutil
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from kbert import tasks
+from kbert.checkpoints import folder
+from kbert.tasks import TaskSpec
+
+SPECS = {
+    "encoder": TaskSpec(task="encoder", max_seq_length=24),
+    "pretraining": TaskSpec(task="pretraining", max_seq_length=16, num_texts=2),
+    "classification": TaskSpec(
+        task="classification",
+        max_seq_length=12,
+        labels=("schön", "so-so", "bad"),
+    ),
+}
+FILES = {
+    *("bert_config.json", "vocab.txt", "vocab.json", "task.json"),
+    *("model.weights.h5", "model.weights.h5.sha256"),
+}
+
+
+def _randomize(model):
+    """No two weights alike: also those that begin as zeros or ones."""
+    rng = np.random.default_rng(5)
+    for variable in model.weights:
+        variable.assign(rng.normal(size=variable.shape).astype("float32"))
+    return model
+
+
+# Error cases start from a copy of one model that is saved once.
+_SAVED = {}
+
+
+@pytest.fixture
+def saved(save, tmp_path, tmp_path_factory):
+    """Folder of a saved classification model, to be spoilt."""
+    if not _SAVED:
+        _SAVED["path"] = tmp_path_factory.mktemp("saved") / "model"
+        shutil.copytree(save()[0], _SAVED["path"])
+        shutil.rmtree(tmp_path / "model")
+    return pathlib.Path(shutil.copytree(_SAVED["path"], tmp_path / "model"))
+
+
+def _weights(model):
+    return {v.path: v.numpy() for v in model.weights}
+
+
+@pytest.fixture
+def save(tmp_path, tiny_config, vocabulary):
+    """Saves a model of a task, or with other parts, as tmp_path/model."""
+
+    def save(task="classification", name="model", **other):
+        parts = {
+            "config": tiny_config,
+            "vocabulary": vocabulary,
+            "spec": SPECS[task],
+            **other,
+        }
+        model = _randomize(tasks.build(parts["config"], parts["spec"]))
+        folder.save(tmp_path / name, model, **parts)
+        return tmp_path / name, model
+
+    return save
+
+
+@pytest.mark.parametrize("task", SPECS)
+def test_all_parts_come_back(task, save, tiny_config, vocabulary, batch):
+    path, model = save(task)
+    # Layers of the same classes move Keras's automatic names on.
+    keras.layers.Dense(3).build((None, 2))
+    loaded = folder.load(path)
+    assert loaded.config == tiny_config
+    assert loaded.vocabulary == vocabulary
+    assert loaded.spec == SPECS[task]
+    assert set(tasks.TASKS) == set(SPECS)
+    want, got = _weights(model), _weights(loaded.model)
+    assert want.keys() == got.keys()
+    for name in want:
+        np.testing.assert_array_equal(got[name], want[name], err_msg=name)
+    inputs = {n: batch[n] for n in model.input}
+    want, got = model(inputs), loaded.model(inputs)
+    for name in want:
+        np.testing.assert_array_equal(got[name], want[name], err_msg=name)
+
+
+def test_the_files_are_the_documented_ones(save):
+    path, model = save()
+    assert {file.name for file in path.iterdir()} == FILES
+    assert json.loads((path / "task.json").read_text("utf-8")) == {
+        "format_version": 1,
+        "task": "classification",
+        "max_seq_length": 12,
+        "labels": ["schön", "so-so", "bad"],
+        "num_texts": 1,
+    }
+    digest = hashlib.sha256((path / "model.weights.h5").read_bytes())
+    line = f"{digest.hexdigest()}  model.weights.h5\n"
+    assert (path / "model.weights.h5.sha256").read_text() == line
+    # Keras alone reads the weights too.
+    other = tasks.build(folder.load(path).config, SPECS["classification"])
+    other.load_weights(path / "model.weights.h5")
+    for name, want in _weights(model).items():
+        np.testing.assert_array_equal(_weights(other)[name], want)
+
+
+def test_a_model_is_replaced(save, tmp_path):
+    save("pretraining")
+    path, model = save("classification")
+    assert folder.load(path).spec.task == "classification"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_is_no_model_is_not_replaced(save, tmp_path):
+    path, _ = save()
+    (path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"model: holds notes\.txt, which"):
+        save()
+    assert (path / "notes.txt").read_text() == "mine"
+    assert folder.load(path)
+    vocabulary_only = tmp_path / "words"
+    vocabulary_only.mkdir()
+    (vocabulary_only / "vocab.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"words: neither empty nor a kbert"):
+        save(name="words")
+    assert (vocabulary_only / "vocab.txt").read_text() == "mine"
+    with pytest.raises(ValueError, match=r"notes\.txt: a file; wanted"):
+        save(name="model/notes.txt")
+
+
+def test_a_failed_save_leaves_the_old_model(save, tmp_path, monkeypatch):
+    path, model = save()
+
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(keras.Model, "save_weights", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save("encoder")
+    monkeypatch.undo()
+    assert folder.load(path).spec.task == "classification"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"vocab_size": 14},
+            r"vocab\.txt has 15 tokens, but bert_config\.json has vocab_size "
+            "14",
+        ),
+        (
+            {"lower_case": False},
+            r"vocab\.json has lower_case True, but bert_config\.json has False",
+        ),
+        (
+            {"max_position_embeddings": 11},
+            r"task\.json has max_seq_length 12, but bert_config\.json has "
+            "max_position_embeddings 11",
+        ),
+    ],
+)
+def test_parts_that_disagree(changes, message, save, saved, tiny_config):
+    other = dataclasses.replace(tiny_config, **changes)
+    with pytest.raises(ValueError, match="model: not saved: " + message):
+        save(config=other)
+    other.to_json(saved / "bert_config.json")
+    with pytest.raises(ValueError, match="model: " + message):
+        folder.load(saved)
+
+
+def test_a_token_table_may_be_longer_than_the_vocabulary(save, tiny_config):
+    path, _ = save(config=dataclasses.replace(tiny_config, vocab_size=16))
+    assert folder.load(path).config.vocab_size == 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "found", "wanted"),
+    [
+        (
+            {"vocab_size": 16},
+            r"token_embedding/embeddings \(15, 16\)",
+            r"token_embedding/embeddings \(16, 16\)",
+        ),
+        (
+            {"num_hidden_layers": 1},
+            r"block_1/qkv_kernel \(16, 48\)",
+            r"pooler/kernel \(16, 16\)",
+        ),
+        (
+            {"intermediate_size": 33},
+            r"block_0/intermediate_kernel \(16, 32\)",
+            r"block_0/intermediate_kernel \(16, 33\)",
+        ),
+        (
+            {"position_embedding": "sinusoidal"},
+            r"embeddings/position_embedding \(24, 16\)",
+            r"embeddings/norm/gamma \(16,\)",
+        ),
+    ],
+)
+def test_weights_of_another_config(changes, found, wanted, saved, tiny_config):
+    other = dataclasses.replace(tiny_config, **changes)
+    other.to_json(saved / "bert_config.json")
+    message = rf"model\.weights\.h5: does not fit .*{found}; wanted {wanted}\."
+    with pytest.raises(ValueError, match=message):
+        folder.load(saved)
+
+
+def test_variables_that_changed_places(saved):
+    """Two of one shape: Keras alone would load one as the other."""
+    weights = saved / "model.weights.h5"
+    with h5py.File(weights, "a") as file:
+        lines = file["kbert_variables"]
+        texts = [line.decode() for line in lines]
+        one = texts.index("block_0/attention_norm/gamma (16,)")
+        two = texts.index("block_0/output_norm/gamma (16,)")
+        lines[one], lines[two] = texts[two], texts[one]
+    _sign(saved)
+    with pytest.raises(ValueError, match="wanted block_0/attention_norm/gamma"):
+        folder.load(saved)
+
+
+def test_weights_that_kbert_did_not_write(saved):
+    with h5py.File(saved / "model.weights.h5", "a") as file:
+        del file["kbert_variables"]
+    _sign(saved)
+    with pytest.raises(ValueError, match=r"weights\.h5: not written by kbert"):
+        folder.load(saved)
+
+
+def _sign(path):
+    digest = hashlib.sha256((path / "model.weights.h5").read_bytes())
+    (path / "model.weights.h5.sha256").write_text(digest.hexdigest())
+
+
+def test_every_damaged_byte_is_seen(saved):
+    weights = saved / "model.weights.h5"
+    whole = bytearray(weights.read_bytes())
+    for at in np.linspace(0, len(whole) - 1, 20).astype(int):
+        damaged = whole.copy()
+        damaged[at] ^= 1
+        weights.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"weights\.h5: damaged or exch"):
+            folder.load(saved)
+    weights.write_bytes(whole[:-100])
+    with pytest.raises(ValueError, match=r"weights\.h5: damaged or exchanged"):
+        folder.load(saved)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_missing_file_is_named(name, saved):
+    (saved / name).unlink()
+    message = rf"model is not a kbert model folder: no {name}\."
+    with pytest.raises(ValueError, match=message):
+        folder.load(saved)
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="gone: no such folder; wanted"):
+        folder.load(tmp_path / "gone")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file: a file; wanted"):
+        folder.load(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["config.json", "model.safetensors", "vocab.txt"],
+        ["config.json", "pytorch_model.bin", "vocab.txt"],
+        ["bert_config.json", "vocab.txt", "bert_model.ckpt.index"],
+        ["config.json", "metadata.json", "model.weights.h5"],
+        ["saved_model.pb"],
+    ],
+)
+def test_another_librarys_folder(names, tmp_path):
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match="another library's: .*kbert-convert"):
+        folder.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 2}, "format_version is 2; this kbert reads 1"),
+        ({"head": "span"}, r"fields \['head', 'labels', .*; wanted \['labels"),
+        ({"labels": "ab"}, "labels 'ab'; wanted a list of names"),
+        ({"labels": [1, 2]}, r"labels \[1, 2\]; wanted a list of names"),
+        ({"task": "spans"}, "task is 'spans'; wanted one of"),
+        ({"max_seq_length": "9"}, "max_seq_length is '9'; wanted a whole"),
+    ],
+)
+def test_wrong_fields_in_task_json(changes, message, saved):
+    file = saved / "task.json"
+    fields = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps({**fields, **changes}), "utf-8")
+    with pytest.raises(ValueError, match=r"task\.json: " + message):
+        folder.load(saved)
+
+
+def test_a_folder_can_be_moved(saved, tmp_path, monkeypatch):
+    shutil.move(saved, tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    assert folder.load("moved").spec == SPECS["classification"]
+
+
+def _model(config, task):
+    return _randomize(tasks.build(config, SPECS[task]))
+
+
+def test_copy_takes_the_encoder_and_the_heads_that_match(tiny_config):
+    pretrainer = _model(tiny_config, "pretraining")
+    classifier = tasks.build(tiny_config, SPECS["classification"])
+    before = _weights(classifier)
+    assert folder.copy_weights(pretrainer, classifier) == ["classifier"]
+    after, source = _weights(classifier), _weights(pretrainer)
+    for name, value in after.items():
+        want = before if name.startswith("classifier/") else source
+        np.testing.assert_array_equal(value, want[name], err_msg=name)
+
+    other = tasks.build(tiny_config, SPECS["pretraining"])
+    assert folder.copy_weights(pretrainer, other) == []
+    for name, value in _weights(other).items():
+        np.testing.assert_array_equal(value, source[name], err_msg=name)
+
+
+def test_copy_leaves_a_head_of_another_size(tiny_config):
+    three = _model(tiny_config, "classification")
+    spec = dataclasses.replace(SPECS["classification"], labels=("a", "b"))
+    two = tasks.build(tiny_config, spec)
+    assert folder.copy_weights(three, two) == ["classifier"]
+    np.testing.assert_array_equal(
+        two.get_layer("pooler").kernel, three.get_layer("pooler").kernel
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"vocab_size": 16},
+            r"token_embedding has token_embedding/embeddings \(16, 16\); "
+            r"wanted token_embedding/embeddings \(15, 16\)",
+        ),
+        ({"max_position_embeddings": 30}, "layer embeddings has embeddings/"),
+        ({"num_hidden_layers": 3}, r"block_2 has block_2/.*; wanted none"),
+        ({"num_hidden_layers": 1}, "block_1 has no more; wanted block_1/"),
+    ],
+)
+def test_copy_refuses_another_encoder(changes, message, tiny_config):
+    source = _model(dataclasses.replace(tiny_config, **changes), "encoder")
+    target = _model(tiny_config, "classification")
+    before = _weights(target)
+    with pytest.raises(ValueError, match=message):
+        folder.copy_weights(source, target)
+    for name, value in _weights(target).items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)

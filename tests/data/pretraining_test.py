@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import itertools
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+from kbert.data import pretraining, record_sets, records
+from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+NUM_ROWS = 100
+FILES = 5
+
+
+VOCABULARY = Vocabulary((*SPECIAL_TOKENS, "word"), lower_case=True)
+
+
+@pytest.fixture(scope="module")
+def record_set(tmp_path_factory):
+    """Row i has i in all its token ids; files of 20 rows."""
+    folder = tmp_path_factory.mktemp("rows")
+    paths = []
+    for first in range(0, NUM_ROWS, NUM_ROWS // FILES):
+        numbers = np.arange(first, first + NUM_ROWS // FILES)
+        weights = np.ones((len(numbers), 3), "float32")
+        weights[:, 2] = numbers % 2  # every other row has two predictions
+        rows = {
+            "token_ids": np.repeat(numbers[:, None], 6, 1),
+            "padding_mask": np.ones((len(numbers), 6)),
+            "segment_ids": np.repeat(numbers[:, None] % 2, 6, 1),
+            "mask_positions": np.repeat(numbers[:, None] % 5, 3, 1),
+            "mask_ids": np.repeat(numbers[:, None] + 1000, 3, 1),
+            "mask_weights": weights,
+            "next_sentence_labels": numbers % 3 == 0,
+        }
+        paths.append(str(folder / f"{first:03}.tfrecord"))
+        records.write(paths[-1], [records.serialize(rows)])
+    return record_sets.find(",".join(paths), vocabulary=VOCABULARY)
+
+
+def first_batches(record_set, count, **options):
+    batches = pretraining.dataset(record_set, **options)
+    return list(itertools.islice(batches.as_numpy_iterator(), count))
+
+
+def row_numbers(batches):
+    return np.concatenate(
+        [inputs["token_ids"][:, 0] for inputs, _, _ in batches]
+    )
+
+
+def test_a_batch_is_what_the_model_takes(record_set):
+    batches = pretraining.dataset(record_set, batch_size=7, seed=None)
+    inputs, labels, weights = next(batches.as_numpy_iterator())
+    assert inputs["token_ids"].tolist() == [[i] * 6 for i in range(7)]
+    assert inputs["segment_ids"].tolist() == [[i % 2] * 6 for i in range(7)]
+    assert inputs["padding_mask"].tolist() == [[1] * 6] * 7
+    assert inputs["mask_positions"].tolist() == [[i % 5] * 3 for i in range(7)]
+    assert labels["mlm_logits"].tolist() == [[1000 + i] * 3 for i in range(7)]
+    assert labels["nsp_logits"].tolist() == [1, 0, 0, 1, 0, 0, 1]
+    assert weights["nsp_logits"].tolist() == [1.0] * 7
+    for part in (inputs, labels):
+        assert {value.dtype.name for value in part.values()} == {"int32"}
+    for value in weights.values():
+        assert value.dtype == np.float32
+    assert [len(part) for part in (inputs, labels, weights)] == [4, 2, 2]
+
+
+def test_weights_make_the_mean_over_predictions(record_set):
+    [(_, labels, weights)] = first_batches(
+        record_set, 1, batch_size=7, seed=None
+    )
+    draw = np.random.default_rng(0)
+    losses = draw.random(labels["mlm_logits"].shape)
+    counts = [3 if row % 2 else 2 for row in range(7)]
+    predicted = [losses[row, :n] for row, n in enumerate(counts)]
+    np.testing.assert_allclose(
+        np.mean(losses * weights["mlm_logits"]),
+        np.mean(np.concatenate(predicted)),
+        rtol=1e-6,
+    )
+
+
+def test_evaluation_is_one_pass_in_order(record_set):
+    batches = first_batches(record_set, 1000, batch_size=32, seed=None)
+    assert row_numbers(batches).tolist() == list(range(NUM_ROWS))
+    assert len(batches[-1][0]["token_ids"]) == NUM_ROWS % 32
+
+
+def test_training_shuffles_each_epoch_anew_and_does_not_end(record_set):
+    batches = first_batches(record_set, 30, batch_size=10, seed=1)
+    epochs = row_numbers(batches).reshape(3, NUM_ROWS)
+    for epoch in epochs:
+        assert sorted(epoch.tolist()) == list(range(NUM_ROWS))
+        assert np.corrcoef(epoch, np.arange(NUM_ROWS))[0, 1] < 0.5
+    assert (epochs[0] == epochs[1]).mean() < 0.1
+    assert (epochs[1] == epochs[2]).mean() < 0.1
+
+
+def test_a_seed_decides_the_order_and_nothing_else_does(record_set):
+    def order(seed):
+        batches = first_batches(record_set, 10, batch_size=10, seed=seed)
+        return row_numbers(batches).tolist()
+
+    first = order(1)
+    keras.utils.set_random_seed(3)
+    assert order(1) == first
+    assert order(2) != first
+
+
+def test_training_batches_are_full_across_epochs(record_set):
+    batches = first_batches(record_set, 9, batch_size=32, seed=1)
+    assert {len(inputs["token_ids"]) for inputs, _, _ in batches} == {32}
+    spec, _, _ = pretraining.dataset(
+        record_set, batch_size=32, seed=1
+    ).element_spec
+    assert spec["token_ids"].shape == (32, 6)
+    assert spec["mask_positions"].shape == (32, 3)
+
+
+@pytest.mark.parametrize("first_step", [0, 1, 3, 4, 9, 10])
+def test_a_run_goes_on_where_it_was(record_set, first_step, monkeypatch):
+    monkeypatch.setattr(pretraining, "_ROWS_SHUFFLED", 32)
+    whole = first_batches(record_set, 16, batch_size=32, seed=5)
+    rest = first_batches(
+        record_set, 5, batch_size=32, seed=5, first_step=first_step
+    )
+    wanted = whole[first_step : first_step + 5]
+    np.testing.assert_array_equal(row_numbers(rest), row_numbers(wanted))
+
+
+def test_label_entropies_count_predictions_only(record_set):
+    batches = pretraining.dataset(record_set, batch_size=32, seed=None)
+    # Labels 1000 to 1099: three each of 50 rows, two each of the others.
+    three, two = 3 / 250, 2 / 250
+    mlm = -50 * (three * np.log(three) + two * np.log(two))
+    nsp = -(0.34 * np.log(0.34) + 0.66 * np.log(0.66))
+    assert pretraining.label_entropies(batches) == pytest.approx(
+        {"mlm_label_entropy": mlm, "nsp_label_entropy": nsp}
+    )
+
+
+def test_rows_without_a_prediction_weigh_nothing(tmp_path):
+    rows = {
+        name: np.ones((2, columns))
+        for name, columns in (
+            *(("token_ids", 4), ("padding_mask", 4), ("segment_ids", 4)),
+            *(("mask_positions", 3), ("mask_ids", 3)),
+        )
+    }
+    rows["mask_weights"] = np.zeros((2, 3), "float32")
+    rows["next_sentence_labels"] = np.zeros(2)
+    path = str(tmp_path / "rows.tfrecord")
+    records.write(path, [records.serialize(rows)])
+    record_set = record_sets.find(path, vocabulary=VOCABULARY)
+    [(_, _, weights)] = first_batches(record_set, 9, batch_size=2, seed=None)
+    assert weights["mlm_logits"].tolist() == [[0.0] * 3] * 2
+
+
+def test_damage_is_named_while_training(record_set, tmp_path):
+    bad = tmp_path / "bad.tfrecord"
+    content = bytearray(pathlib.Path(record_set.files[3]).read_bytes())
+    content[500] ^= 1
+    bad.write_bytes(content)
+    files = (*record_set.files[:3], str(bad))
+    record_set = dataclasses.replace(record_set, files=files)
+    with pytest.raises(ValueError, match=r"bad\.tfrecord: damaged"):
+        with record_set.damage_named():
+            first_batches(record_set, 20, batch_size=10, seed=0)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from kbert.data import record_sets, records
+from kbert.text.vocabulary import Vocabulary
+
+
+def write_rows(path, num_rows, length=6):
+    rows = {
+        name: np.full((num_rows, columns), value)
+        for name, columns, value in (
+            *(("token_ids", length, 7), ("padding_mask", length, 1)),
+            *(("segment_ids", length, 0), ("mask_positions", 2, 1)),
+            *(("mask_ids", 2, 9),),
+        )
+    }
+    rows["mask_weights"] = np.ones((num_rows, 2), "float32")
+    rows["next_sentence_labels"] = np.arange(num_rows) % 2
+    return records.write(str(path), [records.serialize(rows)])
+
+
+def make_folder(folder, vocabulary, length=6):
+    """Two files, of 3 and of 5 rows."""
+    folder.mkdir()
+    rows = {
+        f"records-{i}.tfrecord": write_rows(
+            folder / f"records-{i}.tfrecord", 3 + 2 * i, length
+        )
+        for i in range(2)
+    }
+    record_sets.write_manifest(
+        folder,
+        rows,
+        vocabulary=vocabulary,
+        made_with={"max_seq_length": length, "max_predictions": 2, "seed": 1},
+        counts={"pairs": 8},
+    )
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path, vocabulary):
+    return make_folder(tmp_path / "records", vocabulary)
+
+
+@pytest.fixture
+def other_vocabulary(vocabulary):
+    return Vocabulary(vocabulary.tokens, lower_case=False)
+
+
+def test_a_folder_tells_all(folder, vocabulary):
+    found = record_sets.find(str(folder), vocabulary=vocabulary)
+    assert [file[-10:] for file in found.files] == ["0.tfrecord", "1.tfrecord"]
+    assert found.num_rows == 8
+    assert found.row == (6, 2)
+    assert record_sets.find(str(folder)).vocabulary == vocabulary
+    one = record_sets.find(f"{folder}/*1.tfrecord", max_positions=6)
+    assert (len(one.files), one.num_rows) == (1, 5)
+    manifest = json.loads((folder / "records.json").read_text())
+    assert manifest["vocab_size"] == len(vocabulary)
+    assert manifest["lower_case"] is True
+    assert manifest["counts"] == {"pairs": 8}
+
+
+def test_folders_and_files_of_others_go_together(tmp_path, folder, vocabulary):
+    write_rows(tmp_path / "foreign.tfrecord", 4)
+    both = f"{folder},{tmp_path}/foreign.tfrecord"
+    found = record_sets.find(both, vocabulary=vocabulary)
+    assert (len(found.files), found.num_rows) == (3, 12)
+
+
+def test_files_of_others_need_a_vocabulary(tmp_path):
+    write_rows(tmp_path / "foreign.tfrecord", 4)
+    with pytest.raises(ValueError, match=r"foreign.*vocabulary is unknown"):
+        record_sets.find(f"{tmp_path}/foreign.tfrecord")
+
+
+def test_another_vocabulary_is_refused(folder, other_vocabulary, tmp_path):
+    message = r"records-0.*15 tokens, uncased.*of the model \(15 tokens, cased"
+    with pytest.raises(ValueError, match=message):
+        record_sets.find(str(folder), vocabulary=other_vocabulary)
+    make_folder(tmp_path / "second", other_vocabulary)
+    message = r"second/records-0.*, cased.*records/records-0.*, uncased"
+    with pytest.raises(ValueError, match=message):
+        record_sets.find(f"{folder},{tmp_path}/second")
+    shutil.copy(tmp_path / "second" / "vocab.json", folder)
+    with pytest.raises(ValueError, match=r"records\.json: made with another"):
+        record_sets.find(str(folder))
+
+
+def test_another_length_is_refused(folder, vocabulary, tmp_path):
+    with pytest.raises(ValueError, match=r"records-0.*rows of 6 .* at most 5"):
+        record_sets.find(str(folder), max_positions=5)
+    longer = make_folder(tmp_path / "longer", vocabulary, length=8)
+    with pytest.raises(ValueError, match=r"length=6.*longer.*length=8"):
+        record_sets.find(f"{folder},{longer}")
+
+
+def test_a_file_of_another_size_is_named(folder):
+    file = folder / "records-1.tfrecord"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"records-1.tfrecord has \d+ bytes"):
+        record_sets.find(str(folder))
+    shutil.copy(folder / "records-0.tfrecord", folder / "records-7.tfrecord")
+    with pytest.raises(ValueError, match=r"records-7.*not among its files"):
+        record_sets.find(f"{folder}/*7.tfrecord")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "records.json: "),
+        ("{}", "records.json: no entry 'format_version'"),
+        ('{"format_version": 9}', "records.json: format_version 9"),
+        ("[]", "records.json: "),
+    ],
+)
+def test_a_damaged_manifest_is_named(folder, content, message):
+    (folder / "records.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        record_sets.find(str(folder))

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands' loop: what it computes, what it keeps, how it goes on."""
+
+import itertools
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kbert import models
+from kbert.training import loop, losses
+from kbert.training.optimizer import AdamW, LinearWarmupDecay
+
+
+def _labels(scaled=True):
+    weights = np.array([[1, 1], [1, 1], [1, 0]], "float32")
+    scale = weights.size / weights.sum() if scaled else 1.0
+    labels = {
+        "mlm_logits": np.array([[6, 9], [7, 12], [12, 0]], "int32"),
+        "nsp_logits": np.array([1, 0, 1], "int32"),
+    }
+    return labels, {
+        "mlm_logits": weights * np.float32(scale),
+        "nsp_logits": np.ones(3, "float32"),
+    }
+
+
+@pytest.fixture
+def batches(batch):
+    def batches_from(first_step):
+        del first_step  # all steps have the same batch
+        one = tf.data.Dataset.from_tensors((batch, *_labels()))
+        return one.repeat()
+
+    return batches_from
+
+
+def _trainer(config, clip_norm=1.0, steps=6):
+    keras.utils.set_random_seed(4)
+    return loop.Trainer(
+        models.build_pretrainer(config),
+        losses=losses.pretraining_losses(),
+        metrics=losses.pretraining_metrics(),
+        optimizer=AdamW(LinearWarmupDecay(1e-2, 1, steps)),
+        clip_norm=clip_norm,
+    )
+
+
+def _fit(trainer, batches, output_dir, steps, reported=None):
+    seen = [] if reported is None else reported
+    loop.fit(
+        trainer,
+        batches,
+        steps=steps,
+        output_dir=output_dir,
+        log_every=2,
+        save_every=2,
+        report=lambda step, values: seen.append((step, values)),
+    )
+
+
+def test_the_loss_is_the_mean_over_predictions(tiny_config, batch):
+    trainer = _trainer(tiny_config)
+    outputs = trainer.model(batch)
+    labels, _ = _labels()
+    trainer.scores.update(outputs, labels, _labels()[1])
+    values = trainer.scores.take()
+
+    def cross_entropy(logits, label):
+        return np.log(np.exp(logits).sum()) - logits[label]
+
+    mlm = outputs["mlm_logits"].numpy().astype("float64")
+    real = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
+    want = [cross_entropy(mlm[i], labels["mlm_logits"][i]) for i in real]
+    assert values["mlm_loss"] == pytest.approx(np.mean(want), rel=1e-5)
+    right = [mlm[i].argmax() == labels["mlm_logits"][i] for i in real]
+    assert values["mlm_accuracy"] == pytest.approx(np.mean(right))
+    nsp = outputs["nsp_logits"].numpy().astype("float64")
+    want = [cross_entropy(nsp[i], labels["nsp_logits"][i]) for i in range(3)]
+    assert values["nsp_loss"] == pytest.approx(np.mean(want), rel=1e-5)
+
+
+def test_evaluation_does_not_depend_on_the_batches(tiny_config, batch):
+    model = models.build_pretrainer(tiny_config)
+    whole = tf.data.Dataset.from_tensor_slices((batch, *_labels()))
+    results = []
+    for size in (1, 2, 3):
+
+        def scale(inputs, labels, weights):
+            mlm = weights["mlm_logits"]
+            size = tf.cast(tf.size(mlm), tf.float32)
+            weights = {**weights, "mlm_logits": mlm * size / tf.reduce_sum(mlm)}
+            return inputs, labels, weights
+
+        results.append(
+            loop.evaluate(
+                model,
+                whole.batch(size).map(scale),
+                losses=losses.pretraining_losses(),
+                metrics=losses.pretraining_metrics(),
+            )
+        )
+    assert results[0] == pytest.approx(results[1], rel=1e-5)
+    assert results[0] == pytest.approx(results[2], rel=1e-5)
+
+
+def test_model_fit_makes_the_same_steps(tiny_config, batches, tmp_path):
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config = tiny_config.__class__(**{**vars(tiny_config), **still})
+    trainer = _trainer(config)
+    _fit(trainer, batches, tmp_path, steps=4)
+    keras.utils.set_random_seed(4)
+    model = models.build_pretrainer(config)
+    model.compile(
+        optimizer=AdamW(LinearWarmupDecay(1e-2, 1, 6), global_clipnorm=1.0),
+        loss=losses.pretraining_losses(),
+        weighted_metrics=losses.pretraining_metrics(),
+    )
+    model.fit(batches(0), steps_per_epoch=4, verbose=0)
+    for ours, theirs in zip(
+        trainer.model.trainable_variables,
+        model.trainable_variables,
+        strict=True,
+    ):
+        np.testing.assert_allclose(
+            ours.numpy(), theirs.numpy(), atol=2e-4, err_msg=ours.path
+        )
+
+
+def test_gradients_are_clipped(tiny_config, batches):
+    moved = []
+    for clip_norm in (1e-4, 1.0):
+        trainer = _trainer(tiny_config, clip_norm)
+        trainer.optimizer = keras.optimizers.SGD(1.0)
+        trainer.optimizer.build(trainer.model.trainable_variables)
+        before = trainer.model.get_weights()
+        trainer.train_step(next(iter(batches(0))))
+        after = trainer.model.get_weights()
+        squares = [
+            np.square(a.astype("float64") - b).sum()
+            for a, b in zip(after, before, strict=True)
+            if a.dtype == np.float32
+        ]
+        moved.append(np.sqrt(sum(squares)))
+    assert moved[0] == pytest.approx(1e-4, rel=1e-2)
+    assert moved[1] == pytest.approx(1.0, rel=1e-2)
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(
+    tiny_config, batches, tmp_path
+):
+    whole = _trainer(tiny_config)
+    reported = []
+    _fit(whole, batches, tmp_path / "whole", 6, reported)
+    assert [step for step, _ in reported] == [2, 4, 6]
+    assert reported[0][1]["mlm_loss"] > reported[2][1]["mlm_loss"]
+    _fit(_trainer(tiny_config), batches, tmp_path / "cut", 4)
+    second = _trainer(tiny_config)
+    _fit(second, batches, tmp_path / "cut", 6)
+    for got, want in zip(
+        second.model.get_weights(), whole.model.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(got, want)
+    history = [
+        [json.loads(line) for line in open(tmp_path / run / "history.jsonl")]
+        for run in ("whole", "cut")
+    ]
+    assert history[0] == history[1]
+    assert list((tmp_path / "whole" / "tensorboard").iterdir())
+
+
+def test_another_models_checkpoint_is_named(tiny_config, batches, tmp_path):
+    _fit(_trainer(tiny_config), batches, tmp_path, 2)
+    wider = tiny_config.__class__(
+        **{**vars(tiny_config), "intermediate_size": 40}
+    )
+    with pytest.raises(ValueError, match="ckpt-2: not a checkpoint of this"):
+        _fit(_trainer(wider), batches, tmp_path, 4)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    tiny_config, batches, tmp_path
+):
+    trainer = _trainer(tiny_config)
+    kernel = trainer.model.get_layer("pooler").kernel
+    kernel.assign(np.full(kernel.shape, np.nan))
+    with pytest.raises(ValueError, match="loss is nan at step 2"):
+        _fit(trainer, batches, tmp_path, 4)
+
+
+def test_mirrored_replicas_take_the_step_of_one_device(tiny_config, batch):
+    devices = tf.config.list_logical_devices("CPU")
+    if len(devices) < 2:
+        pytest.fail("conftest.py makes two logical CPU devices")
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config = tiny_config.__class__(**{**vars(tiny_config), **still})
+    four = {k: np.concatenate([v, v[:1]]) for k, v in batch.items()}
+    labels, weights = _labels(scaled=False)
+    labels = {k: np.concatenate([v, v[:1]]) for k, v in labels.items()}
+    weights = {k: np.concatenate([v, v[:1]]) for k, v in weights.items()}
+    weights["mlm_logits"] *= np.float32(8 / 7)
+    batches = tf.data.Dataset.from_tensor_slices((four, labels, weights))
+    results = []
+    for strategy in (
+        tf.distribute.get_strategy(),
+        tf.distribute.MirroredStrategy(devices[:2]),
+    ):
+        with strategy.scope():
+            trainer = _trainer(config, clip_norm=0.1)
+            data = strategy.experimental_distribute_dataset(
+                batches.batch(4).repeat()
+            )
+            for one in itertools.islice(data, 3):
+                trainer.train_step(one)
+            results.append((trainer.scores.take(), trainer.model.get_weights()))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-4)
+    for path, one, two in zip(
+        [v.path for v in trainer.model.weights],
+        results[0][1],
+        results[1][1],
+        strict=True,
+    ):
+        if "qkv_bias" not in path:  # the keys' have no gradient but noise
+            np.testing.assert_allclose(one, two, atol=1e-4, err_msg=path)
