@@ -14,16 +14,19 @@ and imports TensorFlow, Keras and the rest of kbert inside `main` only, so that
 `--help` is quick and nothing is printed before the environment is set.
 """
 
-import logging
 import os
 import pathlib
 import sys
-import warnings
 from collections.abc import Callable
 
 from absl import app
 from absl import flags as absl_flags  # kbert.bin.flags is another module
 from absl import logging as absl_logging
+
+from kbert.bin import quiet
+
+# Here, not in `run`, for the processes that a command starts: they import it.
+sys.meta_path.insert(0, quiet.TensorFlowFinder())
 
 
 def run(main: Callable[[list[str]], object], module_file: str) -> None:
@@ -38,7 +41,9 @@ def run(main: Callable[[list[str]], object], module_file: str) -> None:
         module_file: `__file__` of the command, whose name names the command.
     """
     command = "kbert-" + pathlib.Path(module_file).stem.replace("_", "-")
-    _quieten_libraries()
+    quiet.quieten_libraries()
+    # The commands are TensorFlow programs, whatever ~/.keras/keras.json says.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     _name_module_for_help(main, command)
 
     def parse(argv):
@@ -68,16 +73,6 @@ def run(main: Callable[[list[str]], object], module_file: str) -> None:
 def _error_line(command, error):
     message = " ".join(str(error).split()) or type(error).__name__
     return f"{command}: error: {message}"
-
-
-def _quieten_libraries():
-    """Keeps what libraries say about themselves off stderr, if still unset."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # The commands are TensorFlow programs, whatever ~/.keras/keras.json says.
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    if not sys.warnoptions:  # neither -W nor PYTHONWARNINGS
-        warnings.simplefilter("ignore")
 
 
 def _name_module_for_help(main, command):

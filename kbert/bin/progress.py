@@ -5,8 +5,6 @@ import sys
 import time
 from typing import TextIO
 
-_SECONDS_BETWEEN = {True: 0.5, False: 10.0}  # on a terminal; elsewhere
-
 
 class Progress:
     """Call it often with a step's name, what is done and how much there is.
@@ -19,21 +17,24 @@ class Progress:
     def __init__(self, stream: TextIO = sys.stderr):
         self._stream = stream
         self._on_terminal = stream.isatty()
+        self._seconds_between = 0.5 if self._on_terminal else 10.0
         self._step = None
-        self._began = self._shown = time.monotonic()
+        self._first = (0.0, 0)  # when the step was first heard of, and done
+        self._shown = time.monotonic()
 
     def __call__(self, step: str, done: int, total: int) -> None:
         """Shows a line if the last one is old enough."""
         now = time.monotonic()
-        if step != self._step:  # it began when the one before was done
-            self._step, self._began = step, self._shown
+        if step != self._step:  # what came before, such as imports, is no step
+            self._step, self._first = step, (now, done)
+        began, first = self._first
         if done == total:
             self._shown = now
             if self._on_terminal:
                 print("\r\x1b[K", end="", file=self._stream, flush=True)
-        elif now - self._shown > _SECONDS_BETWEEN[self._on_terminal]:
+        elif done > first and now - self._shown > self._seconds_between:
             self._shown = now
-            left = (now - self._began) * (total - done) / max(1, done)
+            left = (now - began) * (total - done) / (done - first)
             text = f"{step}: {done / total:.0%}, {_clock(left)} left"
             start, end = ("\r\x1b[K", "") if self._on_terminal else ("", "\n")
             print(start + text, end=end, file=self._stream, flush=True)

@@ -112,13 +112,15 @@ def train(model, batches_from: Callable, *, steps: int, losses, metrics):
     """Trains the model as the flags say, printing a line for each log."""
     import keras
 
-    from kbert.training import loop, optimizer
+    from kbert.training import loop
+    from kbert.training.fused_adamw import FusedAdamW
+    from kbert.training.optimizer import LinearWarmupDecay
 
     values = flags.FLAGS
-    schedule = optimizer.LinearWarmupDecay(
+    schedule = LinearWarmupDecay(
         values.learning_rate, int(steps * values.warmup_share), steps
     )
-    adamw = optimizer.AdamW(schedule, weight_decay=values.weight_decay)
+    adamw = FusedAdamW(schedule, weight_decay=values.weight_decay)
     if values.dtype == "float16":
         adamw = keras.optimizers.LossScaleOptimizer(adamw)
     trainer = loop.Trainer(

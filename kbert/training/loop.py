@@ -37,7 +37,8 @@ class Trainer:
 
     Args:
         model: takes a dict of inputs, gives a dict of outputs.
-        losses: one for each output; the sum of all is minimized.
+        losses: one for each output; the sum of the means of all is
+            minimized, each over its elements times their weights.
         metrics: some for each output.
         optimizer: AdamW, or a LossScaleOptimizer around one.
         clip_norm: longest global norm of the gradients.
@@ -55,7 +56,6 @@ class Trainer:
         self.model = model
         self.optimizer = optimizer
         self.scores = Scores(losses, metrics)
-        self._losses = losses
         self._clip_norm = clip_norm
         self._strategy = tf.distribute.get_strategy()
         self._variables = [v.value for v in model.trainable_variables]
@@ -73,19 +73,23 @@ class Trainer:
         weights = weights or {}
         with tf.GradientTape() as tape:
             outputs = self.model(inputs, training=True)
-            losses = {
-                name: loss(labels[name], outputs[name], weights.get(name))
-                for name, loss in self._losses.items()
-            }
-            total = self.optimizer.scale_loss(sum(losses.values()))
-        gradients = tape.gradient(total, self._variables)
+            values = self.scores.loss_values(outputs, labels)
+            total = sum(
+                tf.reduce_mean(value * weights.get(name, 1.0))
+                for name, value in values.items()
+            )
+            scaled = self.optimizer.scale_loss(total)
+        gradients = tape.gradient(scaled, self._variables)
         self.optimizer.apply(
             self._clip(gradients), self.model.trainable_variables
         )
-        self.scores.update(outputs, labels, weights)
+        self.scores.update(values, outputs, labels, weights)
 
     def _clip(self, gradients):
         replicas = self._strategy.num_replicas_in_sync
+        # A token table without a tied output has a sparse gradient, but
+        # Adam moves all its rows.
+        gradients = [tf.convert_to_tensor(g) for g in gradients]
         if replicas > 1:
             gradients = tf.distribute.get_replica_context().all_reduce(
                 tf.distribute.ReduceOp.MEAN, gradients
@@ -113,12 +117,18 @@ class Scores:
         self._metrics = metrics
         self._means = {name: keras.metrics.Mean() for name in losses}
 
-    def update(self, outputs, labels, weights) -> None:
-        """Adds a batch; elements count by their weight."""
-        for name, loss in self._losses.items():
-            values = loss.call(labels[name], outputs[name])
+    def loss_values(self, outputs, labels) -> dict[str, tf.Tensor]:
+        """The loss of each element of each output, without weights."""
+        return {
+            name: loss.call(labels[name], outputs[name])
+            for name, loss in self._losses.items()
+        }
+
+    def update(self, values, outputs, labels, weights) -> None:
+        """Adds a batch and its loss values; elements count by their weight."""
+        for name, value in values.items():
             weight = weights.get(name)
-            self._means[name].update_state(values, sample_weight=weight)
+            self._means[name].update_state(value, sample_weight=weight)
             for metric in self._metrics[name]:
                 metric.update_state(labels[name], outputs[name], weight)
 
@@ -256,7 +266,9 @@ def evaluate(
             name: tf.cast(weight != 0, tf.float32)
             for name, weight in (weights or {}).items()
         }
-        scores.update(model(inputs, training=False), labels, counted)
+        outputs = model(inputs, training=False)
+        values = scores.loss_values(outputs, labels)
+        scores.update(values, outputs, labels, counted)
 
     for batch in batches:
         step(batch)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kbert-convert, in a process of its own."""
+"""kbert-convert: what it prints, writes and refuses."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from kbert.checkpoints import folder
 
 @pytest.fixture
 def hugging_face(tmp_path, vocabulary):
-    """A folder with a BERT of no blocks, whose tensors are random."""
+    """A folder with a BERT of one block, whose tensors are random."""
     path = tmp_path / "hf"
     path.mkdir()
     config = {
@@ -60,23 +60,20 @@ def hugging_face(tmp_path, vocabulary):
     return path, tensors
 
 
-def _convert(*flags):
-    command = [sys.executable, "-m", "kbert.bin.convert", *flags]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done.returncode, done.stdout, done.stderr
-
-
-def test_converts_and_says_what(hugging_face, tmp_path):
+def test_converts_and_says_what(call, hugging_face, tmp_path):
     path, tensors = hugging_face
-    flags = ["--from=huggingface", f"--input={path}", "--lower_case"]
     output = tmp_path / "kbert"
-    got = _convert(*flags, f"--output={output}")
-    assert got == (
-        0,
+    said = call(
+        "convert",
+        "--from=huggingface",
+        f"--input={path}",
+        f"--output={output}",
+        "--lower_case",
+    )
+    assert said == (
         "23 tensors read.\n"
         "2 tensors left out: classifier.bias, classifier.weight.\n"
-        f"{output}: the encoder as a kbert model\n",
-        "",
+        f"{output}: the encoder as a kbert model\n"
     )
     loaded = folder.load(output)
     assert loaded.spec.task == "encoder" and loaded.vocabulary.lower_case
@@ -87,12 +84,12 @@ def test_converts_and_says_what(hugging_face, tmp_path):
 def test_what_is_there_is_not_replaced(hugging_face):
     path, _ = hugging_face
     before = sorted(entry.name for entry in path.iterdir())
-    code, _, stderr = _convert(
-        "--from=huggingface",
-        f"--input={path}",
-        f"--output={path}",
-        "--nolower_case",
+    flags = ["--from=huggingface", f"--input={path}", f"--output={path}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "kbert.bin.convert", *flags, "--nolower_case"],
+        capture_output=True,
+        text=True,
     )
-    assert (code, stderr.count("\n")) == (1, 1)
-    assert f"{path}: holds config.json, which is not part of" in stderr
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"{path}: holds config.json, which is not part of" in done.stderr
     assert sorted(entry.name for entry in path.iterdir()) == before

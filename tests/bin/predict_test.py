@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kbert-predict, in a process of its own."""
+"""kbert-predict: a line for each text, from a table or from flags."""
 
 import json
 import subprocess
@@ -47,13 +47,13 @@ def _same(lines, want):
         )
 
 
-def test_answers_a_table(model, tmp_path):
+def test_answers_a_table(call, model, tmp_path):
     path, server = model
     table = tmp_path / "pairs.csv"
     table.write_text('id,b,a\n1,"good, good",the film\n2,,bad\n')
     output = tmp_path / "answers.jsonl"
     flags = [f"--model={path}", f"--input={table}", "--text_columns=a,b"]
-    assert _predict(*flags, f"--output={output}") == (0, "", "")
+    assert call("predict", *flags, f"--output={output}") == ""
     want = server.predict(["the film", "bad"], ["good, good", ""])
     _same(output.read_text("utf-8").splitlines(), want)
     assert {p.name for p in tmp_path.iterdir()} == {
@@ -61,12 +61,11 @@ def test_answers_a_table(model, tmp_path):
     }
 
 
-def test_answers_texts_given_as_flags(model):
+def test_answers_texts_given_as_flags(call, model):
     path, server = model
     flags = [f"--model={path}", "--text=the film", "--text_b=not good"]
-    code, stdout, stderr = _predict(*flags)
-    assert (code, stderr) == (0, "")
-    _same(stdout.splitlines(), server.predict(["the film"], ["not good"]))
+    said = call("predict", *flags)
+    _same(said.splitlines(), server.predict(["the film"], ["not good"]))
 
 
 def test_a_pair_without_its_second_text_is_one_line(model):

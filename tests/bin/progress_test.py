@@ -45,8 +45,8 @@ def test_a_terminal_gets_one_line_that_goes_away(clock):
     shown = show(Terminal(), clock, seconds_each=400)
     assert "\n" not in shown
     steps = shown.split("\r\x1b[K")
-    assert steps[1] == "Reading: 10%, 1:00:00 left"
-    assert steps[10] == ""  # the end of the first step
+    assert steps[1] == "Reading: 20%, 0:53:20 left"
+    assert steps[9] == ""  # the end of the first step
     assert steps[-1] == ""
 
 

@@ -167,11 +167,34 @@ def test_nothing_around_the_answer(start):
     assert code == 0 and "noise 1" in err
 
 
+NOISY_TENSORFLOW = """
+import os
+os.write(2, b"could not find cuda drivers\\n")
+if os.environ.get("BROKEN"):
+    raise ImportError("no AVX here")
+"""
+IN_A_WORKER = (
+    "__import__('multiprocessing').get_context('spawn')"
+    ".Pool(1).apply(__import__, ('tensorflow',)).__name__"
+)
+
+
+@pytest.mark.parametrize("body", ["__import__('tensorflow')", IN_A_WORKER])
+def test_the_import_of_tensorflow_is_silent(start, tmp_path, body):
+    (tmp_path / "tensorflow.py").write_text(NOISY_TENSORFLOW)
+    code, _, err = start("--model=m", body=body)
+    assert (code, err) == (0, "")
+    _, _, err = start("--model=m", body=body, TF_CPP_MIN_LOG_LEVEL="1")
+    assert "could not find cuda drivers" in err
+    code, _, err = start("--model=m", body=body, BROKEN="1")
+    assert code == 1 and "ImportError: no AVX here" in err
+
+
 BIN = pathlib.Path(kbert.bin.__file__).parent
 COMMANDS = [
     file.stem
     for file in sorted(BIN.glob("*.py"))
-    if "def cli(" in file.read_text("utf-8")
+    if "\ndef cli(" in file.read_text("utf-8")
 ]
 
 

@@ -39,7 +39,6 @@ def _randomize(model):
     return model
 
 
-# Error cases start from a copy of one model that is saved once.
 _SAVED = {}
 
 
@@ -200,11 +199,6 @@ def test_a_token_table_may_be_longer_than_the_vocabulary(save, tiny_config):
             r"pooler/kernel \(16, 16\)",
         ),
         (
-            {"intermediate_size": 33},
-            r"block_0/intermediate_kernel \(16, 32\)",
-            r"block_0/intermediate_kernel \(16, 33\)",
-        ),
-        (
             {"position_embedding": "sinusoidal"},
             r"embeddings/position_embedding \(24, 16\)",
             r"embeddings/norm/gamma \(16,\)",
@@ -271,23 +265,20 @@ def test_a_missing_file_is_named(name, saved):
 def test_no_folder(tmp_path):
     with pytest.raises(ValueError, match="gone: no such folder; wanted"):
         folder.load(tmp_path / "gone")
-    (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="file: a file; wanted"):
-        folder.load(tmp_path / "file")
 
 
 @pytest.mark.parametrize(
     "names",
     [
-        ["config.json", "model.safetensors", "vocab.txt"],
-        ["config.json", "pytorch_model.bin", "vocab.txt"],
-        ["bert_config.json", "vocab.txt", "bert_model.ckpt.index"],
-        ["config.json", "metadata.json", "model.weights.h5"],
-        ["saved_model.pb"],
+        "config.json model.safetensors vocab.txt",
+        "config.json pytorch_model.bin vocab.txt",
+        "bert_config.json vocab.txt bert_model.ckpt.index",
+        "config.json metadata.json model.weights.h5",
+        "saved_model.pb",
     ],
 )
 def test_another_librarys_folder(names, tmp_path):
-    for name in names:
+    for name in names.split():
         (tmp_path / name).touch()
     with pytest.raises(ValueError, match="another library's: .*kbert-convert"):
         folder.load(tmp_path)
@@ -299,8 +290,6 @@ def test_another_librarys_folder(names, tmp_path):
         ({"format_version": 2}, "format_version is 2; this kbert reads 1"),
         ({"head": "span"}, r"fields \['head', 'labels', .*; wanted \['labels"),
         ({"labels": "ab"}, "labels 'ab'; wanted a list of names"),
-        ({"labels": [1, 2]}, r"labels \[1, 2\]; wanted a list of names"),
-        ({"task": "spans"}, "task is 'spans'; wanted one of"),
         ({"max_seq_length": "9"}, "max_seq_length is '9'; wanted a whole"),
     ],
 )
@@ -310,12 +299,6 @@ def test_wrong_fields_in_task_json(changes, message, saved):
     file.write_text(json.dumps({**fields, **changes}), "utf-8")
     with pytest.raises(ValueError, match=r"task\.json: " + message):
         folder.load(saved)
-
-
-def test_a_folder_can_be_moved(saved, tmp_path, monkeypatch):
-    shutil.move(saved, tmp_path / "moved")
-    monkeypatch.chdir(tmp_path)
-    assert folder.load("moved").spec == SPECS["classification"]
 
 
 def _model(config, task):
@@ -331,11 +314,8 @@ def test_copy_takes_the_encoder_and_the_heads_that_match(tiny_config):
     for name, value in after.items():
         want = before if name.startswith("classifier/") else source
         np.testing.assert_array_equal(value, want[name], err_msg=name)
-
-    other = tasks.build(tiny_config, SPECS["pretraining"])
-    assert folder.copy_weights(pretrainer, other) == []
-    for name, value in _weights(other).items():
-        np.testing.assert_array_equal(value, source[name], err_msg=name)
+    again = tasks.build(tiny_config, SPECS["pretraining"])
+    assert folder.copy_weights(pretrainer, again) == []
 
 
 def test_copy_leaves_a_head_of_another_size(tiny_config):
@@ -356,7 +336,6 @@ def test_copy_leaves_a_head_of_another_size(tiny_config):
             r"token_embedding has token_embedding/embeddings \(16, 16\); "
             r"wanted token_embedding/embeddings \(15, 16\)",
         ),
-        ({"max_position_embeddings": 30}, "layer embeddings has embeddings/"),
         ({"num_hidden_layers": 3}, r"block_2 has block_2/.*; wanted none"),
         ({"num_hidden_layers": 1}, "block_1 has no more; wanted block_1/"),
     ],

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kbert import models
 from kbert.training import loop, losses
+from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.optimizer import AdamW, LinearWarmupDecay
 
 
@@ -43,7 +44,7 @@ def _trainer(config, clip_norm=1.0, steps=6):
         models.build_pretrainer(config),
         losses=losses.pretraining_losses(),
         metrics=losses.pretraining_metrics(),
-        optimizer=AdamW(LinearWarmupDecay(1e-2, 1, steps)),
+        optimizer=FusedAdamW(LinearWarmupDecay(1e-2, 1, steps)),
         clip_norm=clip_norm,
     )
 
@@ -65,7 +66,8 @@ def test_the_loss_is_the_mean_over_predictions(tiny_config, batch):
     trainer = _trainer(tiny_config)
     outputs = trainer.model(batch)
     labels, _ = _labels()
-    trainer.scores.update(outputs, labels, _labels()[1])
+    values = trainer.scores.loss_values(outputs, labels)
+    trainer.scores.update(values, outputs, labels, _labels()[1])
     values = trainer.scores.take()
 
     def cross_entropy(logits, label):

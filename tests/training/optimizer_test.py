@@ -5,17 +5,19 @@ import keras
 import numpy as np
 import pytest
 
+from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.optimizer import AdamW, LinearWarmupDecay
 
 
+@pytest.mark.parametrize("optimizer", [AdamW, FusedAdamW])
 @pytest.mark.parametrize("scale", [1.0, 1e-6])  # epsilon is 1e-6
-def test_steps_equal_those_of_pytorch(scale):
+def test_steps_equal_those_of_pytorch(optimizer, scale):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     layer = keras.layers.Dense(3)
     layer.build((None, 5))
     layer.bias.assign([1.0, -1.0, 2.0])
-    ours = AdamW(0.01, weight_decay=0.1)
+    ours = optimizer(0.01, weight_decay=0.1)
     ours.build(layer.trainable_variables)
     theirs = [
         torch.nn.Parameter(torch.tensor(v.numpy()))
