@@ -25,6 +25,8 @@ ALLOWED = {
     "checkpoints": {"config", "features", "models", "tasks", "text"},
     "serving": {"config", "features", "layers", "models", "tasks", "text"},
 }
+# A run joins data, training and model folders; only commands start it.
+ALLOWED["runs"] = set(ALLOWED) - {"serving"}
 # The public names, the commands and the export scripts stand above the rest.
 ALLOWED["kbert"] = set(ALLOWED)
 ALLOWED["bin"] = set(ALLOWED)

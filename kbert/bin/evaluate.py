@@ -10,7 +10,7 @@ import json
 from absl import app, flags
 
 from kbert.bin import flags as shared
-from kbert.bin import output, run, scoring
+from kbert.bin import run
 
 _MODEL = shared.model()
 _INPUT = flags.DEFINE_string(
@@ -33,6 +33,7 @@ def main(argv):
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     from kbert.checkpoints import folder
     from kbert.data import record_sets, tables
+    from kbert.runs import files, scoring
 
     loaded = folder.load(_MODEL.value)
     if loaded.spec.task == "pretraining":
@@ -47,7 +48,7 @@ def main(argv):
     elif loaded.spec.task == "classification":
         columns = shared.columns(_TEXT_COLUMNS.value, loaded.spec.num_texts)
         rows = tables.read_table(_INPUT.value, columns, _LABEL_COLUMN.value)
-        scores = scoring.classification_scores(loaded, rows, _BATCH_SIZE.value)
+        scores = scoring.table_scores(loaded, rows, _BATCH_SIZE.value)
     else:
         raise ValueError(
             f"{_MODEL.value}: a model for {loaded.spec.task!r} has nothing to "
@@ -56,7 +57,7 @@ def main(argv):
     for name, value in scores.items():
         print(f"{name.replace('_', ' ')}: {value:.4f}")
     if _OUTPUT.value:
-        output.write_text(_OUTPUT.value, json.dumps(scores, indent=2) + "\n")
+        files.write_text(_OUTPUT.value, json.dumps(scores, indent=2) + "\n")
 
 
 def cli():

@@ -17,6 +17,15 @@ def model() -> flags.FlagHolder[str | None]:
     )
 
 
+def lower_case() -> flags.FlagHolder[bool | None]:
+    """--lower_case, for a vocab.txt that has no vocab.json beside it."""
+    return flags.DEFINE_boolean(
+        "lower_case",
+        None,
+        "Casing of a vocab.txt without a vocab.json beside it.",
+    )
+
+
 def text_columns() -> flags.FlagHolder[list[str] | None]:
     """--text_columns, the names of one column or of two."""
     return flags.DEFINE_list(

@@ -10,16 +10,15 @@ import dataclasses
 
 from absl import app, flags
 
+from kbert.bin import flags as shared
 from kbert.bin import run
-from kbert.bin.progress import Progress
+from kbert.runs.progress import Progress
 
 _INPUT = flags.DEFINE_string(
     "input", None, "Text files: paths and globs, by commas.", required=True
 )
 _VOCAB = flags.DEFINE_string("vocab", None, "The vocab.txt.", required=True)
-_LOWER_CASE = flags.DEFINE_boolean(
-    "lower_case", None, "Casing of a vocab.txt without a vocab.json beside it."
-)
+_LOWER_CASE = shared.lower_case()
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "New folder for the records.", required=True
 )

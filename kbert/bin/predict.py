@@ -12,7 +12,7 @@ import sys
 from absl import app, flags
 
 from kbert.bin import flags as shared
-from kbert.bin import output, run
+from kbert.bin import run
 
 _MODEL = shared.model()
 _INPUT = flags.DEFINE_string("input", None, "A .tsv, .csv or .jsonl file.")
@@ -38,13 +38,14 @@ def main(argv):
     if bool(_INPUT.value) == bool(_TEXT.value):
         raise ValueError("Give one of --input and --text.")
     import kbert
+    from kbert.runs import files
 
     server = kbert.load(_MODEL.value)
     texts = _read_table(server) if _INPUT.value else _given_texts(server)
     answers = server.predict(*texts, batch_size=_BATCH_SIZE.value)
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in answers]
     if _OUTPUT.value:
-        output.write_text(_OUTPUT.value, "".join(lines))
+        files.write_text(_OUTPUT.value, "".join(lines))
     else:
         sys.stdout.writelines(lines)
 

@@ -31,7 +31,7 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
 
 @ops.custom_gradient
 def _product(hidden_PH, table_VH):
-    """hidden @ table.T, (P, V), and its gradients without a transposition."""
+    """The (P, V) product, and its gradients without a transposition."""
 
     def gradients(*args, upstream=None):
         upstream_PV = args[0] if upstream is None else upstream

@@ -158,6 +158,7 @@ def fit(
     log_every: int,
     save_every: int,
     report: Report,
+    tick: Callable[[int], object],
 ) -> None:
     """Trains up to a number of steps, from the last checkpoint if any.
 
@@ -172,6 +173,7 @@ def fit(
         log_every: steps between two logs, the last step always among them.
         save_every: steps between two checkpoints, likewise.
         report: called after each log with what stands in history.jsonl.
+        tick: called with the number of each step when it is done.
     Raises: ValueError if the checkpoint there is of another model, or if
         the loss is not finite; OSError.
     """
@@ -184,6 +186,7 @@ def fit(
     steps_left = range(done + 1, steps + 1)
     for step, batch in zip(steps_left, batches, strict=False):
         trainer.train_step(batch)
+        tick(step)
         if step % log_every == 0 or step == steps:
             values = trainer.scores.take()
             logger.log(step, values)

@@ -44,6 +44,12 @@ if __name__ == "__main__":
     cli()
 '''
 
+SCRIPT = """
+from say_hello import cli
+if __name__ == "__main__":
+    cli()
+"""
+
 
 @pytest.fixture(params=["console script", "file"])
 def start(request, tmp_path):
@@ -54,7 +60,7 @@ def start(request, tmp_path):
         file.write_text(COMMAND.replace("__BODY__", body))
         if request.param == "console script":
             file = tmp_path / "kbert-say-hello"
-            file.write_text("from say_hello import cli\ncli()\n")
+            file.write_text(SCRIPT)
         process = subprocess.Popen(
             [sys.executable, file, *flags],
             stdout=subprocess.PIPE,
@@ -173,13 +179,15 @@ os.write(2, b"could not find cuda drivers\\n")
 if os.environ.get("BROKEN"):
     raise ImportError("no AVX here")
 """
-IN_A_WORKER = (
-    "__import__('multiprocessing').get_context('spawn')"
-    ".Pool(1).apply(__import__, ('tensorflow',)).__name__"
+IMPORT = "__import__('tensorflow').__name__"
+IN_A_WORKER = f"""
+__import__("multiprocessing").get_context("spawn").Pool(1).apply(
+    eval, ["{IMPORT}"]
 )
+"""
 
 
-@pytest.mark.parametrize("body", ["__import__('tensorflow')", IN_A_WORKER])
+@pytest.mark.parametrize("body", [IMPORT, IN_A_WORKER])
 def test_the_import_of_tensorflow_is_silent(start, tmp_path, body):
     (tmp_path / "tensorflow.py").write_text(NOISY_TENSORFLOW)
     code, _, err = start("--model=m", body=body)

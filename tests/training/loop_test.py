@@ -59,6 +59,7 @@ def _fit(trainer, batches, output_dir, steps, reported=None):
         log_every=2,
         save_every=2,
         report=lambda step, values: seen.append((step, values)),
+        tick=lambda step: None,
     )
 
 
@@ -171,6 +172,35 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     ]
     assert history[0] == history[1]
     assert list((tmp_path / "whole" / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_reduced_precision_trains_alike(tiny_config, batches, policy):
+    curves = []
+    for name in ("float32", policy):
+        keras.config.set_dtype_policy(name)
+        try:
+            keras.utils.set_random_seed(4)
+            model = models.build_pretrainer(tiny_config)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        optimizer = FusedAdamW(1e-2)
+        if name == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        trainer = loop.Trainer(
+            model,
+            losses=losses.pretraining_losses(),
+            metrics=losses.pretraining_metrics(),
+            optimizer=optimizer,
+        )
+        curve = []
+        for batch in batches(0).take(10):
+            trainer.train_step(batch)
+            curve.append(trainer.scores.take()["mlm_loss"])
+        curves.append(curve)
+    assert curves[0][-1] < 0.8 * curves[0][0]
+    assert curves[0] != curves[1]  # the products are indeed rounded
+    np.testing.assert_allclose(curves[1], curves[0], rtol=0.02)
 
 
 def test_another_models_checkpoint_is_named(tiny_config, batches, tmp_path):

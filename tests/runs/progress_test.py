@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from kbert.bin import progress
+from kbert.runs import progress
 
 
 class Terminal(io.StringIO):

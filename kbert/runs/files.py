@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a command's results as whole files."""
+"""Writes results as whole files."""
 
 import os
 import pathlib

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flags of a training run, and the RunOptions they become."""
+
+import dataclasses
+import sys
+
+from absl import flags
+
+flags.disclaim_key_flags()  # they belong to the command that calls `define`
+
+
+def define(*, batch_size: int, learning_rate: float) -> None:
+    """Defines a flag for each field of RunOptions.
+
+    Args:
+        batch_size: the command's default.
+        learning_rate: likewise.
+    """
+    flags.DEFINE_string(
+        "output_dir",
+        None,
+        "Folder of the run: its model/, checkpoints, TensorBoard logs and "
+        "history. A run that was stopped goes on from its last checkpoint.",
+        required=True,
+    )
+    whole = {
+        "batch_size": (batch_size, "Rows of a step, on all GPUs together."),
+        "log_every": (100, "Steps between two logs."),
+        "save_every": (1000, "Steps between two checkpoints."),
+    }
+    for name, (default, text) in whole.items():
+        flags.DEFINE_integer(name, default, text, lower_bound=1)
+    shares = {
+        "warmup_share": (0.1, "Share of the steps in which the rate rises."),
+        "dropout": (None, "Dropout, instead of what the model's config says."),
+    }
+    for name, (default, text) in shares.items():
+        flags.DEFINE_float(name, default, text, 0.0, 0.99)
+    numbers = {
+        "learning_rate": (learning_rate, "The highest; it falls to 0 then."),
+        "weight_decay": (0.01, "Of all but biases and norms."),
+        "clip_norm": (1.0, "Longest norm of the gradients."),
+    }
+    for name, (default, text) in numbers.items():
+        flags.DEFINE_float(name, default, text, lower_bound=0.0)
+    flags.DEFINE_enum(
+        "dtype",
+        "float32",
+        ["float32", "bfloat16", "float16"],
+        "Type of the matrix products; all else stays float32.",
+    )
+    flags.DEFINE_integer("seed", 0, "Of weights, dropout and batches.")
+
+
+def options():
+    """The RunOptions that the flags say."""
+    from kbert.runs.run import RunOptions
+
+    own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+    lines = sorted(flag.serialize() for flag in own if flag.value is not None)
+    values = {
+        field.name: flags.FLAGS[field.name].value
+        for field in dataclasses.fields(RunOptions)
+        if field.name != "settings"
+    }
+    return RunOptions(**values, settings="".join(f"{x}\n" for x in lines))

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pre-training run: records and a config or a model, to a model folder."""
+
+import json
+import pathlib
+
+import keras
+
+from kbert import tasks
+from kbert.checkpoints import folder
+from kbert.checkpoints.folder import LoadedModel
+from kbert.config import BertConfig
+from kbert.data import pretraining, record_sets
+from kbert.data.record_sets import RecordSet
+from kbert.runs import files, run, scoring
+from kbert.runs.run import RunOptions
+from kbert.text.vocabulary import Vocabulary
+from kbert.training import losses
+
+
+def pretrain(
+    *,
+    records: str,
+    eval_records: str | None,
+    start: str,
+    is_folder: bool,
+    vocabulary: Vocabulary | None,
+    steps: int,
+    options: RunOptions,
+) -> None:
+    """Trains both pre-training outputs and writes <output_dir>/model.
+
+    Held-out scores from before and after stand in evaluation.json.
+
+    Args:
+        records: folders, paths and globs, by commas.
+        eval_records: likewise, held out; or None.
+        start: a model folder to go on from, or a model config.
+        is_folder: which of the two `start` is.
+        vocabulary: of records that have none beside them, else None.
+        steps: of the whole run.
+        options: how to train.
+    Raises: ValueError, naming the file or the flag; OSError.
+    """
+    initial = folder.load(start) if is_folder else None
+    if initial:
+        vocabulary = initial.vocabulary
+    record_set = record_sets.find(records, vocabulary=vocabulary)
+    config = initial.config if initial else _read_config(start, record_set)
+    _check_length(records, record_set, config)
+    held_out = None
+    if eval_records:
+        held_out = record_sets.find(
+            eval_records,
+            vocabulary=record_set.vocabulary,
+            max_positions=config.max_position_embeddings,
+        )
+    spec = tasks.TaskSpec(
+        task="pretraining",
+        max_seq_length=record_set.row.max_seq_length,
+        num_texts=2,
+    )
+    with run.begin(options).scope():
+        model = tasks.build(run.with_dropout(config, options), spec)
+        if initial:
+            _start_from(initial, model, start)
+        _score(model, held_out, "before", options)
+        with record_set.damage_named():
+            _train(model, record_set, steps, options)
+        _score(model, held_out, "after", options)
+    path = options.model_folder
+    folder.save(
+        path, model, config=config, vocabulary=record_set.vocabulary, spec=spec
+    )
+    print(f"{path}: the trained model")
+
+
+def _read_config(path: str, record_set: RecordSet) -> BertConfig:
+    return BertConfig.from_json(
+        path,
+        vocab_size=len(record_set.vocabulary),
+        lower_case=record_set.vocabulary.lower_case,
+    )
+
+
+def _check_length(records, record_set, config):
+    length = record_set.row.max_seq_length
+    if length > config.max_position_embeddings:
+        raise ValueError(
+            f"{records}: rows of {length} tokens; the model takes at most "
+            f"{config.max_position_embeddings} (max_position_embeddings)."
+        )
+
+
+def _start_from(initial: LoadedModel, model: keras.Model, path: str) -> None:
+    fresh = folder.copy_weights(initial.model, model)
+    if fresh:
+        print(f"{path}: begun with random weights: {', '.join(fresh)}")
+
+
+def _train(model, record_set, steps, options):
+    run.train(
+        model,
+        lambda step: pretraining.dataset(
+            record_set,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            first_step=step,
+        ),
+        steps=steps,
+        losses=losses.pretraining_losses(),
+        metrics=losses.pretraining_metrics(),
+        options=options,
+    )
+
+
+def _score(model, held_out, moment, options):
+    """Prints the held-out scores and keeps them in evaluation.json."""
+    if not held_out:
+        return
+    path = pathlib.Path(options.output_dir) / "evaluation.json"
+    scores = {}
+    if path.exists():
+        scores = json.loads(path.read_text(encoding="utf-8"))
+    if moment == "after" or moment not in scores:  # a resumed run keeps it
+        scores[moment] = scoring.pretraining_scores(
+            model, held_out, options.batch_size
+        )
+        files.write_text(path, json.dumps(scores, indent=2) + "\n")
+    print(f"held out, {moment}: {run.describe(scores[moment])}", flush=True)
