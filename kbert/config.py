@@ -134,11 +134,11 @@ def _check_names(file: pathlib.Path, fields: Mapping[str, Any]) -> None:
 
 
 def _check_value(field: dataclasses.Field, value: Any) -> None:
-    kind = type(value)
-    right = kind is field.type or (field.type is float and kind is int)
-    if not right:
+    wanted: Any = field.type
+    is_right = type(value) is wanted  # True is an int, but not here
+    if not is_right and not (wanted is float and type(value) is int):
         raise ValueError(
-            f"{field.name} is {value!r}; wanted {field.type.__name__}."
+            f"{field.name} is {value!r}; wanted {wanted.__name__}."
         )
     if field.name in _PROBABILITIES:
         if not 0 <= value < 1:

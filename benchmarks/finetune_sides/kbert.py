@@ -17,7 +17,9 @@ from kbert import tasks
 from kbert.checkpoints import folder, huggingface
 from kbert.data import finetuning
 from kbert.tasks import classification
-from kbert.training import loop, optimizer
+from kbert.training import loop
+from kbert.training.fused_adamw import FusedAdamW
+from kbert.training.optimizer import LinearWarmupDecay
 
 
 def finetune(task: Task) -> Result:
@@ -68,10 +70,10 @@ def finetune(task: Task) -> Result:
     )
 
 
-def _optimizer(steps: int) -> optimizer.AdamW:
-    schedule = optimizer.LinearWarmupDecay(
+def _optimizer(steps: int) -> FusedAdamW:
+    schedule = LinearWarmupDecay(
         finetune_sides.LEARNING_RATE,
         int(finetune_sides.WARM_UP * steps),
         steps,
     )
-    return optimizer.AdamW(schedule, weight_decay=finetune_sides.WEIGHT_DECAY)
+    return FusedAdamW(schedule, weight_decay=finetune_sides.WEIGHT_DECAY)

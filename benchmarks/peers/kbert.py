@@ -13,7 +13,8 @@ from benchmarks.pretrain_batches import Batch, Work
 from kbert import features
 from kbert.config import BertConfig
 from kbert.models import build_pretrainer
-from kbert.training import losses, optimizer
+from kbert.training import losses
+from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.loop import Trainer
 
 
@@ -41,7 +42,7 @@ def make_steps(
         model,
         losses=losses.pretraining_losses(),
         metrics=losses.pretraining_metrics(),
-        optimizer=optimizer.AdamW(
+        optimizer=FusedAdamW(
             peers.LEARNING_RATE,
             weight_decay=peers.WEIGHT_DECAY,
             beta_1=peers.BETA_1,

@@ -38,13 +38,13 @@ def main(argv):
     from kbert.data import tables
     from kbert.runs.finetuning import finetune
 
-    train, dev = (
-        tables.read_table(path, columns, _LABEL_COLUMN.value) if path else None
-        for path in (_TRAIN.value, _DEV.value)
-    )
+    label = _LABEL_COLUMN.value
+    dev = None
+    if _DEV.value:
+        dev = tables.read_table(_DEV.value, columns, label)
     finetune(
         init=_INIT.value,
-        train=train,
+        train=tables.read_table(_TRAIN.value, columns, label),
         dev=dev,
         epochs=_EPOCHS.value,
         max_seq_length=_MAX_SEQ_LENGTH.value,
