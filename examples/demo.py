@@ -28,7 +28,7 @@ _QUESTIONS = (
     "A warm, funny film with a heart.",
     "Two hours of my life that I will never get back.",
 )
-_HELD_OUT_EVERY = 8  # documents
+_HELD_OUT_EVERY = 5  # documents
 
 # What a server does with an export: nothing but these two packages.
 _ASK = """
@@ -93,7 +93,7 @@ class Demo:
             output_dir=out / "vocab",
             vocab_size=4000,
         )
-        for name, times in (("train", 10), ("held_out", 1)):
+        for name, times in (("train", 10), ("held_out", 4)):
             self.run(
                 "make-records",
                 input=out / f"text/{name}.txt",
@@ -112,7 +112,7 @@ class Demo:
             input=out / "records/train",
             eval_input=out / "records/held_out",
             output_dir=out / "pretrain",
-            steps=500,
+            steps=600,
             learning_rate=2e-3,
             dropout=0,
             log_every=50,

@@ -54,6 +54,7 @@ CASES = {
         [_ROWS],
     ),
     layers.TakePositions: ({}, [_ROWS, _POSITIONS]),
+    layers.TokenEmbedding: ({"input_dim": 7, "output_dim": 8}, [_SEGMENTS]),
 }
 each_layer = pytest.mark.parametrize("layer", CASES, ids=lambda c: c.__name__)
 
@@ -69,15 +70,16 @@ def _all_layers():
 def _model(layer, **kwargs):
     """The layer in a functional model with no axis known but the width."""
     arguments, values = CASES[layer]
-    widths = {"float": (8,), "int": (), "bool": ()}
-    inputs = []
-    for value in values:
-        kind = value.dtype.name.rstrip("0123456789")
-        known = widths[kind]
-        free = value.ndim - 1 - len(known)
-        shape = (1, 1, None) if kind == "bool" else (None,) * free + known
-        inputs.append(keras.Input(shape, dtype=value.dtype.name))
-    model = keras.Model(inputs, layer(**arguments, **kwargs)(*inputs))
+    shapes = {"float32": (None, 8), "int32": (None,), "bool": (1, 1, None)}
+    inputs = [
+        keras.Input(shapes[value.dtype.name], dtype=value.dtype.name)
+        for value in values
+    ]
+    made = layer(**arguments, **kwargs)
+    outputs = made(*inputs)
+    if layer is layers.TokenEmbedding:  # both ways
+        outputs = made(outputs, reverse=True)
+    model = keras.Model(inputs, outputs)
     for variable in model.trainable_variables:  # no zeros, no ones
         noise = _RNG.normal(scale=0.1, size=variable.shape)
         variable.assign_add(noise.astype("float32"))

@@ -164,8 +164,12 @@ def test_the_whole_journey(work):
         ),
         (
             "finetune",
-            {"init": "{work}", "train": "{work}/train.tsv"},
-            "wanted a kbert model folder",
+            {
+                "init": "{work}/none",
+                "train": "{work}/train.tsv",
+                "text_columns": "sentence",
+            },
+            "no such folder; wanted a kbert model folder",
         ),
         (
             "evaluate",

@@ -167,10 +167,11 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     ):
         np.testing.assert_array_equal(got, want)
     history = [
-        [json.loads(line) for line in open(tmp_path / run / "history.jsonl")]
+        (tmp_path / run / "history.jsonl").read_text("utf-8").splitlines()
         for run in ("whole", "cut")
     ]
     assert history[0] == history[1]
+    assert [json.loads(line)["step"] for line in history[0]] == [2, 4, 6]
     assert list((tmp_path / "whole" / "tensorboard").iterdir())
 
 
