@@ -112,7 +112,7 @@ class Demo:
             input=out / "records/train",
             eval_input=out / "records/held_out",
             output_dir=out / "pretrain",
-            steps=600,
+            steps=400,
             learning_rate=2e-3,
             dropout=0,
             log_every=50,
