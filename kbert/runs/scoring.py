@@ -33,9 +33,12 @@ def classification_scores(
     model: keras.Model, examples: Examples, batch_size: int
 ) -> dict[str, float]:
     """Loss and accuracy of a classifier."""
+    batches = finetuning.dataset(
+        finetuning.by_length(examples), batch_size=batch_size, seed=None
+    )
     return loop.evaluate(
         model,
-        finetuning.dataset(examples, batch_size=batch_size, seed=None),
+        batches,
         losses=classification.losses(),
         metrics=classification.metrics(),
     )

@@ -140,6 +140,22 @@ def test_rows_of_similar_length_share_a_batch(many):
     assert abs(np.mean(widths[:35]) - np.mean(widths[35:])) < 8
 
 
+def test_rows_by_length_keep_their_labels_and_need_little_padding(many):
+    batches = taken(
+        finetuning.dataset(
+            finetuning.by_length(many), batch_size=16, seed=None
+        ),
+        76,
+    )
+    assert sorted(sum(labels_of(batches), [])) == list(range(1203))
+    masks = [inputs["padding_mask"] for inputs, _ in batches]
+    widths = [mask.shape[1] for mask in masks]
+    assert widths == sorted(widths)
+    lengths = many.lengths.numpy()
+    for mask, labels in zip(masks, labels_of(batches), strict=True):
+        np.testing.assert_array_equal(mask.sum(1), lengths[labels])
+
+
 def test_rows_do_not_meet_the_same_rows_each_epoch():
     # All lengths differ: sorting all rows at once would pair them one way.
     texts = [" ".join(WORDS[:n]) for n in range(200)]
