@@ -76,7 +76,7 @@ class BertConfig:
         Raises: ValueError, naming the file and the field; OSError.
         """
         file = _find(path)
-        fields = _read_fields(file)
+        fields = read_fields(file)
         given = {"vocab_size": vocab_size, "lower_case": lower_case}
         for name, value in given.items():
             if value is None:
@@ -110,7 +110,11 @@ def _find(path: str | os.PathLike) -> pathlib.Path:
     return named
 
 
-def _read_fields(file: pathlib.Path) -> dict[str, Any]:
+def read_fields(file: pathlib.Path) -> dict[str, Any]:
+    """The fields of a JSON object in a file.
+
+    Raises: ValueError, naming the file, if it holds anything else; OSError.
+    """
     try:
         fields = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:  # not UTF-8, or not JSON

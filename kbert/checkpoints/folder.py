@@ -29,7 +29,7 @@ import h5py
 import keras
 
 from kbert import tasks
-from kbert.config import BertConfig
+from kbert.config import BertConfig, read_fields
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import CASING_FILE, VOCABULARY_FILE, Vocabulary
 
@@ -229,12 +229,7 @@ def _check_files(folder):
 
 
 def _read_spec(path):
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # not UTF-8, or not JSON
-        raise ValueError(f"{path}: not a JSON file: {error}.") from None
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path}: wanted a JSON object of fields.")
+    fields = read_fields(path)
     version = fields.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise ValueError(

@@ -6,7 +6,6 @@ config.json, model.safetensors, vocab.txt, tokenizer_config.json. Heads are
 left out. Tensors have PyTorch's order: (outputs, inputs).
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import safetensors
 
 from kbert import tasks
 from kbert.checkpoints.folder import LoadedModel
-from kbert.config import BertConfig
+from kbert.config import BertConfig, read_fields
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import VOCABULARY_FILE, Vocabulary
 
@@ -111,18 +110,8 @@ def _check_files(folder):
             )
 
 
-def _read_fields(path) -> dict[str, Any]:
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # not UTF-8, or not JSON
-        raise ValueError(f"{path}: not a JSON file: {error}.") from None
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path}: wanted a JSON object of fields.")
-    return fields
-
-
 def _casing(path, lower_case):
-    fields = _read_fields(path) if path.is_file() else {}
+    fields = read_fields(path) if path.is_file() else {}
     stated = fields.get("do_lower_case")
     if stated is None:
         stated = lower_case
@@ -147,7 +136,7 @@ def _casing(path, lower_case):
 
 
 def _read_config(path, lower_case) -> BertConfig:
-    fields = _read_fields(path)
+    fields = read_fields(path)
     for name, wanted in _CONFIG_MUST_BE.items():
         if fields.get(name, wanted) != wanted:
             raise ValueError(

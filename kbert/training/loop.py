@@ -97,6 +97,8 @@ class Trainer:
         scale = getattr(self.optimizer, "dynamic_scale", 1.0)
         longest = self._clip_norm * tf.convert_to_tensor(scale)
         gradients, _ = tf.clip_by_global_norm(gradients, longest)
+        if replicas == 1:
+            return gradients
         # `apply` will sum over the replicas what is equal on all of them.
         return [gradient / replicas for gradient in gradients]
 
