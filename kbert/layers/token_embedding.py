@@ -12,7 +12,7 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
     Call: token_ids (...) int -> rows (..., H);
         with reverse=True hidden (..., H) float -> logits (..., V).
     Left to itself, the gradient of the table is made as (H, V), the slow way
-    round, and then transposed: a fifth of a small model's training step.
+    round, and then transposed.
     Source: Press and Wolf 2017, arXiv:1608.05859, section 3.
     """
 
