@@ -42,8 +42,6 @@ def main(argv):
     """Reads the flags, trains, scores and saves the model."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
-    if (_MODEL_CONFIG.value is None) == (_INIT.value is None):
-        raise ValueError("Give one of --model_config and --init.")
     from kbert.runs.pretraining import pretrain
     from kbert.text.vocabulary import Vocabulary
 
@@ -53,8 +51,8 @@ def main(argv):
     pretrain(
         records=_INPUT.value,
         eval_records=_EVAL_INPUT.value,
-        start=_INIT.value or _MODEL_CONFIG.value,
-        is_folder=_INIT.value is not None,
+        model_config=_MODEL_CONFIG.value,
+        init=_INIT.value,
         vocabulary=vocabulary,
         steps=_STEPS.value,
         options=run_flags.options(),

@@ -22,8 +22,8 @@ def pretrain(
     *,
     records: str,
     eval_records: str | None,
-    start: str,
-    is_folder: bool,
+    model_config: str | None,
+    init: str | None,
     vocabulary: Vocabulary | None,
     steps: int,
     options: RunOptions,
@@ -35,18 +35,23 @@ def pretrain(
     Args:
         records: folders, paths and globs, by commas.
         eval_records: likewise, held out; or None.
-        start: a model folder to go on from, or a model config.
-        is_folder: which of the two `start` is.
+        model_config: a name or a file, to begin with random weights.
+        init: or the model folder to go on from.
         vocabulary: of records that have none beside them, else None.
         steps: of the whole run.
         options: how to train.
     Raises: ValueError, naming the file or the flag; OSError.
     """
-    initial = folder.load(start) if is_folder else None
+    if init and not model_config:
+        initial = folder.load(init)
+    elif model_config and not init:
+        initial = None
+    else:
+        raise ValueError("Give one of --model_config and --init.")
     if initial:
         vocabulary = initial.vocabulary
     record_set = record_sets.find(records, vocabulary=vocabulary)
-    config = initial.config if initial else _read_config(start, record_set)
+    config = _config(initial, model_config, record_set)
     _check_length(records, record_set, config)
     held_out = None
     if eval_records:
@@ -63,7 +68,7 @@ def pretrain(
     with run.begin(options).scope():
         model = tasks.build(run.with_dropout(config, options), spec)
         if initial:
-            _start_from(initial, model, start)
+            _start_from(initial, model, init)
         _score(model, held_out, "before", options)
         with record_set.damage_named():
             _train(model, record_set, steps, options)
@@ -75,9 +80,11 @@ def pretrain(
     print(f"{path}: the trained model")
 
 
-def _read_config(path: str, record_set: RecordSet) -> BertConfig:
+def _config(initial, model_config, record_set: RecordSet) -> BertConfig:
+    if initial:
+        return initial.config
     return BertConfig.from_json(
-        path,
+        model_config,
         vocab_size=len(record_set.vocabulary),
         lower_case=record_set.vocabulary.lower_case,
     )
@@ -92,7 +99,7 @@ def _check_length(records, record_set, config):
         )
 
 
-def _start_from(initial: LoadedModel, model: keras.Model, path: str) -> None:
+def _start_from(initial: LoadedModel, model: keras.Model, path) -> None:
     fresh = folder.copy_weights(initial.model, model)
     if fresh:
         print(f"{path}: begun with random weights: {', '.join(fresh)}")
