@@ -4,6 +4,7 @@
 import dataclasses
 import importlib.resources
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ class BertConfig:
 
     The defaults are those of BERT base (Devlin et al. 2019,
     arXiv:1810.04805, section 3). Field names are those of the published
-    `bert_config.json`; the last three are kbert's own. Two fields have no
+    `bert_config.json`; the last three are kbert's own, and so is
+    tie_word_embeddings, which Hugging Face has too. Two fields have no
     default: the vocabulary decides them.
 
     Raises: TypeError for an unknown field, ValueError for a field of another
@@ -40,6 +42,7 @@ class BertConfig:
     max_position_embeddings: int = 512
     type_vocab_size: int = 2
     initializer_range: float = 0.02
+    tie_word_embeddings: bool = True  # the masked-LM output: the token table
     layer_norm_epsilon: float = 1e-12
     position_embedding: str = "learned"  # or "sinusoidal", which is fixed
 
@@ -117,7 +120,8 @@ def read_fields(file: pathlib.Path) -> dict[str, Any]:
     """
     try:
         fields = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # not UTF-8, or not JSON
+    # Not UTF-8, not JSON, or nested without end.
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: not a JSON file: {error}.") from None
     if not isinstance(fields, dict):
         raise ValueError(f"{file}: wanted a JSON object of fields.")
@@ -147,7 +151,7 @@ def _check_value(field: dataclasses.Field, value: Any) -> None:
     if field.name in _PROBABILITIES:
         if not 0 <= value < 1:
             raise ValueError(f"{field.name} is {value}; wanted 0 <= p < 1.")
-    elif field.type in (int, float) and value <= 0:
+    elif field.type in (int, float) and not 0 < value < math.inf:
         raise ValueError(f"{field.name} is {value}; wanted more than 0.")
     choices = {
         "hidden_act": ACTIVATIONS,

@@ -39,6 +39,8 @@ def test_the_vocabulary_fills_in_what_a_file_leaves_out(tmp_path):
         ({"lower_case": 1}, "lower_case is 1; wanted bool"),
         ({"num_attention_heads": 5}, "num_attention_heads 5 does not divide"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
+        ({"layer_norm_epsilon": float("nan")}, "layer_norm_epsilon is nan"),
+        ({"initializer_range": float("inf")}, "initializer_range is inf"),
         ({"hidden_dropout_prob": 1.0}, "hidden_dropout_prob is 1.0"),
         ({"hidden_act": "tanh"}, "hidden_act is 'tanh'; wanted one of"),
         ({"position_embedding": "none"}, "position_embedding is 'none'"),
@@ -56,7 +58,7 @@ def test_a_missing_field_is_named(tmp_path):
         BertConfig.from_json(path)
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "\udcff"])
+@pytest.mark.parametrize("text", ["{", "[1]", "[" * 10**5, "\udcff"])
 def test_a_file_that_is_no_json_object_is_named(tmp_path, text):
     path = tmp_path / "c.json"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))

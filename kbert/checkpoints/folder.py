@@ -7,6 +7,7 @@
     model.weights.h5         as `keras.Model.save_weights` writes it, and a
                              list of the variables' paths and shapes
     model.weights.h5.sha256  its checksum, as `sha256sum -c` takes it
+    LICENSE and the like     of the weights, where they came from elsewhere
 
 Keras addresses a variable in the file by its layer's class and its place
 among the layers of that class. So the layers' automatic names do not matter,
@@ -23,7 +24,8 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import h5py
 import keras
@@ -49,8 +51,13 @@ _FOREIGN = (
     *("*.safetensors", "*.bin", "*.ckpt*", "*.keras"),
 )
 
-# The layers of kbert.models.encoder; all others are heads.
-_ENCODER_LAYER = re.compile(r"token_embedding|embeddings|block_\d+|pooler")
+# The layers of kbert.models.encoder without the pooler, which not all models
+# have; all others are heads.
+_ENCODER_LAYER = re.compile(r"token_embedding|embeddings|block_\d+")
+
+_LICENCE = re.compile(
+    r"(licen[cs]e|copying|notice)[\w-]*(\.(txt|md|rst))?", re.IGNORECASE
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +68,8 @@ class LoadedModel:
     config: BertConfig
     vocabulary: Vocabulary
     spec: TaskSpec
+    # Of the weights, by file name, if there are any.
+    licences: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
 
 def save(
@@ -70,6 +79,7 @@ def save(
     config: BertConfig,
     vocabulary: Vocabulary,
     spec: TaskSpec,
+    licences: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:
     """Writes a model folder, complete or not at all.
 
@@ -86,7 +96,7 @@ def save(
     except ValueError as error:
         raise ValueError(f"{folder}: not saved: {error}") from None
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(folder) as partial:
+    with replacing(folder) as partial:
         config.to_json(partial / _CONFIG)
         vocabulary.save(partial)
         fields = {
@@ -101,6 +111,8 @@ def save(
             file[_VARIABLES] = _describe_variables(model)
         line = f"{_sha256(weights)}  {_WEIGHTS}\n"
         (partial / _CHECKSUM).write_text(line, encoding="utf-8")
+        for name, text in licences.items():
+            (partial / name).write_bytes(text)
 
 
 def load(folder: str | os.PathLike) -> LoadedModel:
@@ -122,7 +134,16 @@ def load(folder: str | os.PathLike) -> LoadedModel:
     model = tasks.build(config, spec)
     _check_variables(folder / _WEIGHTS, model)
     model.load_weights(folder / _WEIGHTS)
-    return LoadedModel(model, config, vocabulary, spec)
+    return LoadedModel(model, config, vocabulary, spec, read_licences(folder))
+
+
+def read_licences(folder: str | os.PathLike) -> dict[str, bytes]:
+    """Licence files by name: LICENSE, LICENSE.txt, COPYING, NOTICE.md, ..."""
+    return {
+        entry.name: entry.read_bytes()
+        for entry in sorted(pathlib.Path(folder).iterdir())
+        if _LICENCE.fullmatch(entry.name) and entry.is_file()
+    }
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
@@ -160,7 +181,10 @@ def _check_replaceable(folder):
     if not folder.is_dir():
         raise ValueError(f"{folder}: a file; wanted a folder to write to.")
     present = {entry.name for entry in folder.iterdir()}
-    if other := sorted(present - set(_FILES)):
+    other = sorted(
+        name for name in present - set(_FILES) if not _LICENCE.fullmatch(name)
+    )
+    if other:
         raise ValueError(
             f"{folder}: holds {other[0]}, which is not part of a kbert model; "
             "only an empty folder or a model is replaced."
@@ -172,8 +196,11 @@ def _check_replaceable(folder):
 
 
 @contextlib.contextmanager
-def _replacing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a new folder beside, which takes the place of `folder`."""
+def replacing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a new folder beside, which takes the place of `folder`.
+
+    If the block raises, `folder` stays as it was.
+    """
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
     partial.mkdir()

@@ -1,27 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BERT with its two pre-training outputs as a functional model."""
+"""BERT with its pre-training outputs as a functional model."""
+
+from collections.abc import Collection
 
 import keras
 
 from kbert import features
 from kbert.config import BertConfig
-from kbert.layers import AddBias, MlmTransform, TakePositions
+from kbert.layers import (
+    AddBias,
+    MlmTransform,
+    TakePositions,
+    TokenEmbedding,
+)
 from kbert.models.encoder import build_encoder
 
+OUTPUTS = (features.MLM_LOGITS, features.NSP_LOGITS)
 
-def build_pretrainer(config: BertConfig) -> keras.Model:
-    """The encoder with the masked-LM and the next-sentence output.
 
-    Inputs: the encoder's, and mask_positions (B, P) int32.
-    Outputs: mlm_logits (B, P, V), only at the masked positions, their matrix
-        tied to the token embedding; nsp_logits (B, 2), index 0 for "b is
-        the next sentence", 1 for "b is random"; both float32.
+def build_pretrainer(
+    config: BertConfig, outputs: Collection[str] = OUTPUTS
+) -> keras.Model:
+    """The encoder with the masked-LM and the next-sentence output, or one.
+
+    Inputs: the encoder's and, for the masked-LM output, mask_positions
+        (B, P) int32.
+    Outputs: those of `outputs`: mlm_logits (B, P, V), only at the masked
+        positions, their matrix tied to the token embedding unless the
+        config says otherwise; nsp_logits (B, 2), index 0 for "b is the next
+        sentence", 1 for "b is random"; both float32. Without nsp_logits
+        there is no pooler.
+    Raises: ValueError if `outputs` is empty or names another output.
     Source: Devlin et al. 2019, arXiv:1810.04805, section 3.1.
     """
+    if not outputs or set(outputs) - set(OUTPUTS):
+        raise ValueError(
+            f"outputs are {list(outputs)}; wanted one or both of "
+            f"{list(OUTPUTS)}."
+        )
     encoder = build_encoder(config)
-    inputs = {**encoder.input, **features.keras_inputs(features.MLM_INPUTS)}
+    inputs = dict(encoder.input)
+    logits = {}
+    if features.MLM_LOGITS in outputs:
+        inputs |= features.keras_inputs(features.MLM_INPUTS)
+        logits[features.MLM_LOGITS] = _mlm_logits(
+            config, encoder, inputs["mask_positions"]
+        )
+    if features.NSP_LOGITS in outputs:
+        logits[features.NSP_LOGITS] = keras.layers.Dense(
+            2,
+            kernel_initializer=_normal(config),
+            dtype="float32",
+            name="nsp",
+        )(encoder.output[features.POOLED])
+    return keras.Model(inputs, logits, name="pretrainer")
+
+
+def _mlm_logits(config, encoder, mask_positions):
     hidden = TakePositions(name="masked")(
-        encoder.output[features.SEQUENCE], inputs["mask_positions"]
+        encoder.output[features.SEQUENCE], mask_positions
     )
     hidden = MlmTransform(
         config.hidden_act,
@@ -29,17 +66,21 @@ def build_pretrainer(config: BertConfig) -> keras.Model:
         config.initializer_range,
         name="mlm_transform",
     )(hidden)
-    tokens = encoder.get_layer("token_embedding")  # also the output matrix
-    mlm = AddBias(dtype="float32", name="mlm_bias")(
-        tokens(hidden, reverse=True)
+    if config.tie_word_embeddings:
+        matrix = encoder.get_layer("token_embedding")
+    else:
+        matrix = TokenEmbedding(
+            config.vocab_size,
+            config.hidden_size,
+            embeddings_initializer=_normal(config),
+            dtype=keras.config.dtype_policy().variable_dtype,
+            reverse_dtype=keras.config.dtype_policy().compute_dtype,
+            name="mlm_output",
+        )
+    return AddBias(dtype="float32", name="mlm_bias")(
+        matrix(hidden, reverse=True)
     )
-    nsp = keras.layers.Dense(
-        2,
-        kernel_initializer=keras.initializers.TruncatedNormal(
-            stddev=config.initializer_range
-        ),
-        dtype="float32",
-        name="nsp",
-    )(encoder.output[features.POOLED])
-    outputs = {features.MLM_LOGITS: mlm, features.NSP_LOGITS: nsp}
-    return keras.Model(inputs, outputs, name="pretrainer")
+
+
+def _normal(config):
+    return keras.initializers.TruncatedNormal(stddev=config.initializer_range)

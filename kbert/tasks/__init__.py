@@ -9,6 +9,7 @@ import dataclasses
 
 import keras
 
+from kbert import features
 from kbert.config import BertConfig
 from kbert.models import build_encoder, build_pretrainer
 from kbert.tasks.classification import build_classifier
@@ -19,7 +20,8 @@ class TaskSpec:
     """The head of a model and what text goes in: the fields of task.json.
 
     Attributes:
-        task: "encoder", "pretraining" or "classification".
+        task: "encoder", "pretraining", "masked_lm" and "next_sentence" for
+            one output of pre-training, or "classification".
         max_seq_length: most tokens a row may have, [CLS] and [SEP] counted.
         labels: names of the classes, in the order of the logits.
         num_texts: texts in an example, 1 or 2.
@@ -60,6 +62,12 @@ def build(config: BertConfig, spec: TaskSpec) -> keras.Model:
 TASKS = {
     "encoder": lambda config, spec: build_encoder(config),
     "pretraining": lambda config, spec: build_pretrainer(config),
+    "masked_lm": lambda config, spec: build_pretrainer(
+        config, [features.MLM_LOGITS]
+    ),
+    "next_sentence": lambda config, spec: build_pretrainer(
+        config, [features.NSP_LOGITS]
+    ),
     "classification": lambda config, spec: build_classifier(
         config, num_classes=len(spec.labels)
     ),

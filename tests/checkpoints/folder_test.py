@@ -19,6 +19,10 @@ from kbert.tasks import TaskSpec
 SPECS = {
     "encoder": TaskSpec(task="encoder", max_seq_length=24),
     "pretraining": TaskSpec(task="pretraining", max_seq_length=16, num_texts=2),
+    "masked_lm": TaskSpec(task="masked_lm", max_seq_length=20),
+    "next_sentence": TaskSpec(
+        task="next_sentence", max_seq_length=16, num_texts=2
+    ),
     "classification": TaskSpec(
         task="classification",
         max_seq_length=12,
@@ -67,8 +71,9 @@ def save(tmp_path, tiny_config, vocabulary):
             "spec": SPECS[task],
             **other,
         }
+        licences = parts.pop("licences", {})
         model = _randomize(tasks.build(parts["config"], parts["spec"]))
-        folder.save(tmp_path / name, model, **parts)
+        folder.save(tmp_path / name, model, **parts, licences=licences)
         return tmp_path / name, model
 
     return save
@@ -316,6 +321,40 @@ def test_copy_takes_the_encoder_and_the_heads_that_match(tiny_config):
         np.testing.assert_array_equal(value, want[name], err_msg=name)
     again = tasks.build(tiny_config, SPECS["pretraining"])
     assert folder.copy_weights(pretrainer, again) == []
+
+
+def test_copy_leaves_a_pooler_that_the_source_has_not(tiny_config):
+    masked_lm = _model(tiny_config, "masked_lm")
+    pretrainer = tasks.build(tiny_config, SPECS["pretraining"])
+    assert folder.copy_weights(masked_lm, pretrainer) == ["pooler", "nsp"]
+    back = tasks.build(tiny_config, SPECS["masked_lm"])
+    assert folder.copy_weights(pretrainer, back) == []
+    for name, value in _weights(masked_lm).items():
+        np.testing.assert_array_equal(_weights(back)[name], value)
+
+
+def test_an_output_matrix_of_its_own_comes_back(save, tiny_config, batch):
+    untied = dataclasses.replace(tiny_config, tie_word_embeddings=False)
+    path, model = save("pretraining", config=untied)
+    loaded = folder.load(path)
+    assert not loaded.config.tie_word_embeddings
+    want = model(batch)["mlm_logits"].numpy()
+    np.testing.assert_array_equal(loaded.model(batch)["mlm_logits"], want)
+    table = model.get_layer("token_embedding").embeddings
+    matrix = model.get_layer("mlm_output").embeddings
+    assert table.shape == matrix.shape
+    matrix.assign(2 * matrix.numpy())
+    assert np.abs(model(batch)["mlm_logits"].numpy() - want).max() > 1e-3
+
+
+def test_licences_stay_with_the_model(save, tmp_path):
+    licences = {"LICENSE.txt": "Öffentlich\n".encode(), "NOTICE": b"\xff"}
+    path, _ = save(licences=licences)
+    assert FILES | set(licences) == {file.name for file in path.iterdir()}
+    loaded = folder.load(path)
+    assert loaded.licences == licences
+    save()  # such a folder is replaced too, and its licences go
+    assert folder.load(path).licences == {}
 
 
 def test_copy_leaves_a_head_of_another_size(tiny_config):

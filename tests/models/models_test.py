@@ -108,6 +108,25 @@ def test_the_output_matrix_is_the_token_table(pretrainer, batch):
     assert change[0, :, :14].max() == 0
 
 
+@pytest.mark.parametrize("output", ["mlm_logits", "nsp_logits"])
+def test_one_output_is_that_of_both(pretrainer, tiny_config, batch, output):
+    one = models.build_pretrainer(tiny_config, [output])
+    for layer in one.layers:
+        layer.set_weights(pretrainer.get_layer(layer.name).get_weights())
+    assert ("mask_positions" in one.input) == (output == "mlm_logits")
+    got = one({name: batch[name] for name in one.input})
+    assert set(got) == {output}
+    np.testing.assert_array_equal(got[output], pretrainer(batch)[output])
+    layers = {layer.name for layer in one.layers}
+    assert ("pooler" in layers) == (output == "nsp_logits")
+
+
+@pytest.mark.parametrize("outputs", [[], ["logits"]])
+def test_outputs_that_a_pretrainer_has_not(tiny_config, outputs):
+    with pytest.raises(ValueError, match="outputs are .*; wanted one or both"):
+        models.build_pretrainer(tiny_config, outputs)
+
+
 @pytest.mark.parametrize("name", ["token_ids", "segment_ids", "padding_mask"])
 def test_every_input_reaches_the_output(pretrainer, batch, name):
     changed = batch[name].copy()
