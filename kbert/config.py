@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ class BertConfig:
 
     The defaults are those of BERT base (Devlin et al. 2019,
     arXiv:1810.04805, section 3). Field names are those of the published
-    `bert_config.json`; the last three are kbert's own, and so is
+    `bert_config.json`; the last five are kbert's own, and so is
     tie_word_embeddings, which Hugging Face has too. Two fields have no
     default: the vocabulary decides them.
 
@@ -45,6 +46,9 @@ class BertConfig:
     tie_word_embeddings: bool = True  # the masked-LM output: the token table
     layer_norm_epsilon: float = 1e-12
     position_embedding: str = "learned"  # or "sinusoidal", which is fixed
+    # Of the masked-LM output, where KerasHub has others than in the encoder.
+    mlm_hidden_act: str | None = None
+    mlm_layer_norm_epsilon: float | None = None
 
     def __post_init__(self):
         """Checks each field, then those that depend on another."""
@@ -142,7 +146,9 @@ def _check_names(file: pathlib.Path, fields: Mapping[str, Any]) -> None:
 
 
 def _check_value(field: dataclasses.Field, value: Any) -> None:
-    wanted: Any = field.type
+    if value is None and field.default is None:
+        return
+    wanted: Any = (*typing.get_args(field.type), field.type)[0]
     is_right = type(value) is wanted  # True is an int, but not here
     if not is_right and not (wanted is float and type(value) is int):
         raise ValueError(
@@ -151,10 +157,11 @@ def _check_value(field: dataclasses.Field, value: Any) -> None:
     if field.name in _PROBABILITIES:
         if not 0 <= value < 1:
             raise ValueError(f"{field.name} is {value}; wanted 0 <= p < 1.")
-    elif field.type in (int, float) and not 0 < value < math.inf:
+    elif wanted in (int, float) and not 0 < value < math.inf:
         raise ValueError(f"{field.name} is {value}; wanted more than 0.")
     choices = {
         "hidden_act": ACTIVATIONS,
+        "mlm_hidden_act": ACTIVATIONS,
         "position_embedding": POSITION_EMBEDDINGS,
     }.get(field.name)
     if choices and value not in choices:

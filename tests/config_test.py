@@ -16,7 +16,9 @@ def _write(path, **fields):
 
 
 def test_a_file_gives_what_was_written(tmp_path):
-    config = BertConfig(**_FIELDS, position_embedding="sinusoidal")
+    config = BertConfig(
+        **_FIELDS, position_embedding="sinusoidal", mlm_layer_norm_epsilon=1e-5
+    )
     config.to_json(tmp_path / "c.json")
     assert BertConfig.from_json(tmp_path / "c.json") == config
 
@@ -43,6 +45,10 @@ def test_the_vocabulary_fills_in_what_a_file_leaves_out(tmp_path):
         ({"initializer_range": float("inf")}, "initializer_range is inf"),
         ({"hidden_dropout_prob": 1.0}, "hidden_dropout_prob is 1.0"),
         ({"hidden_act": "tanh"}, "hidden_act is 'tanh'; wanted one of"),
+        ({"hidden_act": None}, "hidden_act is None; wanted str"),
+        ({"mlm_hidden_act": "tanh"}, "mlm_hidden_act is 'tanh'; wanted one"),
+        ({"mlm_hidden_act": 1}, "mlm_hidden_act is 1; wanted str"),
+        ({"mlm_layer_norm_epsilon": 0}, "mlm_layer_norm_epsilon is 0"),
         ({"position_embedding": "none"}, "position_embedding is 'none'"),
     ],
 )

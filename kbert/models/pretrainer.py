@@ -61,8 +61,8 @@ def _mlm_logits(config, encoder, mask_positions):
         encoder.output[features.SEQUENCE], mask_positions
     )
     hidden = MlmTransform(
-        config.hidden_act,
-        config.layer_norm_epsilon,
+        config.mlm_hidden_act or config.hidden_act,
+        config.mlm_layer_norm_epsilon or config.layer_norm_epsilon,
         config.initializer_range,
         name="mlm_transform",
     )(hidden)
