@@ -146,9 +146,10 @@ def _check_names(file: pathlib.Path, fields: Mapping[str, Any]) -> None:
 
 
 def _check_value(field: dataclasses.Field, value: Any) -> None:
-    if value is None and field.default is None:
+    if field.default is None and value == field.default:
         return
-    wanted: Any = (*typing.get_args(field.type), field.type)[0]
+    alternatives: Any = typing.get_args(field.type)  # (str, None), or none
+    wanted: Any = alternatives[0] if alternatives else field.type
     is_right = type(value) is wanted  # True is an int, but not here
     if not is_right and not (wanted is float and type(value) is int):
         raise ValueError(
