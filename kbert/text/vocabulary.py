@@ -9,6 +9,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import tokenizers
 from tokenizers import normalizers, pre_tokenizers, trainers
@@ -20,21 +21,32 @@ PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
 VOCABULARY_FILE = "vocab.txt"  # one token a line; its id is the line's number
 CASING_FILE = "vocab.json"  # beside it: what the tokens alone do not tell
+_CASING = ("lower_case", "strip_accents", "tokenize_chinese_chars")
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """Tokens in the order of their ids, and whether text is lower-cased.
+    """Tokens in the order of their ids, and how text is cut into them.
 
+    Attributes:
+        tokens: id i is tokens[i].
+        lower_case: whether text is lower-cased (uncased).
+        strip_accents: whether it is decomposed and loses its accents; None
+            stands for the published models' way, as lower_case says.
+        tokenize_chinese_chars: whether each Chinese character is a word.
     Raises: ValueError if a token stands twice or is empty, or if a special
         token is missing, naming it.
     """
 
     tokens: tuple[str, ...]
-    lower_case: bool  # uncased: text is lower-cased, accents are stripped
+    lower_case: bool
+    strip_accents: bool | None = None
+    tokenize_chinese_chars: bool = True
 
     def __post_init__(self):
-        """Checks the tokens."""
+        """Settles strip_accents, checks the tokens."""
+        if self.strip_accents is None:
+            object.__setattr__(self, "strip_accents", self.lower_case)
         lines: dict[str, int] = {}
         for line, token in enumerate(self.tokens, start=1):
             if not token:
@@ -77,9 +89,11 @@ class Vocabulary:
     @property
     def fingerprint(self) -> str:
         """A hash that two vocabularies share only if they are equal."""
-        casing = "uncased" if self.lower_case else "cased"
-        text = "\n".join((*self.tokens, casing))
+        text = "\n".join((*self.tokens, json.dumps(self._casing())))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def _casing(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _CASING}
 
     @classmethod
     def load(
@@ -97,21 +111,21 @@ class Vocabulary:
         path = pathlib.Path(path)
         tokens = tuple(files.read_lines(path))
         casing_file = path.parent / CASING_FILE
+        casing: dict[str, Any] = {"lower_case": lower_case}
         if casing_file.exists():
-            stated = _read_casing(casing_file, vocab_size=len(tokens))
-            if lower_case not in (None, stated):
+            casing = _read_casing(casing_file, vocab_size=len(tokens))
+            if lower_case not in (None, casing["lower_case"]):
                 raise ValueError(
-                    f"{casing_file}: lower_case is {stated}, but --lower_case "
-                    f"is {lower_case}."
+                    f"{casing_file}: lower_case is {casing['lower_case']}, but "
+                    f"--lower_case is {lower_case}."
                 )
-            lower_case = stated
-        if lower_case is None:
+        elif lower_case is None:
             raise ValueError(
                 f"{path}: casing unknown: there is no {CASING_FILE} beside "
                 "it. Give --lower_case=true (uncased) or =false (cased)."
             )
         try:
-            return cls(tokens, lower_case)
+            return cls(tokens, **casing)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
@@ -119,29 +133,32 @@ class Vocabulary:
         """Writes vocab.txt and vocab.json, each complete or not at all."""
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        casing = {"vocab_size": len(self), "lower_case": self.lower_case}
+        casing = {"vocab_size": len(self), **self._casing()}
         _write(folder / VOCABULARY_FILE, "\n".join(self.tokens) + "\n")
         _write(folder / CASING_FILE, json.dumps(casing, indent=2) + "\n")
 
 
-def _read_casing(path: pathlib.Path, *, vocab_size: int) -> bool:
+def _read_casing(path: pathlib.Path, *, vocab_size: int) -> dict[str, Any]:
     try:
         fields = json.loads("\n".join(files.read_lines(path)))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON: {error}.") from None
-    if not isinstance(fields, dict) or not isinstance(
-        fields.get("lower_case"), bool
+    casing = {}
+    if isinstance(fields, dict):
+        casing = {name: fields[name] for name in _CASING if name in fields}
+    if "lower_case" not in casing or not all(
+        isinstance(value, bool) for value in casing.values()
     ):
         raise ValueError(
-            f"{path}: wanted an object with lower_case true or false, found "
-            f"{fields!r}."
+            f"{path}: wanted an object with lower_case true or false, as are "
+            f"{' and '.join(_CASING[1:])} if it has them; found {fields!r}."
         )
     if fields.get("vocab_size") != vocab_size:
         raise ValueError(
             f"{path}: vocab_size is {fields.get('vocab_size')}, but "
             f"{VOCABULARY_FILE} beside it has {vocab_size} lines."
         )
-    return fields["lower_case"]
+    return casing
 
 
 def _write(path: pathlib.Path, text: str) -> None:

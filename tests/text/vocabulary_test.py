@@ -48,7 +48,32 @@ def test_save_then_load_is_equal(tmp_path):
         "vocab.txt",
     ]
     casing = json.loads((folder / "vocab.json").read_text("utf-8"))
-    assert casing == {"vocab_size": 10, "lower_case": False}
+    assert casing == {
+        "vocab_size": 10,
+        "lower_case": False,
+        "strip_accents": False,
+        "tokenize_chinese_chars": True,
+    }
+
+
+def test_accents_follow_the_casing_unless_told():
+    assert Vocabulary(TOKENS, True).strip_accents is True
+    assert Vocabulary(TOKENS, False).strip_accents is False
+    assert Vocabulary(TOKENS, True, False).strip_accents is False
+    told = Vocabulary(TOKENS, True, strip_accents=True)
+    assert told == Vocabulary(TOKENS, True)
+
+
+def test_rare_casings_are_saved_and_a_short_file_means_the_published_way(
+    tmp_path,
+):
+    rare = Vocabulary(
+        TOKENS, True, strip_accents=False, tokenize_chinese_chars=False
+    )
+    rare.save(tmp_path)
+    assert Vocabulary.load(tmp_path / "vocab.txt") == rare
+    path = write(tmp_path, TOKENS, {"vocab_size": 8, "lower_case": True})
+    assert Vocabulary.load(path) == Vocabulary(TOKENS, True)
 
 
 def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
@@ -72,8 +97,10 @@ def test_fingerprint_tells_tokens_order_and_casing_apart():
         Vocabulary(TOKENS, True).fingerprint,
         Vocabulary(TOKENS, False).fingerprint,
         Vocabulary(other, True).fingerprint,
+        Vocabulary(TOKENS, True, strip_accents=False).fingerprint,
+        Vocabulary(TOKENS, True, tokenize_chinese_chars=False).fingerprint,
     }
-    assert len(prints) == 3
+    assert len(prints) == 5
     again = Vocabulary(tuple(list(TOKENS)), True)
     assert again.fingerprint in prints
 
@@ -102,6 +129,11 @@ def test_windows_line_ends_are_no_part_of_a_token(tmp_path):
         (TOKENS, [1], r"vocab.json: wanted an object .* found \[1\]"),
         (TOKENS, {"vocab_size": 8}, "vocab.json: wanted .* lower_case"),
         (TOKENS, {"vocab_size": 8, "lower_case": 1}, "true or false"),
+        (
+            TOKENS,
+            {"vocab_size": 8, "lower_case": True, "strip_accents": None},
+            "true or false, as are strip_accents",
+        ),
         (
             TOKENS,
             {"vocab_size": 9, "lower_case": True},
