@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Import of google-research/bert: TensorFlow 1 checkpoints, as published.
+
+A folder with bert_config.json, vocab.txt, bert_model.ckpt.index and
+bert_model.ckpt.data-00000-of-00001. The masked-LM and the next-sentence
+output come along if they are there; the class output of a fine-tuned model
+does not, as no file names its labels.
+
+Source: Devlin et al. 2019, arXiv:1810.04805; google-research/bert,
+    modeling.py and run_pretraining.py.
+"""
+
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from kbert import tasks
+from kbert.checkpoints.folder import LoadedModel, read_licences
+from kbert.checkpoints.foreign import (
+    Report,
+    Source,
+    assign,
+    check_vocabulary,
+    task_spec,
+)
+from kbert.checkpoints.tf_checkpoint import (
+    Checkpoint,
+    find_checkpoint,
+    open_checkpoint,
+)
+from kbert.config import BertConfig, read_fields
+from kbert.text.vocabulary import VOCABULARY_FILE, Vocabulary
+
+CONFIG_FILE = "bert_config.json"
+
+_FIELDS = (
+    *("vocab_size", "hidden_size", "num_hidden_layers"),
+    *("num_attention_heads", "intermediate_size", "hidden_act"),
+    *("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    *("max_position_embeddings", "type_vocab_size", "initializer_range"),
+)
+# Where a file that leaves a field out means another value than kbert does.
+_DEFAULTS = {"type_vocab_size": 16}
+_ACTIVATIONS = ("gelu", "relu")  # gelu is the tanh form, in both libraries
+# What kbert computes alike only with this value.
+_MUST_BE = {
+    "directionality": "bidi",
+    "pooler_type": "first_token_transform",
+}
+
+_TOKEN_TABLE = "bert/embeddings/word_embeddings"
+_MLM_BIAS = "cls/predictions/output_bias"
+_NSP_KERNEL = "cls/seq_relationship/output_weights"
+_BLOCK = re.compile(r"bert/encoder/layer_(\d+)/")
+_OPTIMIZER = re.compile(r"(?:.*/)?(adam_m|adam_v|global_step)")
+
+
+def load(
+    path: str | os.PathLike, *, lower_case: bool | None, report: Report
+) -> LoadedModel:
+    """Reads a published model, or one that was trained further.
+
+    Args:
+        path: the folder, or the checkpoint itself, such as
+            DIR/bert_model.ckpt, with the other files beside it.
+        lower_case: the casing of the vocabulary: no file tells it.
+        report: called with each line about what was read and left out.
+    Raises: ValueError, naming the file, what was found and what was wanted;
+        OSError.
+    """
+    file = find_checkpoint(path)
+    config, vocabulary = read_config_and_vocabulary(
+        file.parent, lower_case=lower_case, report=report
+    )
+    checkpoint = open_checkpoint(file)
+    _check_names(checkpoint, config)
+    spec = task_spec(_task(checkpoint.shapes), config)
+    model = tasks.build(config, spec)
+    optimizer = {
+        name: match[1]
+        for name in checkpoint.shapes
+        if (match := _OPTIMIZER.fullmatch(name))
+    }
+    assign(
+        model,
+        _sources(config.num_hidden_layers),
+        names=checkpoint.shapes,
+        read=checkpoint.read,
+        where=file,
+        report=report,
+        ignored=optimizer,
+    )
+    if optimizer:
+        report(
+            f"{len(optimizer)} tensors of the optimizer left out: "
+            f"{', '.join(sorted(set(optimizer.values())))}."
+        )
+    return LoadedModel(
+        model, config, vocabulary, spec, read_licences(file.parent)
+    )
+
+
+def read_config_and_vocabulary(
+    folder: pathlib.Path, *, lower_case: bool | None, report: Report
+) -> tuple[BertConfig, Vocabulary]:
+    """Reads bert_config.json and vocab.txt, and checks them.
+
+    Raises: ValueError, naming the file and the field; OSError.
+    """
+    for name in (CONFIG_FILE, VOCABULARY_FILE):
+        if not (folder / name).is_file():
+            raise ValueError(
+                f"{folder}: no {name}; wanted {CONFIG_FILE} and "
+                f"{VOCABULARY_FILE} beside the checkpoint."
+            )
+    vocabulary = Vocabulary.load(folder / VOCABULARY_FILE, lower_case)
+    config = _read_config(folder / CONFIG_FILE, vocabulary.lower_case, report)
+    check_vocabulary(
+        vocabulary,
+        config.vocab_size,
+        where=folder / VOCABULARY_FILE,
+        report=report,
+    )
+    return config, vocabulary
+
+
+def _read_config(path, lower_case, report) -> BertConfig:
+    fields = read_fields(path)
+    if "vocab_size" not in fields:
+        raise ValueError(f"{path}: vocab_size is missing.")
+    must_be = {**_MUST_BE, "embedding_size": fields.get("hidden_size")}
+    for name, wanted in must_be.items():
+        if fields.get(name) not in (None, wanted):
+            raise ValueError(
+                f"{path}: {name} is {fields[name]!r}; wanted {wanted!r}."
+            )
+    hidden_act = fields.get("hidden_act", "gelu")
+    if hidden_act not in _ACTIVATIONS:
+        raise ValueError(
+            f"{path}: hidden_act is {hidden_act!r}; wanted one of "
+            f"{list(_ACTIVATIONS)}."
+        )
+    if unused := sorted(fields.keys() - {*_FIELDS, *must_be}):
+        report(f"{CONFIG_FILE}: not used: {', '.join(unused)}.")
+    ours = {name: fields[name] for name in _FIELDS if name in fields}
+    try:
+        return BertConfig(lower_case=lower_case, **{**_DEFAULTS, **ours})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _check_names(checkpoint: Checkpoint, config: BertConfig):
+    names = checkpoint.shapes
+    if _TOKEN_TABLE not in names:
+        raise ValueError(
+            f"{checkpoint.path}: no {_TOKEN_TABLE}; wanted a checkpoint of "
+            f"google-research/bert. It has {len(names)} tensors: "
+            f"{', '.join(sorted(names)[:3])}, ..."
+        )
+    blocks = {int(match[1]) for name in names if (match := _BLOCK.match(name))}
+    if more := sorted(blocks - set(range(config.num_hidden_layers))):
+        raise ValueError(
+            f"{checkpoint.path}: has bert/encoder/layer_{more[-1]}, but "
+            f"{CONFIG_FILE} has num_hidden_layers {config.num_hidden_layers}."
+        )
+
+
+def _task(names) -> str:
+    if _MLM_BIAS in names:
+        return "pretraining" if _NSP_KERNEL in names else "masked_lm"
+    return "next_sentence" if _NSP_KERNEL in names else "encoder"
+
+
+def _sources(num_hidden_layers: int) -> Mapping[str, Source]:
+    """Where the published names put the value of each variable."""
+    sources = {
+        "token_embedding/embeddings": Source((_TOKEN_TABLE,)),
+        "embeddings/segment_embedding": Source(
+            ("bert/embeddings/token_type_embeddings",)
+        ),
+        "embeddings/position_embedding": Source(
+            ("bert/embeddings/position_embeddings",)
+        ),
+        **_norm("embeddings/norm", "bert/embeddings/LayerNorm"),
+        **_dense("pooler/", "bert/pooler/dense"),
+        **_dense("mlm_transform/", "cls/predictions/transform/dense"),
+        **_norm("mlm_transform/norm", "cls/predictions/transform/LayerNorm"),
+        "mlm_bias/bias": Source((_MLM_BIAS,)),
+        "nsp/kernel": Source((_NSP_KERNEL,), np.transpose),
+        "nsp/bias": Source(("cls/seq_relationship/output_bias",)),
+    }
+    for index in range(num_hidden_layers):
+        sources |= _block(f"block_{index}", f"bert/encoder/layer_{index}")
+    return sources
+
+
+def _block(ours, theirs):
+    attention = f"{theirs}/attention"
+    qkv = (f"{attention}/self/{name}" for name in ("query", "key", "value"))
+    return {
+        **_dense(f"{ours}/qkv_", *qkv),
+        **_dense(f"{ours}/attention_output_", f"{attention}/output/dense"),
+        **_norm(f"{ours}/attention_norm", f"{attention}/output/LayerNorm"),
+        **_dense(f"{ours}/intermediate_", f"{theirs}/intermediate/dense"),
+        **_dense(f"{ours}/output_", f"{theirs}/output/dense"),
+        **_norm(f"{ours}/output_norm", f"{theirs}/output/LayerNorm"),
+    }
+
+
+def _dense(ours, *theirs):
+    return {
+        f"{ours}{kind}": Source(tuple(f"{name}/{kind}" for name in theirs))
+        for kind in ("kernel", "bias")
+    }
+
+
+def _norm(ours, theirs):
+    return {
+        f"{ours}/{kind}": Source((f"{theirs}/{kind}",))
+        for kind in ("gamma", "beta")
+    }

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TensorFlow's checkpoint files: NAME.index, NAME.data-00000-of-00001."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+_INDEX = ".index"
+
+# What TensorFlow raises for files that are cut short or have flipped bits.
+_DAMAGE = (
+    *(tf.errors.OpError, IndexError, KeyError, RuntimeError),
+    *(MemoryError, OverflowError, TypeError),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """An open checkpoint.
+
+    Attributes:
+        path: what its files' names begin with.
+        shapes: of all tensors, by name.
+    """
+
+    path: pathlib.Path
+    shapes: Mapping[str, tuple[int, ...]]
+    _reader: Any
+
+    def read(self, name: str) -> np.ndarray:
+        """A tensor, its checksum compared.
+
+        Raises: ValueError, naming the checkpoint, if it is damaged.
+        """
+        with _damage_told(self.path):
+            return np.asarray(self._reader.get_tensor(name))
+
+
+def find_checkpoint(path: str | os.PathLike) -> pathlib.Path:
+    """The checkpoint that a folder holds, or that a path is the start of.
+
+    Raises: ValueError if there is none, or several in the folder.
+    """
+    path = pathlib.Path(path)
+    if path.with_name(path.name + _INDEX).is_file():
+        return path
+    if not path.is_dir():
+        found = "a file" if path.exists() else "no such folder"
+        raise ValueError(
+            f"{path}: {found}, and no {path.name}{_INDEX}; wanted a folder "
+            "with a TensorFlow checkpoint, or what the names of the "
+            "checkpoint's files begin with, such as DIR/bert_model.ckpt."
+        )
+    names = sorted(entry.name for entry in path.glob(f"*{_INDEX}"))
+    if not names:
+        raise ValueError(
+            f"{path}: no file *{_INDEX}; wanted a folder with a TensorFlow "
+            "checkpoint, such as bert_model.ckpt.index and "
+            "bert_model.ckpt.data-00000-of-00001."
+        )
+    if len(names) > 1:
+        raise ValueError(
+            f"{path}: {len(names)} checkpoints: {', '.join(names)}; name one, "
+            f"such as {path / names[0].removesuffix(_INDEX)}."
+        )
+    return path / names[0].removesuffix(_INDEX)
+
+
+def open_checkpoint(path: pathlib.Path) -> Checkpoint:
+    """Opens the checkpoint that `find_checkpoint` found.
+
+    Raises: ValueError, naming it, if it is damaged.
+    """
+    with _damage_told(path):
+        reader = tf.train.load_checkpoint(str(path))
+        shapes = {
+            name: tuple(shape)
+            for name, shape in reader.get_variable_to_shape_map().items()
+        }
+    return Checkpoint(path, shapes, reader)
+
+
+@contextlib.contextmanager
+def _damage_told(path):
+    try:
+        yield
+    except _DAMAGE as error:
+        text = getattr(error, "message", str(error)) or type(error).__name__
+        raise ValueError(
+            f"{path}: not a whole TensorFlow checkpoint: {text}."
+        ) from None
