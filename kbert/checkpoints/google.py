@@ -27,6 +27,7 @@ from kbert.checkpoints.foreign import (
     task_spec,
 )
 from kbert.checkpoints.tf_checkpoint import (
+    OBJECT_GRAPH,
     Checkpoint,
     find_checkpoint,
     open_checkpoint,
@@ -154,6 +155,12 @@ def _read_config(path, lower_case, report) -> BertConfig:
 
 def _check_names(checkpoint: Checkpoint, config: BertConfig):
     names = checkpoint.shapes
+    if OBJECT_GRAPH in names:
+        raise ValueError(
+            f"{checkpoint.path}: a checkpoint of tf.train.Checkpoint, not of "
+            "google-research/bert. One of Model Garden is read with "
+            "--from=model_garden."
+        )
     if _TOKEN_TABLE not in names:
         raise ValueError(
             f"{checkpoint.path}: no {_TOKEN_TABLE}; wanted a checkpoint of "

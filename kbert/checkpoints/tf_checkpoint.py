@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # what tf.train.Checkpoint adds
+
 _INDEX = ".index"
 
 # What TensorFlow raises for files that are cut short or have flipped bits.
-_DAMAGE = (
-    *(tf.errors.OpError, IndexError, KeyError, RuntimeError),
-    *(MemoryError, OverflowError, TypeError),
-)
+_DAMAGE = (tf.errors.OpError, IndexError, RuntimeError, MemoryError)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Import of Model Garden (tf-models-official): BertEncoder, BertPretrainerV2.
+
+A folder with a checkpoint that tf.train.Checkpoint wrote and, beside it, as
+in Model Garden's own archives, google-research/bert's bert_config.json and
+vocab.txt. A checkpoint does not tell the activation; that of bert_config.json
+counts for the encoder and for the masked-LM output.
+
+The layers are found by the attributes that Model Garden gives them, wherever
+the model hangs in the checkpoint, with or without an optimizer beside it. The
+next-sentence output is the classification head of that name. It has a pooler
+of its own, which becomes kbert's, as it becomes the classifier's when Model
+Garden fine-tunes.
+
+Source: tf-models-official 2.20, official/nlp/modeling: networks/
+    bert_encoder.py, models/bert_pretrainer.py, layers/masked_lm.py.
+"""
+
+import dataclasses
+import itertools
+import os
+import re
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf.trackable_object_graph_pb2 import (
+    TrackableObjectGraph,
+)
+
+from kbert import tasks
+from kbert.checkpoints.folder import LoadedModel, read_licences
+from kbert.checkpoints.foreign import Report, Source, assign, task_spec
+from kbert.checkpoints.google import CONFIG_FILE, read_config_and_vocabulary
+from kbert.checkpoints.tf_checkpoint import (
+    OBJECT_GRAPH,
+    Checkpoint,
+    find_checkpoint,
+    open_checkpoint,
+)
+from kbert.config import BertConfig
+
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"  # the end of a variable's name
+_OPTIMIZER = re.compile(r"(optimizer|global_step)\b.*|.*/\.OPTIMIZER_SLOT/.*")
+
+# The attributes of BertEncoderV2, which is a layer. The older BertEncoder is
+# a functional model, whose layers are numbered: the tables, norm, blocks and
+# pooler. In old checkpoints it lacks some of the attributes.
+_TABLES = (
+    *("_embedding_layer", "_position_embedding_layer"),
+    *("_type_embedding_layer", "_embedding_norm_layer"),
+)
+_BLOCKS, _ATTENTION, _POOLER = (
+    *("_transformer_layers", "_attention_layer"),
+    "_pooler_layer",
+)
+_NUMBERED = "layer_with_weights-{}"
+
+_MASKED_LM = {"embedding_table", "dense", "layer_norm", "bias"}
+_HEAD = {"dense", "out_proj"}
+_NSP = "next_sentence"
+# At the top of the checkpoints in Model Garden's archives: that head's pooler.
+_NSP_POOLER = f"{_NSP}.pooler_dense"
+
+
+@dataclasses.dataclass(eq=False)
+class _Object:
+    """An object in a checkpoint.
+
+    Attributes:
+        path: a way that leads to it, for messages.
+        parts: the objects that it has as attributes.
+        tensor: the name of its value, if it is a variable.
+        full_name: what the variable was called in its model.
+    """
+
+    path: str
+    parts: dict[str, "_Object"] = dataclasses.field(default_factory=dict)
+    tensor: str = ""
+    full_name: str = ""
+
+    def __getitem__(self, name: str) -> "_Object":
+        return self.parts.get(name) or _Object(f"{self.path}/{name}")
+
+    def in_order(self, name: str) -> list["_Object"]:
+        """The parts that have a name with 0, 1, 2, ... in it."""
+        names = map(name.format, itertools.count())
+        there = itertools.takewhile(self.parts.__contains__, names)
+        return [self.parts[name] for name in there]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    """The objects that kbert has a place for; None: not in the checkpoint."""
+
+    tables: list[_Object]
+    blocks: list[_Object]
+    pooler: _Object
+    masked_lm: _Object | None = None
+    nsp_pooler: _Object | None = None
+    nsp: _Object | None = None
+
+    @property
+    def task(self) -> str:
+        if self.masked_lm:
+            return "pretraining" if self.nsp_pooler else "masked_lm"
+        return "next_sentence" if self.nsp else "encoder"
+
+
+def load(
+    path: str | os.PathLike, *, lower_case: bool | None, report: Report
+) -> LoadedModel:
+    """Reads an encoder, with the outputs of pre-training if they are there.
+
+    Args:
+        path: the folder, or the checkpoint itself, such as DIR/ckpt-1, with
+            the other files beside it.
+        lower_case: the casing of the vocabulary: no file tells it.
+        report: called with each line about what was read and left out.
+    Raises: ValueError, naming the file, what was found and what was wanted;
+        OSError.
+    """
+    file = find_checkpoint(path)
+    config, vocabulary = read_config_and_vocabulary(
+        file.parent, lower_case=lower_case, report=report
+    )
+    checkpoint = open_checkpoint(file)
+    found = _find_model(_read_objects(checkpoint), file)
+    _check_config(found, checkpoint, config)
+    spec = task_spec(found.task, config)
+    model = tasks.build(config, spec)
+    names = {name.removesuffix(_VALUE) for name in checkpoint.shapes}
+    optimizer = {name for name in names if _OPTIMIZER.fullmatch(name)}
+    if found.nsp_pooler:
+        report(f"The pooler is that of the {_NSP} head, not the encoder's own.")
+    assign(
+        model,
+        _sources(found, config.hidden_size),
+        names=names,
+        read=lambda name: checkpoint.read(name + _VALUE),
+        where=file,
+        report=report,
+        optional=["nsp"],
+        ignored={*optimizer, OBJECT_GRAPH, "save_counter"},
+    )
+    if optimizer:
+        report(f"{len(optimizer)} tensors of the optimizer left out.")
+    return LoadedModel(
+        model, config, vocabulary, spec, read_licences(file.parent)
+    )
+
+
+def _read_objects(checkpoint: Checkpoint) -> list[_Object]:
+    """All objects; the first is the checkpoint itself."""
+    if OBJECT_GRAPH not in checkpoint.shapes:
+        raise ValueError(
+            f"{checkpoint.path}: no {OBJECT_GRAPH}; wanted a checkpoint of "
+            "tf.train.Checkpoint. One that TensorFlow 1 wrote is read with "
+            "--from=google."
+        )
+    try:
+        graph = TrackableObjectGraph.FromString(
+            checkpoint.read(OBJECT_GRAPH).item()
+        )
+        objects = [_Object("") for _ in graph.nodes]
+        for node, parent in zip(graph.nodes, objects, strict=True):
+            for child in node.children:
+                part = objects[child.node_id]
+                parent.parts[child.local_name] = part
+                part.path = part.path or f"{parent.path}/{child.local_name}"
+            for attribute in node.attributes:
+                parent.tensor = attribute.checkpoint_key.removesuffix(_VALUE)
+                parent.full_name = attribute.full_name
+    except (DecodeError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"{checkpoint.path}: {OBJECT_GRAPH} is damaged: {error}."
+        ) from None
+    return objects
+
+
+def _find_model(objects: list[_Object], file) -> _Model:
+    encoders = [encoder for o in objects if (encoder := _encoder(o))]
+    masked_lm = [o for o in objects if o.parts.keys() >= _MASKED_LM]
+    heads = [o for o in objects if o.parts.keys() >= _HEAD and _is_nsp(o)]
+    if len(encoders) != 1 or len(masked_lm) > 1 or len(heads) > 1:
+        raise ValueError(
+            f"{file}: {len(encoders)} encoders, {len(masked_lm)} masked-LM "
+            f"and {len(heads)} {_NSP} heads; wanted one BertEncoder or "
+            "BertEncoderV2, with at most one of each head."
+        )
+    nsp = heads[0]["out_proj"] if heads else None
+    nsp_pooler = (
+        heads[0]["dense"] if heads else objects[0].parts.get(_NSP_POOLER)
+    )
+    return dataclasses.replace(
+        encoders[0],
+        pooler=nsp_pooler or encoders[0].pooler,
+        masked_lm=masked_lm[0] if masked_lm else None,
+        nsp_pooler=nsp_pooler,
+        nsp=nsp,
+    )
+
+
+def _encoder(candidate: _Object) -> _Model | None:
+    numbered = candidate.in_order(_NUMBERED)
+    if _BLOCKS in candidate.parts and not numbered:
+        tables = [candidate[name] for name in _TABLES]
+        blocks = candidate[_BLOCKS].in_order("{}")
+        return _Model(tables, blocks, candidate[_POOLER])
+    tables, layers = numbered[: len(_TABLES)], numbered[len(_TABLES) :]
+    blocks = [layer for layer in layers if _ATTENTION in layer.parts]
+    if not blocks or layers[: len(blocks)] != blocks:
+        return None
+    pooler = [*layers[len(blocks) :], candidate[_POOLER]][0]
+    return _Model(tables, blocks, pooler)
+
+
+def _is_nsp(head):
+    return _NSP in head["dense"]["kernel"].full_name.split("/")
+
+
+def _check_config(found: _Model, checkpoint: Checkpoint, config: BertConfig):
+    query = found.blocks[0][_ATTENTION]["_query_dense"]["kernel"]
+    shape = checkpoint.shapes.get(query.tensor + _VALUE, ())
+    there = {
+        "num_hidden_layers": len(found.blocks),
+        "num_attention_heads": shape[1] if len(shape) == 3 else 0,
+    }
+    for name, value in there.items():
+        if value != getattr(config, name):
+            raise ValueError(
+                f"{checkpoint.path}: {name} is {value}, but {CONFIG_FILE} has "
+                f"{getattr(config, name)}."
+            )
+
+
+def _sources(found: _Model, width: int) -> dict[str, Source]:
+    """Where each variable's value is."""
+    words, positions, segments, norm = found.tables
+    sources = {
+        "token_embedding/embeddings": _source([words["embeddings"]]),
+        "embeddings/position_embedding": _source([positions["embeddings"]]),
+        "embeddings/segment_embedding": _source([segments["embeddings"]]),
+        **_norm("embeddings/norm/", norm),
+        **_dense("pooler/", found.pooler),
+    }
+    if found.masked_lm:
+        sources |= {
+            **_dense("mlm_transform/", found.masked_lm["dense"]),
+            **_norm("mlm_transform/norm/", found.masked_lm["layer_norm"]),
+            "mlm_bias/bias": _source([found.masked_lm["bias"]]),
+        }
+    sources |= _dense("nsp/", found.nsp or _Object(_NSP))
+    for index, block in enumerate(found.blocks):
+        sources |= _block(f"block_{index}", block, width)
+    return sources
+
+
+def _block(ours, block, width):
+    attention = block[_ATTENTION]
+    qkv = [attention[f"_{name}_dense"] for name in ("query", "key", "value")]
+    return {
+        # Heads have an axis of their own.
+        f"{ours}/qkv_kernel": _source([d["kernel"] for d in qkv], (width, -1)),
+        f"{ours}/qkv_bias": _source([d["bias"] for d in qkv], (-1,)),
+        f"{ours}/attention_output_kernel": _source(
+            [attention["_output_dense"]["kernel"]], (-1, width)
+        ),
+        f"{ours}/attention_output_bias": _source(
+            [attention["_output_dense"]["bias"]]
+        ),
+        **_norm(f"{ours}/attention_norm/", block["_attention_layer_norm"]),
+        **_dense(f"{ours}/intermediate_", block["_intermediate_dense"]),
+        **_dense(f"{ours}/output_", block["_output_dense"]),
+        **_norm(f"{ours}/output_norm/", block["_output_layer_norm"]),
+    }
+
+
+def _dense(ours, layer):
+    return {f"{ours}{k}": _source([layer[k]]) for k in ("kernel", "bias")}
+
+
+def _norm(ours, layer):
+    return {f"{ours}{k}": _source([layer[k]]) for k in ("gamma", "beta")}
+
+
+def _source(variables, shape=None) -> Source:
+    # Where a variable is not there, its path says which.
+    names = tuple(v.tensor or v.path.lstrip("/") for v in variables)
+    if shape is None:
+        return Source(names)
+    return Source(names, lambda tensor: np.reshape(tensor, shape))
