@@ -1,26 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes a kbert model of another library's.
+"""Makes a kbert model of another library's, or another library's of kbert's.
 
---from=huggingface reads a folder of config.json, vocab.txt and
-model.safetensors: a BERT's encoder and pooler. kbert-finetune --init takes the
-result.
+--from=FORMAT reads --input and writes a kbert model; --to=FORMAT reads a
+kbert model. FORMAT is one of
+
+  huggingface   a folder as save_pretrained writes it: config.json, weights
+                (a pickle needs PyTorch), tokenizer; both ways
+  keras_hub     a KerasHub preset, a folder or, with --from, a name; both ways
+  google        the TF1 checkpoints of google-research/bert; --lower_case is
+                needed; only --from
+  model_garden  checkpoints of tf-models-official; --lower_case is needed;
+                only --from
+
+What is read, missing or left out is printed.
 """
+
+import dataclasses
+import importlib
 
 from absl import app, flags
 
 from kbert.bin import run
 
 _FROM = flags.DEFINE_enum(
-    "from", None, ["huggingface"], "Whose format --input has.", required=True
+    "from",
+    None,
+    ["huggingface", "keras_hub", "google", "model_garden"],
+    "Whose format --input has.",
+)
+_TO = flags.DEFINE_enum(
+    "to", None, ["huggingface", "keras_hub"], "Whose format --output gets."
 )
 _INPUT = flags.DEFINE_string(
-    "input", None, "Folder of the other library's model.", required=True
+    "input", None, "The model to convert.", required=True
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder for the kbert model.", required=True
+    "output", None, "Folder for the converted model.", required=True
 )
 _LOWER_CASE = flags.DEFINE_boolean(
-    "lower_case", None, "Casing of the vocabulary, if --input does not say."
+    "lower_case", None, "With --from: its casing, if --input does not say."
+)
+_NUM_TEXTS = flags.DEFINE_integer(
+    "num_texts", None, "With --from: texts in a classifier's example, 1 or 2."
 )
 
 
@@ -28,19 +49,47 @@ def main(argv):
     """Reads the flags, converts and prints what was read and left out."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
-    from kbert.checkpoints import folder, huggingface
+    name = _FROM.value or _TO.value
+    if not name or (_FROM.value and _TO.value):
+        raise app.UsageError("Give one of --from and --to.")
+    foreign = importlib.import_module(f"kbert.checkpoints.{name}")
+    if _FROM.value:
+        _import(foreign)
+    else:
+        _export(foreign)
 
-    loaded = huggingface.load(
+
+def _import(foreign):
+    from kbert.checkpoints import folder
+
+    folder.check_replaceable(_OUTPUT.value)  # before the work, not after
+    loaded = foreign.load(
         _INPUT.value, lower_case=_LOWER_CASE.value, report=print
     )
+    spec = loaded.spec
+    if _NUM_TEXTS.value is not None:
+        if spec.task != "classification":
+            raise ValueError(f"--num_texts: {_INPUT.value} is no classifier.")
+        spec = dataclasses.replace(spec, num_texts=_NUM_TEXTS.value)
     folder.save(
         _OUTPUT.value,
         loaded.model,
         config=loaded.config,
         vocabulary=loaded.vocabulary,
-        spec=loaded.spec,
+        spec=spec,
+        licences=loaded.licences,
     )
-    print(f"{_OUTPUT.value}: the encoder as a kbert model")
+    print(f"{_OUTPUT.value}: a kbert model, its task: {spec.task}")
+
+
+def _export(foreign):
+    from kbert.checkpoints import folder
+
+    if _LOWER_CASE.value is not None or _NUM_TEXTS.value is not None:
+        raise app.UsageError("--lower_case and --num_texts go with --from.")
+    loaded = folder.load(_INPUT.value)
+    foreign.save(loaded, _OUTPUT.value)
+    print(f"{_OUTPUT.value}: {loaded.spec.task} in the {_TO.value} format")
 
 
 def cli():

@@ -90,7 +90,7 @@ def save(
         the parts do not belong together; OSError.
     """
     folder = pathlib.Path(folder).resolve()
-    _check_replaceable(folder)
+    check_replaceable(folder)
     try:
         _check_parts(config, vocabulary, spec)
     except ValueError as error:
@@ -175,7 +175,12 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
     return kept
 
 
-def _check_replaceable(folder):
+def check_replaceable(folder: str | os.PathLike) -> None:
+    """Sees that `save` may write there.
+
+    Raises: ValueError, naming what is in the way; OSError.
+    """
+    folder = pathlib.Path(folder).resolve()
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -211,7 +216,8 @@ def replacing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
         try:
             os.rename(partial, folder)
         except OSError:
-            os.rename(old, folder)
+            if old.exists():
+                os.rename(old, folder)
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)

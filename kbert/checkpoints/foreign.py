@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the readers of foreign formats share: tensors into a kbert model."""
+"""What the readers of foreign formats share: tensors into a kbert model.
 
+And what their writers share: a folder that is made whole or not at all.
+"""
+
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from kbert.checkpoints.folder import replacing
 from kbert.config import BertConfig
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import Vocabulary
@@ -173,3 +179,19 @@ def task_spec(
         labels=tuple(labels),
         num_texts=2 if task in ("pretraining", "next_sentence") else 1,
     )
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Gives a folder to write to, which becomes `path` if the block ends well.
+
+    Raises: ValueError if there is something at `path` already; OSError.
+    """
+    folder = pathlib.Path(path).resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(
+            f"{folder}: is there already; wanted a new or an empty folder."
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(folder) as partial:
+        yield partial

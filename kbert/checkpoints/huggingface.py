@@ -1,29 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Import of a Hugging Face BERT: its encoder, its pooler, its vocabulary.
+"""Hugging Face's BERTs, both ways: a folder as `save_pretrained` writes it.
 
-A folder as `BertModel.save_pretrained` and its tokenizer write it:
-config.json, model.safetensors, vocab.txt, tokenizer_config.json. Heads are
-left out. Tensors have PyTorch's order: (outputs, inputs).
+config.json, the weights (safetensors, or a pickle where PyTorch is installed)
+and the tokenizer's files. BertModel, BertForPreTraining, BertForMaskedLM,
+BertForNextSentencePrediction and BertForSequenceClassification have a task
+here; of the others the encoder is read. Tensors have PyTorch's order:
+(outputs, inputs).
 """
 
+import dataclasses
+import json
 import os
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
-import keras
-import numpy as np
-import safetensors
+import safetensors.numpy
 
 from kbert import tasks
-from kbert.checkpoints.folder import LoadedModel
+from kbert.checkpoints import huggingface_tokenizer, tensor_files
+from kbert.checkpoints.folder import LoadedModel, read_licences
+from kbert.checkpoints.foreign import (
+    Report,
+    check_vocabulary,
+    new_folder,
+    task_spec,
+)
+from kbert.checkpoints.huggingface_weights import Weights, tensors_of
 from kbert.config import BertConfig, read_fields
 from kbert.tasks import TaskSpec
-from kbert.text.vocabulary import VOCABULARY_FILE, Vocabulary
+from kbert.text.vocabulary import Vocabulary
 
 _CONFIG = "config.json"
-_WEIGHTS = "model.safetensors"
-_TOKENIZER = "tokenizer_config.json"
 
 # Fields of config.json -> fields of BertConfig. Those that a file leaves out
 # have the same defaults in both libraries.
@@ -35,7 +42,7 @@ _FIELDS = {
             *("num_attention_heads", "intermediate_size"),
             *("hidden_dropout_prob", "attention_probs_dropout_prob"),
             *("max_position_embeddings", "type_vocab_size"),
-            "initializer_range",
+            *("initializer_range", "tie_word_embeddings"),
         )
     },
     "layer_norm_eps": "layer_norm_epsilon",
@@ -51,101 +58,85 @@ _CONFIG_MUST_BE = {
     "model_type": "bert",
     "position_embedding_type": "absolute",
     "is_decoder": False,
+    "add_cross_attention": False,
+    "pruned_heads": {},
 }
-_TOKEN_TABLE = "embeddings.word_embeddings.weight"
-_DTYPES = ("F32", "F16", "F64")  # that numpy knows; bfloat16 is none of them
-_POSITION_IDS = "embeddings.position_ids"  # 0, 1, 2, ...: no weight
+# Tasks by architecture. Others have heads that kbert has not.
+_TASKS = {
+    "BertModel": "encoder",
+    "BertForPreTraining": "pretraining",
+    "BertForMaskedLM": "masked_lm",
+    "BertForNextSentencePrediction": "next_sentence",
+    "BertForSequenceClassification": "classification",
+}
+_ARCHITECTURES = {task: name for name, task in _TASKS.items()}
 
 
 def load(
-    folder: str | os.PathLike,
+    path: str | os.PathLike,
     *,
     lower_case: bool | None = None,
-    report: Callable[[str], Any] = lambda line: None,
+    report: Report = lambda line: None,
 ) -> LoadedModel:
-    """Reads a folder as an encoder of the task "encoder".
+    """Reads a model with its heads, as far as kbert has such.
 
     Args:
-        folder: holds config.json, vocab.txt and model.safetensors.
-        lower_case: the casing, if tokenizer_config.json does not say; it may
-            not contradict it.
+        path: a folder of config.json, weights and a tokenizer.
+        lower_case: the casing, if no file says it; it may not contradict one.
         report: called with each line about what was read and left out.
     Raises: ValueError, naming the file, what was found and what was wanted;
         OSError.
     """
-    folder = pathlib.Path(folder)
-    _check_files(folder)
-    lower_case = _casing(folder / _TOKENIZER, lower_case)
-    config = _read_config(folder / _CONFIG, lower_case)
-    vocabulary = Vocabulary.load(folder / VOCABULARY_FILE, lower_case)
-    spare = config.vocab_size - len(vocabulary)
-    if spare < 0:
-        raise ValueError(
-            f"{folder / VOCABULARY_FILE}: {len(vocabulary)} tokens, but "
-            f"{_CONFIG} has vocab_size {config.vocab_size}."
-        )
-    if spare:
-        report(f"{spare} rows of the token table stand for no token: kept.")
-    spec = TaskSpec(
-        task="encoder", max_seq_length=config.max_position_embeddings
+    folder = pathlib.Path(path)
+    _check_folder(folder)
+    fields = _read_fields(folder / _CONFIG)
+    vocabulary, max_length = huggingface_tokenizer.read(
+        folder, lower_case, report
     )
+    config = _config(folder / _CONFIG, fields, vocabulary.lower_case)
+    check_vocabulary(vocabulary, config.vocab_size, where=folder, report=report)
+    weights = Weights.open(folder)
+    weights.check(config)
+    try:
+        spec = _spec(fields, weights, config, max_length, report)
+    except ValueError as error:
+        raise ValueError(f"{folder / _CONFIG}: {error}") from None
     model = tasks.build(config, spec)
-    _assign(model, config, folder / _WEIGHTS, report)
-    return LoadedModel(model, config, vocabulary, spec)
+    optional = ["pooler"] if spec.task == "encoder" else []
+    weights.assign(model, config, optional=optional, report=report)
+    return LoadedModel(model, config, vocabulary, spec, read_licences(folder))
 
 
-def _check_files(folder):
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "no such folder"
-        raise ValueError(f"{folder}: {found}; wanted a Hugging Face folder.")
-    for name in (_CONFIG, VOCABULARY_FILE, _WEIGHTS):
-        if not (folder / name).is_file():
-            weights = [*folder.glob("*.bin"), *folder.glob("*.safetensors*")]
-            found = ", ".join(sorted(path.name for path in weights))
-            raise ValueError(
-                f"{folder}: no {name}; wanted a Hugging Face folder with "
-                f"{_CONFIG}, {VOCABULARY_FILE} and {_WEIGHTS}. Weights are "
-                f"read from a single {_WEIGHTS} only; found "
-                f"{found or 'none'}."
-            )
-
-
-def _casing(path, lower_case):
-    fields = read_fields(path) if path.is_file() else {}
-    stated = fields.get("do_lower_case")
-    if stated is None:
-        stated = lower_case
-    if stated is None:
+def _check_folder(folder):
+    if not (folder / _CONFIG).is_file():
+        found = "a file" if folder.is_file() else f"no {_CONFIG} in it"
+        found = found if folder.exists() else "no such folder"
         raise ValueError(
-            f"{path}: do_lower_case is missing. Give --lower_case=true "
-            "(uncased) or =false (cased)."
+            f"{folder}: {found}; wanted a folder as Hugging Face's "
+            "save_pretrained writes it."
         )
-    if lower_case not in (None, stated):
-        raise ValueError(
-            f"{path}: do_lower_case is {stated}, but --lower_case is "
-            f"{lower_case}."
-        )
-    must_be = {"strip_accents": stated, "tokenize_chinese_chars": True}
-    for name, wanted in must_be.items():
-        if fields.get(name) not in (None, wanted):
-            raise ValueError(
-                f"{path}: {name} is {fields[name]}; kbert's tokenizer has "
-                f"{wanted} with do_lower_case {stated}."
-            )
-    return stated
 
 
-def _read_config(path, lower_case) -> BertConfig:
+def _read_fields(path) -> dict[str, Any]:
     fields = read_fields(path)
     for name, wanted in _CONFIG_MUST_BE.items():
-        if fields.get(name, wanted) != wanted:
+        if fields.get(name) not in (None, wanted):
             raise ValueError(
                 f"{path}: {name} is {fields[name]!r}; wanted {wanted!r}."
             )
+    names = fields.get("architectures") or ["BertModel"]
+    if not isinstance(names, list) or not isinstance(names[0], str):
+        raise ValueError(f"{path}: architectures is {names!r}; wanted a list.")
+    if "model_type" not in fields and not names[0].startswith("Bert"):
+        raise ValueError(f"{path}: {names[0]} is no BERT.")
     if "vocab_size" not in fields:
         raise ValueError(f"{path}: vocab_size is missing.")
+    return fields
+
+
+def _config(path, fields, lower_case) -> BertConfig:
     hidden_act = fields.get("hidden_act", "gelu")
-    if hidden_act not in _ACTIVATIONS:
+    if hidden_act not in tuple(_ACTIVATIONS):
         raise ValueError(
             f"{path}: hidden_act is {hidden_act!r}; wanted one of "
             f"{sorted(_ACTIVATIONS)}."
@@ -159,108 +150,123 @@ def _read_config(path, lower_case) -> BertConfig:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _assign(model: keras.Model, config: BertConfig, path, report):
-    """Fills every variable of the encoder from the file."""
-    try:
-        file = safetensors.safe_open(path, "numpy")
-    except safetensors.SafetensorError as error:
-        raise ValueError(
-            f"{path}: not a whole safetensors file: {error}."
-        ) from None
-    with file:
-        present = set(file.keys())
-        prefix = "bert." if f"bert.{_TOKEN_TABLE}" in present else ""
-        names = _tensor_names(config, prefix, present)
-        used = [name for group in names.values() for name in group]
-        if missing := [name for name in used if name not in present]:
-            raise ValueError(f"{path}: tensors missing: {', '.join(missing)}.")
-        for variable in model.weights:
-            group = names[variable.path]
-            # PyTorch's matrices are (outputs, inputs).
-            is_kernel = variable.path.endswith("kernel")
-            tensors = [_read(file, name, path) for name in group]
-            value = np.concatenate(
-                [tensor.T if is_kernel else tensor for tensor in tensors], -1
-            )
-            if value.shape != tuple(variable.shape):
-                raise ValueError(
-                    f"{path}: {', '.join(group)} give {variable.path} the "
-                    f"shape {value.shape}; {_CONFIG} wants "
-                    f"{tuple(variable.shape)}."
-                )
-            variable.assign(value)
-    report(f"{len(used)} tensors read.")
-    left = sorted(present - {*used, prefix + _POSITION_IDS})
-    if left:
-        report(f"{len(left)} tensors left out: {', '.join(left)}.")
-
-
-def _read(file, name, path):
-    dtype = file.get_slice(name).get_dtype()
-    if dtype not in _DTYPES:
-        raise ValueError(
-            f"{path}: {name} is of type {dtype}; wanted one of "
-            f"{', '.join(_DTYPES)}."
+def _spec(fields, weights, config, max_length, report) -> TaskSpec:
+    """The task whose heads the weights have, and kbert too."""
+    architecture = (fields.get("architectures") or ["BertModel"])[0]
+    task = _TASKS.get(architecture)
+    labels = ()
+    if task == "classification":
+        labels = _labels(fields, report)
+    if task == "classification" and _is_no_choice(fields, labels):
+        architecture += " of problem_type regression or multi_label"
+        task = None
+    if task is None:
+        report(f"{architecture}: its head is not supported yet: left out.")
+    if task != "classification":
+        labels = ()
+        task = _pretraining_task(task, weights)
+    elif fields.get("classifier_dropout") is not None:
+        report(
+            f"classifier_dropout {fields['classifier_dropout']} is left out: "
+            "kbert drops out hidden_dropout_prob there."
         )
-    return file.get_tensor(name).astype("float32")
+    spec = task_spec(task, config, labels)
+    longest = min(spec.max_seq_length, max_length or spec.max_seq_length)
+    return dataclasses.replace(spec, max_seq_length=longest)
 
 
-def _tensor_names(config, prefix, present) -> dict[str, list[str]]:
-    """The tensors that each variable, by its path, is put together from."""
-    names = {
-        "token_embedding/embeddings": [_TOKEN_TABLE],
-        "embeddings/segment_embedding": [
-            "embeddings.token_type_embeddings.weight"
-        ],
-        "embeddings/position_embedding": [
-            "embeddings.position_embeddings.weight"
-        ],
-        **_norm("embeddings/norm", "embeddings.LayerNorm"),
-        "pooler/kernel": ["pooler.dense.weight"],
-        "pooler/bias": ["pooler.dense.bias"],
-    }
-    for index in range(config.num_hidden_layers):
-        names |= _block(f"block_{index}", f"encoder.layer.{index}")
-    full = {}
-    for path, group in names.items():
-        full[path] = [prefix + name for name in group]
-        old = [_old_norm_name(name) for name in full[path]]
-        if all(name in present for name in old):
-            full[path] = old
-    return full
+def _pretraining_task(stated, weights: Weights):
+    """By the tensors: bert-base-uncased states one head and has both."""
+    has_mlm = weights.has_mlm or stated in ("pretraining", "masked_lm")
+    has_nsp = weights.has_nsp or stated in ("pretraining", "next_sentence")
+    if has_mlm and has_nsp:
+        return "pretraining"
+    if has_mlm:
+        return "masked_lm"
+    return "next_sentence" if has_nsp else "encoder"
 
 
-def _old_norm_name(name):
-    """Norms' weight and bias were once called gamma and beta."""
-    return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
-        "LayerNorm.bias", "LayerNorm.beta"
+def _labels(fields, report) -> tuple[str, ...]:
+    count = fields.get("num_labels")
+    names = fields.get("id2label")
+    if names is None:
+        names = {str(i): f"LABEL_{i}" for i in range(_count(count or 2))}
+    if not isinstance(names, dict) or (
+        sorted(names) != sorted(str(i) for i in range(len(names)))
+    ):
+        raise ValueError(
+            f"id2label is {names!r}; wanted a name for each of 0, 1, 2, ..."
+        )
+    if count is not None and count != len(names):
+        report(
+            f"id2label names {len(names)} labels, num_labels is {count}: they "
+            "are called LABEL_0, LABEL_1, ..."
+        )
+        names = {str(i): f"LABEL_{i}" for i in range(_count(count))}
+    return tuple(str(names[str(i)]) for i in range(len(names)))
+
+
+def _count(number):
+    if type(number) is not int or not 0 < number < 10**6:
+        raise ValueError(f"num_labels is {number!r}; wanted a whole number.")
+    return number
+
+
+def _is_no_choice(fields, labels):
+    problem = fields.get("problem_type")
+    return len(labels) < 2 or problem not in (
+        None,
+        "single_label_classification",
     )
 
 
-def _block(ours, theirs):
-    dense = {
-        "qkv": [f"attention.self.{n}" for n in ("query", "key", "value")],
-        "attention_output": ["attention.output.dense"],
-        "intermediate": ["intermediate.dense"],
-        "output": ["output.dense"],
-    }
-    names = {}
-    for name, group in dense.items():
-        for kind, suffix in (("kernel", "weight"), ("bias", "bias")):
-            names[f"{ours}/{name}_{kind}"] = [
-                f"{theirs}.{part}.{suffix}" for part in group
-            ]
-    return {
-        **names,
-        **_norm(
-            f"{ours}/attention_norm", f"{theirs}.attention.output.LayerNorm"
-        ),
-        **_norm(f"{ours}/output_norm", f"{theirs}.output.LayerNorm"),
-    }
+def save(loaded: LoadedModel, path: str | os.PathLike) -> None:
+    """Writes a folder for `from_pretrained`, complete or not at all.
+
+    config.json, model.safetensors, vocab.txt and tokenizer_config.json, and
+    the licences that came with the weights.
+
+    Raises: ValueError if there is something at `path` already, or if the
+        masked-LM output has an activation or epsilon of its own; OSError.
+    """
+    config, spec = loaded.config, loaded.spec
+    fields = _fields(config, spec, loaded.vocabulary)
+    tensors = tensors_of(loaded)
+    with new_folder(path) as folder:
+        text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
+        (folder / _CONFIG).write_text(text, encoding="utf-8")
+        # Hugging Face refuses a file that does not name a framework.
+        safetensors.numpy.save_file(
+            tensors, folder / tensor_files.SAFETENSORS, {"format": "pt"}
+        )
+        huggingface_tokenizer.write(
+            folder, loaded.vocabulary, spec.max_seq_length
+        )
+        for name, licence in loaded.licences.items():
+            (folder / name).write_bytes(licence)
 
 
-def _norm(ours, theirs):
-    return {
-        f"{ours}/gamma": [f"{theirs}.weight"],
-        f"{ours}/beta": [f"{theirs}.bias"],
+def _fields(
+    config: BertConfig, spec: TaskSpec, vocabulary: Vocabulary
+) -> dict[str, Any]:
+    if spec.task in ("pretraining", "masked_lm"):
+        for name in ("hidden_act", "layer_norm_epsilon"):
+            own, shared = getattr(config, f"mlm_{name}"), getattr(config, name)
+            if own not in (None, shared):
+                raise ValueError(
+                    f"mlm_{name} is {own!r}; a Hugging Face model has there "
+                    f"what its encoder has, {shared!r}."
+                )
+    names = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
+    fields = {
+        "architectures": [_ARCHITECTURES[spec.task]],
+        "model_type": "bert",
+        **{theirs: getattr(config, ours) for theirs, ours in _FIELDS.items()},
+        "hidden_act": names[config.hidden_act],
+        "pad_token_id": vocabulary.pad_id,
     }
+    if spec.labels:
+        fields["problem_type"] = "single_label_classification"
+        fields["id2label"] = {str(i): x for i, x in enumerate(spec.labels)}
+        fields["label2id"] = {x: i for i, x in enumerate(spec.labels)}
+    return fields

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tokenizer files of a Hugging Face BERT, read and written.
+
+vocab.txt or tokenizer.json hold the tokens, tokenizer_config.json and again
+tokenizer.json how text is cut into them.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from kbert.checkpoints.foreign import Report
+from kbert.config import read_fields
+from kbert.text import files
+from kbert.text.vocabulary import (
+    CLS,
+    MASK,
+    PAD,
+    SEP,
+    SPECIAL_TOKENS,
+    UNK,
+    VOCABULARY_FILE,
+    Vocabulary,
+)
+
+_CONFIG = "tokenizer_config.json"
+_TOKENIZER = "tokenizer.json"
+_ADDED = "added_tokens.json"
+
+# What a Vocabulary calls it -> its names in _CONFIG and in the normalizer of
+# _TOKENIZER.
+_CASING = {
+    "lower_case": ("do_lower_case", "lowercase"),
+    "strip_accents": ("strip_accents", "strip_accents"),
+    "tokenize_chinese_chars": (
+        "tokenize_chinese_chars",
+        "handle_chinese_chars",
+    ),
+}
+# kbert's tokenizer does alike only with one of these, or if there is none.
+_CONFIG_MAY_BE = {
+    "tokenizer_class": (
+        *("BertTokenizer", "BertTokenizerFast"),
+        *("PreTrainedTokenizerFast", "TokenizersBackend"),
+    ),
+    "do_basic_tokenize": (True,),
+    "never_split": ([],),
+    "pad_token": (PAD,),
+    "unk_token": (UNK,),
+    "cls_token": (CLS,),
+    "sep_token": (SEP,),
+    "mask_token": (MASK,),
+}
+_TOKENIZER_MAY_BE = {
+    "model": {
+        "type": ("WordPiece",),
+        "unk_token": (UNK,),
+        "continuing_subword_prefix": ("##",),
+        "max_input_chars_per_word": (100,),
+    },
+    "normalizer": {"type": ("BertNormalizer",), "clean_text": (True,)},
+    "pre_tokenizer": {"type": ("BertPreTokenizer",)},
+}
+
+
+def read(
+    folder: pathlib.Path, lower_case: bool | None, report: Report
+) -> tuple[Vocabulary, int | None]:
+    """Reads the tokens, how text is cut into them, and how long rows may be.
+
+    Args:
+        folder: with vocab.txt or tokenizer.json, or with both.
+        lower_case: the casing, if no file says it; it may not contradict one.
+        report: told of added tokens, which the original finds in a text
+            before it is cut into words, and kbert does not.
+    Returns: the vocabulary and model_max_length, None if there is no limit.
+    Raises: ValueError, naming the file and the field, if the files are no
+        BERT tokenizer or contradict one another; OSError.
+    """
+    config = _optional_fields(folder / _CONFIG)
+    _check_fields(folder / _CONFIG, config, _CONFIG_MAY_BE)
+    tokenizer = _optional_fields(folder / _TOKENIZER)
+    for part, allowed in _TOKENIZER_MAY_BE.items():
+        if tokenizer:
+            fields = _part(folder, tokenizer, part)
+            _check_fields(f"{folder / _TOKENIZER}: {part}", fields, allowed)
+    tokens = _tokens(folder, tokenizer)
+    casing = _casing(folder, config, tokenizer, lower_case)
+    try:
+        vocabulary = Vocabulary(tokens, **casing)
+    except ValueError as error:
+        raise ValueError(f"{folder}: vocabulary: {error}") from None
+    added = _added(folder, config, tokenizer) - set(SPECIAL_TOKENS)
+    if added:
+        report(
+            f"{len(added)} added tokens, which kbert's tokenizer does not look "
+            f"for: {', '.join(sorted(added))}."
+        )
+    return vocabulary, _max_length(config)
+
+
+def write(
+    folder: pathlib.Path, vocabulary: Vocabulary, max_length: int
+) -> None:
+    """Writes vocab.txt and tokenizer_config.json."""
+    text = "".join(f"{token}\n" for token in vocabulary.tokens)
+    (folder / VOCABULARY_FILE).write_text(text, encoding="utf-8", newline="\n")
+    fields = {
+        "tokenizer_class": "BertTokenizer",
+        "model_max_length": max_length,
+        **{
+            theirs: getattr(vocabulary, ours)
+            for ours, (theirs, _) in _CASING.items()
+        },
+        "pad_token": PAD,
+        "unk_token": UNK,
+        "cls_token": CLS,
+        "sep_token": SEP,
+        "mask_token": MASK,
+    }
+    text = json.dumps(fields, indent=2) + "\n"
+    (folder / _CONFIG).write_text(text, encoding="utf-8")
+
+
+def _optional_fields(path) -> dict[str, Any]:
+    return read_fields(path) if path.is_file() else {}
+
+
+def _part(folder, tokenizer, name) -> dict[str, Any]:
+    fields = tokenizer.get(name)
+    if not isinstance(fields, dict):
+        raise ValueError(
+            f"{folder / _TOKENIZER}: {name} is missing; wanted that of a BERT "
+            "tokenizer."
+        )
+    return fields
+
+
+def _check_fields(
+    where: str | os.PathLike,
+    fields: Mapping[str, Any],
+    allowed: Mapping[str, tuple],
+):
+    for name, values in allowed.items():
+        value = fields.get(name)
+        if isinstance(value, dict):  # a token with its properties
+            value = value.get("content")
+        if value is not None and value not in values:
+            wanted = " or ".join(repr(value) for value in values)
+            raise ValueError(
+                f"{where}: {name} is {value!r}; kbert's tokenizer has {wanted}."
+            )
+
+
+def _tokens(folder, tokenizer) -> tuple[str, ...]:
+    path = folder / VOCABULARY_FILE
+    lines = tuple(files.read_lines(path)) if path.is_file() else None
+    if not tokenizer:
+        if lines is None:
+            raise ValueError(
+                f"{folder}: no {VOCABULARY_FILE} and no {_TOKENIZER}; the "
+                "tokens are needed."
+            )
+        return lines
+    ids = _part(folder, tokenizer, "model").get("vocab")
+    # Each id once, and none left out.
+    if not isinstance(ids, dict) or (
+        set(map(repr, ids.values())) != set(map(repr, range(len(ids))))
+    ):
+        raise ValueError(
+            f"{folder / _TOKENIZER}: model: vocab is no object of tokens with "
+            "the ids 0, 1, 2 and so on."
+        )
+    tokens = tuple(sorted(ids, key=ids.__getitem__))
+    if lines not in (None, tokens):
+        raise ValueError(
+            f"{folder}: {VOCABULARY_FILE} and {_TOKENIZER} hold different "
+            "tokens."
+        )
+    return tokens
+
+
+def _casing(folder, config, tokenizer, lower_case) -> dict[str, Any]:
+    normalizer = tokenizer.get("normalizer", {})
+    casing = {}
+    for ours, (in_config, in_normalizer) in _CASING.items():
+        stated = {
+            f"{folder / _CONFIG}: {in_config}": config.get(in_config),
+            f"{folder / _TOKENIZER}: {in_normalizer}": normalizer.get(
+                in_normalizer
+            ),
+        }
+        if ours == "lower_case":
+            stated["--lower_case"] = lower_case
+        stated = {k: v for k, v in stated.items() if v is not None}
+        for where, value in stated.items():
+            if not isinstance(value, bool):
+                raise ValueError(f"{where} is {value!r}; wanted a bool.")
+        if len(set(stated.values())) > 1:
+            both = [f"{where} is {value}" for where, value in stated.items()]
+            raise ValueError(f"{', but '.join(both)}.")
+        if stated:
+            casing[ours] = next(iter(stated.values()))
+    if "lower_case" not in casing:
+        raise ValueError(
+            f"{folder / _CONFIG}: do_lower_case is missing. Give "
+            "--lower_case=true (uncased) or =false (cased)."
+        )
+    return casing
+
+
+def _added(folder, config, tokenizer) -> set[str]:
+    """Tokens that were added to the word pieces."""
+    listed = tokenizer.get("added_tokens") or []
+    decoder = config.get("added_tokens_decoder") or {}
+    extra = config.get("extra_special_tokens") or []
+    extra = extra.values() if isinstance(extra, dict) else extra
+    try:
+        return {
+            *(token["content"] for token in (*listed, *decoder.values())),
+            *(t["content"] if isinstance(t, dict) else str(t) for t in extra),
+            *_optional_fields(folder / _ADDED),
+        }
+    except (AttributeError, KeyError, TypeError):
+        raise ValueError(
+            f"{folder}: {_CONFIG} or {_TOKENIZER} holds added tokens of a form "
+            "that kbert does not know."
+        ) from None
+
+
+def _max_length(config) -> int | None:
+    value = config.get("model_max_length")
+    # Without a limit it is 10 to the 30th.
+    return value if type(value) is int and 0 < value < 10**9 else None
