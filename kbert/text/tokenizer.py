@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text to token ids inside the TensorFlow graph."""
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from kbert.text import code_points
 from kbert.text.vocabulary import UNK, Vocabulary
 
-# What BERT deletes: control characters but tab and newlines, format and
-# private-use characters, and U+FFFD.
-_DELETED = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}\p{Cf}\p{Co}\x{fffd}]"
-_ACCENTS = r"\p{Mn}"  # of decomposed text
+_WORD_LIMIT = 100  # characters; a longer word is [UNK]
+_IN_WORD = r"[^ !-/:-@\[-`{-~]"  # of clean text
+# What no token has, to replace another character of as many bytes.
+_UNKNOWN = {
+    r"[\x010-9A-Za-z]": code_points.UNKNOWN,
+    r"[\x{80}-\x{ffff}]": code_points.UNKNOWN_3,
+    r"[\x{10000}-\x{10ffff}]": code_points.UNKNOWN_4,
+}
 
 
 class Tokenizer(tf.Module):
@@ -17,13 +23,11 @@ class Tokenizer(tf.Module):
 
     Call: texts (B,) string -> RaggedTensor (B, None) int32.
 
-    Cleaning follows google-research/bert: control characters are deleted
-    and, uncased, text is decomposed (NFD), loses its accents and is
-    lower-cased. FastBertTokenizer can do this too, but maps more (NFKC: "½"
-    to "1⁄2", "…" to "..."), so the ids would not be those that published
-    weights were trained on. Bytes that are not UTF-8 are deleted. A word of
-    more than 400 bytes is [UNK]; in google-research/bert it is one of more
-    than 200 characters.
+    The ids are those of Hugging Face's `BertWordPieceTokenizer`, whose
+    cleaning google-research/bert has too, but for its word limit (200
+    characters, here 100) and the final sigma. Bytes that are not UTF-8 are
+    deleted, as U+FFFD is. A text cannot spell a special token: "[MASK]" is
+    the words "[", "mask" and "]", as in google-research/bert.
 
     Source: Devlin et al. 2019, arXiv:1810.04805, section 3; Song et al.
     2021, arXiv:2012.15524, for the algorithm.
@@ -32,20 +36,95 @@ class Tokenizer(tf.Module):
     def __init__(self, vocabulary: Vocabulary):
         super().__init__(name="tokenizer")
         self.vocabulary = vocabulary
-        self._pieces = tf_text.FastBertTokenizer(
-            list(vocabulary.tokens),
+        model, tokens = code_points.compile_table(vocabulary)
+        self._cleaner = tf_text.FastBertNormalizer(
+            model_buffer=tf.constant(np.frombuffer(model, np.uint8))
+        )
+        self._pieces = tf_text.FastWordpieceTokenizer(
+            tokens,
             token_out_type=tf.int32,
             unknown_token=UNK,
-            lower_case_nfd_strip_accents=False,
-            max_bytes_per_word=400,
+            max_bytes_per_word=4 * _WORD_LIMIT,
         )
 
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        # Bytes that are not UTF-8 become U+FFFD here.
-        texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
-        texts = tf.strings.regex_replace(texts, _DELETED, "")
-        if self.vocabulary.lower_case:
-            texts = tf_text.normalize_utf8(texts, "NFD")
-            texts = tf.strings.regex_replace(texts, _ACCENTS, "")
-            texts = tf.strings.lower(texts, encoding="utf-8")
-        return self._pieces.tokenize(texts)
+        clean = self._cleaner.normalize(texts)
+        return self._pieces.tokenize(_mark_long_words(clean))
+
+    def with_spans(
+        self, texts: tf.Tensor
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        r"""Also tells which bytes of its text each token stands for.
+
+        A span is [start, end), and covers whole characters. The accents that
+        follow a letter belong to it; deleted characters around a token do
+        not. Two tokens of one character have the same span.
+
+        Example: "the Cafe\u0301" as the, caf, ##e: starts [0, 4, 7], ends
+        [3, 7, 10].
+
+        Returns: ids, starts and ends, each (B, None) int32.
+        """
+        clean, origins = self._cleaner.normalize_with_offsets(texts)
+        ids, first, last = self._pieces.tokenize_with_offsets(
+            _mark_long_words(clean)
+        )
+        row = ids.value_rowids()
+        offset = tf.gather(origins.row_starts(), row)
+        starts = tf.gather(origins.values, offset + first.values)
+        # All bytes of a clean character come from its original's first.
+        final = tf.gather(origins.values, offset + last.values - 1)
+        follower = tf.gather(origins.values, offset + last.values)
+        ends = final + _character_lengths(texts, row, final)
+        ends += _accent_lengths(texts, row, ends, follower)
+        spans = (tf.cast(values, tf.int32) for values in (starts, ends))
+        return ids, *(ids.with_flat_values(values) for values in spans)
+
+    def decode(self, ids: tf.RaggedTensor) -> tf.Tensor:
+        """Joins tokens, with a blank between words: (B, None) -> (B,) string.
+
+        What cleaning changed, and the blanks of the original, are lost.
+
+        Example: the, walk, ##ing, [SEP] is "the walking [SEP]".
+        """
+        tokens = tf.gather(tf.constant(self.vocabulary.tokens), ids)
+        text = tf.strings.reduce_join(tokens, axis=-1, separator=" ")
+        return tf.strings.regex_replace(text, " ##", "")
+
+
+def _mark_long_words(clean: tf.Tensor) -> tf.Tensor:
+    """Makes words over the limit unknown, without changing their length."""
+    pattern = f"(?s).*{_IN_WORD}{{{_WORD_LIMIT + 1}}}.*"
+
+    def mark():
+        marked = clean
+        for character, unknown in _UNKNOWN.items():
+            marked = tf.strings.regex_replace(
+                marked,
+                f"{character}({_IN_WORD}{{{_WORD_LIMIT}}})",
+                rf"{unknown}\1",
+            )
+        return marked
+
+    any_long = tf.reduce_any(tf.strings.regex_full_match(clean, pattern))
+    return tf.cond(any_long, mark, lambda: clean)
+
+
+def _character_lengths(texts, row, start) -> tf.Tensor:
+    """The number of bytes of the characters that begin at `start`."""
+    lengths = tf.cast(tf.strings.length(texts), tf.int64)
+    every = tf.io.decode_raw(tf.strings.reduce_join(texts), tf.uint8)
+    at = tf.gather(tf.cumsum(lengths, exclusive=True), row) + start
+    by_first_byte = np.repeat([1, 2, 3, 4], [0xC0, 0x20, 0x10, 0x10])
+    first = tf.cast(tf.gather(every, at), tf.int32)
+    return tf.gather(tf.constant(by_first_byte, tf.int64), first)
+
+
+def _accent_lengths(texts, row, end, follower) -> tf.Tensor:
+    """The number of bytes of the accents between `end` and `follower`."""
+    at = tf.where(end < follower)  # where something was deleted
+    row, begin, stop = (tf.gather_nd(x, at) for x in (row, end, follower))
+    deleted = tf.strings.substr(tf.gather(texts, row), begin, stop - begin)
+    rest = tf.strings.regex_replace(deleted, r"^\p{M}+", "")
+    lengths = stop - begin - tf.cast(tf.strings.length(rest), tf.int64)
+    return tf.scatter_nd(at, lengths, tf.shape(end, tf.int64))
