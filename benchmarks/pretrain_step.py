@@ -28,12 +28,15 @@ _KBERT = ("tensorflow", "keras")
 _KERAS_HUB = (*_KBERT, "keras-hub")
 _MODEL_GARDEN = ("tensorflow", "tf-keras", "tf-models-official")
 SIDES = {
-    "kbert": Side("kbert", _KBERT),
-    "kbert_bfloat16": Side("kbert", _KBERT, dtype=_BFLOAT16),
+    "kbert": Side("kbert", _KBERT, tuned=True),
+    "kbert_untuned": Side("kbert", _KBERT),
+    "kbert_bfloat16": Side("kbert", _KBERT, dtype=_BFLOAT16, tuned=True),
     "keras_hub": Side("keras_hub", _KERAS_HUB),
+    "keras_hub_tuned": Side("keras_hub", _KERAS_HUB, tuned=True),
     "keras_hub_bfloat16": Side("keras_hub", _KERAS_HUB, dtype=_BFLOAT16),
     "keras_hub_xla": Side("keras_hub", _KERAS_HUB, xla=True),
     "model_garden": Side("model_garden", _MODEL_GARDEN),
+    "model_garden_tuned": Side("model_garden", _MODEL_GARDEN, tuned=True),
     "model_garden_xla": Side("model_garden", _MODEL_GARDEN, xla=True),
     "hugging_face": Side("hugging_face", ("torch", "transformers")),
 }

@@ -17,6 +17,7 @@ import time
 from typing import Any
 
 from benchmarks.pretrain_batches import Work, make_batches
+from kbert import process
 
 _BATCHES = 8  # different ones, used again and again
 _SEED = 1
@@ -32,12 +33,15 @@ class Side:
         packages: those whose versions count.
         dtype: Keras's dtype policy.
         xla: whether XLA compiles the step, as `model.fit` does by default.
+        tuned: whether the process has the settings of `kbert.process`, as
+            kbert's commands have.
     """
 
     module: str
     packages: tuple[str, ...]
     dtype: str = "float32"
     xla: bool = False
+    tuned: bool = False
 
 
 class SideProcess:
@@ -85,6 +89,9 @@ def _serve() -> None:
 
     task = json.loads(sys.stdin.readline())
     side, work = Side(**task["side"]), Work(**task["work"])
+    if side.tuned:
+        process.use_onednn()
+        process.keep_freed_memory()
     module = importlib.import_module(f"benchmarks.peers.{side.module}")
     batches = make_batches(work, count=_BATCHES, seed=_SEED)
     steps = module.make_steps(work, batches, dtype=side.dtype, xla=side.xla)

@@ -23,6 +23,7 @@ from absl import app
 from absl import flags as absl_flags  # kbert.bin.flags is another module
 from absl import logging as absl_logging
 
+from kbert import process
 from kbert.bin import quiet
 
 # Here, not in `run`, for the processes that a command starts: they import it.
@@ -42,6 +43,7 @@ def run(main: Callable[[list[str]], object], module_file: str) -> None:
     """
     command = "kbert-" + pathlib.Path(module_file).stem.replace("_", "-")
     quiet.quieten_libraries()
+    process.use_onednn()
     # The commands are TensorFlow programs, whatever ~/.keras/keras.json says.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     _name_module_for_help(main, command)

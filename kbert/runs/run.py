@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import keras
 import tensorflow as tf
 
+from kbert import process
 from kbert.config import BertConfig
 from kbert.runs import files
 from kbert.runs.progress import Progress
@@ -67,6 +68,7 @@ def begin(options: RunOptions) -> tf.distribute.Strategy:
 
     Raises: ValueError if the replicas do not divide the batch; OSError.
     """
+    process.keep_freed_memory()
     output = pathlib.Path(options.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     files.write_text(output / "flags.txt", options.settings)
