@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KerasHub's BERTs, both ways: presets as `save_to_preset` writes them.
+
+config.json and model.weights.h5 are a BertBackbone, tokenizer.json and
+assets/tokenizer/vocabulary.txt its tokenizer, task.json and task.weights.h5 a
+BertTextClassifier or a BertMaskedLM. KerasHub itself reads and writes the
+weights; the JSON files are read as data, and nothing that they name is run.
+
+KerasHub's encoder has the tanh form of GELU and the norm epsilon 1e-12, its
+masked-LM output the erf form and 1e-5, none of which it can change.
+
+Source: keras-hub 0.32, keras_hub/src/models/bert.
+"""
+
+import dataclasses
+import os
+import pathlib
+
+import kagglehub
+import keras
+import keras_hub
+
+from kbert import tasks
+from kbert.checkpoints.folder import LoadedModel, read_licences
+from kbert.checkpoints.foreign import Report, assign, new_folder
+from kbert.checkpoints.keras_hub_files import ENCODER, MASKED_LM, read_files
+from kbert.checkpoints.keras_hub_weights import (
+    build,
+    fill,
+    load_weights,
+    sources,
+)
+from kbert.config import BertConfig
+from kbert.tasks import TaskSpec
+
+
+def load(
+    preset: str | os.PathLike,
+    *,
+    lower_case: bool | None = None,
+    report: Report,
+) -> LoadedModel:
+    """Reads a preset.
+
+    Args:
+        preset: a folder, or the name of a preset, such as
+            "bert_tiny_en_uncased" or "kaggle://keras/bert/keras/bert_base_en",
+            which kagglehub downloads.
+        lower_case: the casing; it may not contradict tokenizer.json.
+        report: called with each line about what was read and left out.
+    Raises: ValueError, naming the file, what was found and what was wanted;
+        OSError.
+    """
+    folder = _local_folder(preset)
+    config, vocabulary, spec = read_files(folder, lower_case, report)
+    theirs = build(config, spec)
+    load_weights(folder, theirs)
+    tensors = {v.path: v for v in theirs.weights}
+    model = tasks.build(config, spec)
+    assign(
+        model,
+        sources(model, config),
+        names=tensors,
+        read=lambda name: keras.ops.convert_to_numpy(tensors[name]),
+        where=folder,
+        report=report,
+    )
+    return LoadedModel(model, config, vocabulary, spec, read_licences(folder))
+
+
+def save(
+    loaded: LoadedModel, path: str | os.PathLike, *, report: Report
+) -> None:
+    """Writes a preset, complete or not at all.
+
+    An encoder becomes a BertBackbone, a classifier a BertTextClassifier, a
+    masked-LM model a BertMaskedLM; a pre-training model that too, or a
+    BertBackbone if its masked-LM output is not as KerasHub's.
+
+    Args:
+        loaded: the model.
+        path: a new folder.
+        report: called with each line about what a preset has no place for.
+    Raises: ValueError, naming the field, if KerasHub would compute other
+        outputs or other tokens, or if there is something at `path` already;
+        OSError.
+    """
+    _check_representable(loaded)
+    spec = _preset_spec(loaded, report)
+    _report_lost(loaded, report)
+    tokenizer = keras_hub.tokenizers.BertTokenizer(
+        list(loaded.vocabulary.tokens),
+        lowercase=loaded.vocabulary.lower_case,
+        strip_accents=loaded.vocabulary.strip_accents,
+    )
+    theirs = build(loaded.config, spec, tokenizer)
+    fill(theirs, loaded, report)
+    with new_folder(path) as folder:
+        theirs.save_to_preset(str(folder))
+        tokenizer.save_to_preset(str(folder))
+        for name, licence in loaded.licences.items():
+            (folder / name).write_bytes(licence)
+
+
+def _local_folder(preset) -> pathlib.Path:
+    folder = pathlib.Path(preset)
+    if folder.is_dir():
+        return folder
+    name = str(preset)
+    presets = keras_hub.models.BertBackbone.presets
+    if name in presets:
+        name = presets[name]["kaggle_handle"]
+    if not name.startswith("kaggle://"):
+        raise ValueError(
+            f"{preset}: neither a folder nor one of KerasHub's presets: "
+            f"kaggle://..., {', '.join(sorted(presets))}."
+        )
+    return pathlib.Path(
+        kagglehub.model_download(name.removeprefix("kaggle://"))
+    )
+
+
+def _check_representable(loaded: LoadedModel):
+    for name, wanted in ENCODER.items():
+        if (value := getattr(loaded.config, name)) != wanted:
+            raise ValueError(
+                f"{name} is {value!r}; KerasHub's BertBackbone has {wanted!r}."
+            )
+    if not loaded.vocabulary.tokenize_chinese_chars:
+        raise ValueError(
+            "tokenize_chinese_chars is False; KerasHub's presets have True."
+        )
+    for token in loaded.vocabulary.tokens:
+        if token != token.rstrip():
+            raise ValueError(
+                f"{token!r} ends in white space, which KerasHub cuts off."
+            )
+
+
+def _preset_spec(loaded: LoadedModel, report: Report) -> TaskSpec:
+    """The part of a model's task that KerasHub has a model for."""
+    spec = loaded.spec
+    if spec.task in ("encoder", "classification"):
+        return spec
+    if spec.task not in ("pretraining", "masked_lm", "next_sentence"):
+        raise ValueError(f"task is {spec.task!r}, which kbert cannot export.")
+    if spec.task != "masked_lm":
+        report("The next-sentence output is left out: KerasHub has none.")
+    task = "encoder"
+    if spec.task != "next_sentence":
+        reason = _other_masked_lm(loaded.config)
+        if reason and spec.task == "masked_lm":
+            raise ValueError(reason)
+        if reason:
+            report(f"The masked-LM output is left out: {reason}")
+        else:
+            task = "masked_lm"
+    return dataclasses.replace(spec, task=task)
+
+
+def _other_masked_lm(config: BertConfig) -> str:
+    """What KerasHub's masked-LM output would compute differently, or ""."""
+    there = {
+        "mlm_hidden_act": config.mlm_hidden_act or config.hidden_act,
+        "mlm_layer_norm_epsilon": (
+            config.mlm_layer_norm_epsilon or config.layer_norm_epsilon
+        ),
+        "tie_word_embeddings": config.tie_word_embeddings,
+    }
+    for name, wanted in {**MASKED_LM, "tie_word_embeddings": True}.items():
+        if there[name] != wanted:
+            return (
+                f"{name} is {there[name]!r}; KerasHub's BertMaskedLM has "
+                f"{wanted!r}."
+            )
+    return ""
+
+
+def _report_lost(loaded: LoadedModel, report: Report):
+    config, spec = loaded.config, loaded.spec
+    kept = {
+        "attention_probs_dropout_prob": config.hidden_dropout_prob,
+        "initializer_range": 0.02,
+    }
+    for name, value in kept.items():
+        if getattr(config, name) != value:
+            report(f"{name}: KerasHub trains with {value}.")
+    if spec.labels:
+        report(f"Without names, in this order: {', '.join(spec.labels)}.")

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KerasHub's BERTs and their weights, from and to kbert's."""
+
+import pathlib
+
+import h5py
+import keras
+import keras_hub
+import numpy as np
+
+from kbert.checkpoints.folder import LoadedModel
+from kbert.checkpoints.foreign import Report, Source
+from kbert.checkpoints.keras_hub_files import FIELDS
+from kbert.config import BertConfig
+from kbert.tasks import TaskSpec
+
+_WEIGHTS = "model.weights.h5"
+_TASK_WEIGHTS = "task.weights.h5"
+
+
+def build(config: BertConfig, spec: TaskSpec, tokenizer=None) -> keras.Model:
+    """KerasHub's model for a task, with its initial weights."""
+    models = keras_hub.models
+    fields = {theirs: getattr(config, ours) for theirs, ours in FIELDS.items()}
+    backbone = models.BertBackbone(**fields, dtype="float32")
+    length = {"sequence_length": spec.max_seq_length}
+    if spec.task == "masked_lm":
+        return models.BertMaskedLM(
+            backbone,
+            tokenizer and models.BertMaskedLMPreprocessor(tokenizer, **length),
+        )
+    if spec.task == "classification":
+        return models.BertTextClassifier(
+            backbone,
+            len(spec.labels),
+            tokenizer
+            and models.BertTextClassifierPreprocessor(tokenizer, **length),
+            dropout=config.hidden_dropout_prob,
+        )
+    return backbone
+
+
+def load_weights(folder: pathlib.Path, model: keras.Model) -> None:
+    """Lets KerasHub read the weights of a preset.
+
+    Raises: ValueError, naming the file, if one is missing, is damaged, or has
+        fewer or more numbers than the model.
+    """
+    backbone = getattr(model, "backbone", model)
+    _load(folder / _WEIGHTS, backbone.load_weights, backbone.weights)
+    if model is not backbone:
+        own = model.weights[len(backbone.weights) :]
+        _load(folder / _TASK_WEIGHTS, model.load_task_weights, own)
+
+
+def _load(file, load_into, variables):
+    if not file.is_file():
+        raise ValueError(f"{file.parent}: no {file.name}.")
+    wanted = sum(int(np.prod(variable.shape)) for variable in variables)
+    try:
+        found = _count_numbers(file)
+        if found == wanted:
+            load_into(str(file))
+    # What h5py and Keras raise for damaged files is hard to tell.
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{file}: damaged, or not the weights of config.json: {reason}"
+        ) from None
+    if found != wanted:
+        raise ValueError(
+            f"{file}: {found} weights; config.json wants {wanted}."
+        )
+
+
+def _count_numbers(file: pathlib.Path) -> int:
+    """The elements of all arrays but an optimizer's.
+
+    Keras reads what it knows, and passes over the rest without a word.
+    """
+    count = 0
+
+    def visit(name, item):
+        nonlocal count
+        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/"):
+            count += int(item.size or 0)
+
+    with h5py.File(file) as archive:
+        archive.visititems(visit)
+    return count
+
+
+def sources(model: keras.Model, config: BertConfig) -> dict[str, Source]:
+    """Where KerasHub has the value of each variable of a kbert model.
+
+    KerasHub gives heads an axis of their own; kbert joins q, k and v.
+    """
+    names = _names(config)
+
+    def source(variable):
+        *rows, columns = variable.shape
+        shape = (*rows, columns // len(names[variable.path]))
+        return Source(
+            names[variable.path], lambda tensor: np.reshape(tensor, shape)
+        )
+
+    return {v.path: source(v) for v in model.weights}
+
+
+def fill(theirs: keras.Model, loaded: LoadedModel, report: Report) -> None:
+    """Gives KerasHub's model the weights of kbert's.
+
+    Args:
+        theirs: as `build` made it for the same config.
+        loaded: the kbert model; what KerasHub has no place for is left out.
+        report: told which variables of KerasHub's kbert does not have.
+    """
+    empty = {v.path: v for v in theirs.weights}
+    names = _names(loaded.config)
+    for ours in loaded.model.weights:
+        value = keras.ops.convert_to_numpy(ours)
+        tensors = names.get(ours.path, ())
+        parts = np.split(value, max(len(tensors), 1), axis=-1)
+        for name, part in zip(tensors, parts, strict=False):
+            if name in empty:
+                variable = empty.pop(name)
+                variable.assign(np.reshape(part, variable.shape))
+    if empty:
+        report(f"Initial, random values: {', '.join(empty)}.")
+
+
+def _names(config: BertConfig) -> dict[str, tuple[str, ...]]:
+    """Variables of kbert -> KerasHub's, joined along the last axis."""
+    names = {
+        "token_embedding/embeddings": ("token_embedding/embeddings",),
+        "embeddings/position_embedding": ("position_embedding/embeddings",),
+        "embeddings/segment_embedding": ("segment_embedding/embeddings",),
+        **_norm("embeddings/norm", "embeddings_layer_norm"),
+        **_dense("pooler/", "pooled_dense"),
+        **_dense("mlm_transform/", "mlm_head/intermediate_dense"),
+        **_norm("mlm_transform/norm", "mlm_head/intermediate_layer_norm"),
+        "mlm_bias/bias": ("mlm_head/output_bias",),
+        **_dense("classifier/", "logits"),
+    }
+    for index in range(config.num_hidden_layers):
+        names |= _block(f"block_{index}", f"transformer_layer_{index}")
+    return names
+
+
+def _block(ours, theirs):
+    attention = f"{theirs}/self_attention_layer"
+    inner = f"{theirs}/feedforward"
+    qkv = (f"{attention}/{name}" for name in ("query", "key", "value"))
+    return {
+        **_dense(f"{ours}/qkv_", *qkv),
+        **_dense(f"{ours}/attention_output_", f"{attention}/attention_output"),
+        **_norm(f"{ours}/attention_norm", f"{attention}_norm"),
+        **_dense(f"{ours}/intermediate_", f"{inner}_intermediate_dense"),
+        **_dense(f"{ours}/output_", f"{inner}_output_dense"),
+        **_norm(f"{ours}/output_norm", f"{inner}_layer_norm"),
+    }
+
+
+def _dense(ours, *theirs):
+    return {
+        f"{ours}{kind}": tuple(f"{name}/{kind}" for name in theirs)
+        for kind in ("kernel", "bias")
+    }
+
+
+def _norm(ours, theirs):
+    return {
+        f"{ours}/{kind}": (f"{theirs}/{kind}",) for kind in ("gamma", "beta")
+    }
