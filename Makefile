@@ -8,6 +8,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 	2>/dev/null && echo $$python && break; done)
 PIP_INSTALL := -m pip --disable-pip-version-check install
+INSTALL_WHEELS := $(PIP_INSTALL) --require-hashes --no-deps
 
 # Else pyright asks the network whether there is a newer one.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -36,19 +37,19 @@ golden: $(VENV)/dev.stamp ## rewrite tests/golden/; CHANGELOG.md says why
 	$(BIN)/python -m pytest --write-golden
 
 # The demo does without what only tests need, such as PyTorch.
-$(VENV)/demo.stamp: setup.cfg tests/wheels.txt | $(BIN)/pip
+$(VENV)/demo.stamp: setup.cfg examples/wheels.txt | $(BIN)/pip
 	$(BIN)/python $(PIP_INSTALL) -e '.[demo]'
-	$(BIN)/python $(PIP_INSTALL) --require-hashes --no-deps -r tests/wheels.txt
+	$(BIN)/python $(INSTALL_WHEELS) -r examples/wheels.txt
 	touch $@
 
-$(VENV)/dev.stamp: setup.cfg tests/wheels.txt | $(BIN)/pip
+$(VENV)/dev.stamp: setup.cfg examples/wheels.txt tests/wheels.txt | $(BIN)/pip
 	$(BIN)/python $(PIP_INSTALL) -e '.[dev]'
-	$(BIN)/python $(PIP_INSTALL) --require-hashes --no-deps -r tests/wheels.txt
+	$(BIN)/python $(INSTALL_WHEELS) -r examples/wheels.txt -r tests/wheels.txt
 	touch $(VENV)/demo.stamp $@
 
-$(PLAIN)/plain.stamp: setup.cfg tests/wheels.txt | $(PLAIN)/bin/pip
+$(PLAIN)/plain.stamp: setup.cfg examples/wheels.txt | $(PLAIN)/bin/pip
 	$(PLAIN)/bin/python $(PIP_INSTALL) -e . pytest
-	$(PLAIN)/bin/python $(PIP_INSTALL) --require-hashes --no-deps -r tests/wheels.txt
+	$(PLAIN)/bin/python $(INSTALL_WHEELS) -r examples/wheels.txt
 	touch $@
 
 %/bin/pip:

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import safetensors.numpy
+from absl import app
 
 from kbert.checkpoints import folder
 
@@ -62,6 +63,7 @@ def hugging_face(tmp_path, vocabulary):
 
 def test_converts_and_says_what(call, hugging_face, tmp_path):
     path, tensors = hugging_face
+    (path / "LICENSE").write_text("as you like")
     output = tmp_path / "kbert"
     said = call(
         "convert",
@@ -73,12 +75,72 @@ def test_converts_and_says_what(call, hugging_face, tmp_path):
     assert said == (
         "23 tensors read.\n"
         "2 tensors left out: classifier.bias, classifier.weight.\n"
-        f"{output}: the encoder as a kbert model\n"
+        f"{output}: a kbert model, its task: encoder\n"
     )
     loaded = folder.load(output)
     assert loaded.spec.task == "encoder" and loaded.vocabulary.lower_case
+    assert loaded.licences == {"LICENSE": b"as you like"}
     want = tensors["pooler.dense.weight"].T
     np.testing.assert_array_equal(loaded.model.get_layer("pooler").kernel, want)
+
+
+def test_and_back(call, hugging_face, tmp_path):
+    path, tensors = hugging_face
+    fields = json.loads((path / "config.json").read_text())
+    fields["architectures"] = ["BertForSequenceClassification"]
+    fields["id2label"] = {"0": "a", "1": "b", "2": "c"}
+    (path / "config.json").write_text(json.dumps(fields))
+    model, back = tmp_path / "kbert", tmp_path / "back"
+    call(
+        "convert",
+        "--from=huggingface",
+        f"--input={path}",
+        f"--output={model}",
+        "--nolower_case",
+        "--num_texts=2",
+    )
+    assert folder.load(model).spec.num_texts == 2
+    said = call(
+        "convert", "--to=huggingface", f"--input={model}", f"--output={back}"
+    )
+    assert said == f"{back}: classification in the huggingface format\n"
+    again = safetensors.numpy.load_file(back / "model.safetensors")
+    assert {name.removeprefix("bert.") for name in again} == set(tensors)
+    for name, tensor in again.items():
+        want = tensors[name.removeprefix("bert.")]
+        np.testing.assert_array_equal(tensor, want, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ([], app.UsageError, "Give one of --from and --to"),
+        (
+            ["--from=huggingface", "--to=huggingface"],
+            app.UsageError,
+            "Give one of --from and --to",
+        ),
+        (
+            ["--to=huggingface", "--lower_case"],
+            app.UsageError,
+            "--lower_case and --num_texts go with --from",
+        ),
+        (
+            ["--from=huggingface", "--lower_case", "--num_texts=2"],
+            ValueError,
+            "--num_texts: .* is no classifier",
+        ),
+        (["--to=huggingface"], ValueError, "another library's: .*kbert-conv"),
+    ],
+)
+def test_flags_that_do_not_go_together(
+    arguments, error, message, call, hugging_face, tmp_path
+):
+    path, _ = hugging_face
+    files = [f"--input={path}", f"--output={tmp_path / 'output'}"]
+    with pytest.raises(error, match=message):
+        call("convert", *arguments, *files)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["hf"]
 
 
 def test_what_is_there_is_not_replaced(hugging_face):

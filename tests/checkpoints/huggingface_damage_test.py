@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hugging Face folders that are damaged or hostile: one line, nothing made."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from kbert.checkpoints import huggingface
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+KINDS = ("safetensors", "zip", "legacy")
+TABLE = "embeddings.word_embeddings.weight"
+LAYER = "encoder.layer.0.output.dense.bias"
+
+# Converts damaged copies of folders, in a process of its own, which damage
+# may kill or stop. A line for each: what was done to which file, and how it
+# ended. Any exception but those of bad input ends the process.
+CONVERTER = r"""
+import pathlib, shutil, sys
+import numpy as np
+from absl import flags
+from kbert.bin import convert
+
+root, first, count = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:])
+copy, output = root / "copy", root / "output"
+for seed in range(first, first + count):
+    rng = np.random.default_rng(seed)
+    kind = ("safetensors", "zip", "legacy")[seed % 3]
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(root / kind, copy)
+    # The weights as often as the other files together.
+    files = sorted(copy.iterdir(), key=lambda file: file.stat().st_size)
+    weights = files.pop()
+    file = weights if rng.random() < 0.5 else files[rng.integers(len(files))]
+    data = bytearray(file.read_bytes())
+    end = len(data)
+    if file is weights and rng.random() < 0.7:
+        end = 2000  # where headers and pickles are
+    if rng.random() < 0.3:
+        del data[rng.integers(end) :]
+        what = f"cut at {len(data)}"
+    else:
+        bits = rng.integers(8 * end, size=rng.integers(1, 4))
+        for bit in bits:
+            data[bit // 8] ^= 1 << (bit % 8)
+        what = f"bits {bits} flipped"
+    file.write_bytes(data)
+    print(f"{seed} {kind} {file.name} {what}", end=": ", flush=True)
+    try:
+        flags.FLAGS(
+            ["convert", "--from=huggingface", f"--input={copy}"]
+            + [f"--output={output}", "--lower_case"]
+        )
+        said = []
+        convert.print = said.append
+        convert.main(["convert"])
+        result = "done: " + " ".join(said)
+        shutil.rmtree(output)
+    except (ValueError, OSError) as error:
+        assert str(error), "no message"
+        result = f"refused: {error}"
+    left = sorted(entry.name for entry in root.iterdir())
+    assert left == ["copy", "legacy", "safetensors", "zip"], left
+    print(" ".join(result.split()), flush=True)
+"""
+
+
+def _make(path, kind, vocabulary):
+    config = transformers.BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=12,
+        max_position_embeddings=9,
+    )
+    model = transformers.BertForPreTraining(config)
+    model.save_pretrained(path)
+    if kind != "safetensors":
+        (path / "model.safetensors").unlink()
+        torch.save(
+            model.state_dict(),
+            path / "pytorch_model.bin",
+            _use_new_zipfile_serialization=kind == "zip",
+        )
+    (path / "vocab.txt").write_text("\n".join(vocabulary.tokens) + "\n")
+    fields = {"do_lower_case": True, "model_max_length": 9}
+    (path / "tokenizer_config.json").write_text(json.dumps(fields))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("first", "count"),
+    [(0, 60), pytest.param(60, 1500, marks=pytest.mark.slow)],
+)
+def test_damaged_files(first, count, tmp_path, vocabulary):
+    for kind in KINDS:
+        _make(tmp_path / kind, kind, vocabulary)
+    done = subprocess.run(
+        [sys.executable, "-c", CONVERTER, tmp_path, str(first), str(count)],
+        capture_output=True,
+        text=True,
+        timeout=120 + count,
+    )
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, (lines[-1:], done.stderr[-3000:])
+    assert len(lines) == count
+    refused = sum(": refused: " in line for line in lines)
+    # Some bits change nothing that a format could show.
+    assert count / 2 < refused < count
+
+
+def _load(path):
+    return huggingface.load(path, lower_case=True)
+
+
+class _RunsCode:
+    def __init__(self, path):
+        self._path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self._path,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_that_would_run_code(zipped, tmp_path, vocabulary):
+    path = _make(tmp_path / "hf", "zip", vocabulary)
+    trap = tmp_path / "code_has_run"
+    torch.save(
+        {"bert.pooler.dense.bias": torch.ones(8), "x": _RunsCode(trap)},
+        path / "pytorch_model.bin",
+        _use_new_zipfile_serialization=zipped,
+    )
+    message = (
+        r"pytorch_model\.bin: refused: damaged, or holds more than tensors"
+    )
+    with pytest.raises(ValueError, match=message) as caught:
+        _load(path)
+    assert "\n" not in str(caught.value)
+    assert not trap.exists()
+
+
+def test_a_pickle_without_pytorch(tmp_path, vocabulary, monkeypatch):
+    path = _make(tmp_path, "zip", vocabulary)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    message = r"bin: a pickle, which only .*: pip install 'kbert\[torch\]'"
+    with pytest.raises(ValueError, match=message):
+        _load(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([torch.ones(2)], r"wanted a dict of tensors by their names"),
+        (
+            {"state_dict": {"a": torch.ones(2)}},
+            "tensors missing: embeddings.wo",
+        ),
+        (
+            {TABLE: 3, LAYER: 4},
+            "embeddings.word_embeddings.weight is of type int; wanted floating",
+        ),
+        (
+            {TABLE: torch.ones(2).to_sparse(), LAYER: torch.ones(2)},
+            "embeddings.word_embeddings.weight is of type torch.float32; want",
+        ),
+    ],
+)
+def test_a_pickle_of_something_else(content, message, tmp_path, vocabulary):
+    path = _make(tmp_path, "zip", vocabulary)
+    torch.save(content, path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=message):
+        _load(path)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"\xff" * 8, b"\x02" + b"\0" * 7 + b"{}"]
+)
+def test_what_is_no_safetensors_file(data, tmp_path, vocabulary):
+    path = _make(tmp_path, "safetensors", vocabulary)
+    (path / "model.safetensors").write_bytes(data)
+    with pytest.raises(ValueError, match=r"model\.safetensors: "):
+        _load(path)
+
+
+def test_no_weights(tmp_path, vocabulary):
+    path = _make(tmp_path, "safetensors", vocabulary)
+    (path / "model.safetensors").rename(path / "tf_model.h5")
+    message = r"no model\.safetensors and no .*; found tf_model\.h5\."
+    with pytest.raises(ValueError, match=message):
+        _load(path)
+    with pytest.raises(ValueError, match="gone: no such folder; wanted"):
+        _load(tmp_path / "gone")
+    with pytest.raises(ValueError, match="vocab.txt: a file; wanted a folder"):
+        _load(tmp_path / "vocab.txt")
