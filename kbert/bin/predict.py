@@ -6,6 +6,7 @@ The texts are a table's columns (--input, --text_columns), or given as flags:
     kbert-predict --model=DIR --text="A fine film." --text="Two dull hours."
 """
 
+import functools
 import json
 import sys
 
@@ -38,16 +39,26 @@ def main(argv):
     if bool(_INPUT.value) == bool(_TEXT.value):
         raise ValueError("Give one of --input and --text.")
     import kbert
+    from kbert.data import tables
     from kbert.runs import files
+    from kbert.runs.progress import Progress
 
     server = kbert.load(_MODEL.value)
-    texts = _read_table(server) if _INPUT.value else _given_texts(server)
-    answers = server.predict(*texts, batch_size=_BATCH_SIZE.value)
+    if _INPUT.value:
+        names = shared.columns(_TEXT_COLUMNS.value, len(server.text_inputs))
+        texts = tables.read_table(_INPUT.value, names, None).texts
+    else:
+        texts = _given_texts(server)
+    answers = server.predict(
+        *texts,
+        batch_size=_BATCH_SIZE.value,
+        progress=functools.partial(Progress(), "answering"),
+    )
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in answers]
     if _OUTPUT.value:
         files.write_text(_OUTPUT.value, "".join(lines))
-    else:
-        sys.stdout.writelines(lines)
+        return
+    sys.stdout.writelines(lines)
 
 
 def _given_texts(server):
@@ -60,13 +71,6 @@ def _given_texts(server):
             f"{len(texts[0])} times; {_MODEL.value} takes pairs."
         )
     return texts
-
-
-def _read_table(server):
-    from kbert.data import tables
-
-    columns = shared.columns(_TEXT_COLUMNS.value, len(server.text_inputs))
-    return tables.read_table(_INPUT.value, columns, None).texts
 
 
 def cli():

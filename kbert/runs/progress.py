@@ -3,7 +3,10 @@
 
 import sys
 import time
-from typing import TextIO
+from collections.abc import Iterable, Iterator
+from typing import TextIO, TypeVar
+
+_T = TypeVar("_T")
 
 
 class Progress:
@@ -38,6 +41,15 @@ class Progress:
             text = f"{step}: {done / total:.0%}, {_clock(left)} left"
             start, end = ("\r\x1b[K", "") if self._on_terminal else ("", "\n")
             print(start + text, end=end, file=self._stream, flush=True)
+
+
+def shown(step: str, items: Iterable[_T], total: int) -> Iterator[_T]:
+    """The items, of which there are `total`, with the progress through them."""
+    progress = Progress()
+    for done, item in enumerate(items):
+        progress(step, done, total)
+        yield item
+    progress(step, total, total)
 
 
 def _clock(seconds):

@@ -8,6 +8,7 @@ from kbert.data import finetuning, pretraining, tables
 from kbert.data.finetuning import Examples
 from kbert.data.record_sets import RecordSet
 from kbert.data.tables import Rows
+from kbert.runs.progress import shown
 from kbert.tasks import TaskSpec, classification
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import Vocabulary
@@ -22,7 +23,7 @@ def pretraining_scores(
     with record_set.damage_named():
         scores = loop.evaluate(
             model,
-            batches,
+            shown("scoring", batches, -(-record_set.num_rows // batch_size)),
             losses=losses.pretraining_losses(),
             metrics=losses.pretraining_metrics(),
         )
@@ -38,7 +39,7 @@ def classification_scores(
     )
     return loop.evaluate(
         model,
-        batches,
+        shown("scoring", batches, -(-len(examples) // batch_size)),
         losses=classification.losses(),
         metrics=classification.metrics(),
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Raw text to answers in one graph: prediction and export both run it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -75,9 +75,16 @@ class TextServer(tf.Module):
         texts: Sequence[str | bytes],
         texts_b: Sequence[str | bytes] | None = None,
         batch_size: int = 32,
+        progress: Callable[[int, int], Any] = lambda done, total: None,
     ) -> list[dict[str, Any]]:
         """Answers any number of texts, or of pairs with `texts_b`.
 
+        Args:
+            texts: the only or the first text of each example.
+            texts_b: the second, for a model of pairs.
+            batch_size: texts that go through the model at once.
+            progress: called after each batch with how many texts are done
+                and how many there are.
         Returns: for each, in order, {"label": the best class,
             "probabilities": {class: probability}}.
         Raises: ValueError if the model takes another number of texts, or if
@@ -102,6 +109,7 @@ class TextServer(tf.Module):
                         PROBABILITIES: dict(zip(self.labels, row, strict=True)),
                     }
                 )
+            progress(len(answers), len(texts))
         return answers
 
     def _check_columns(self, columns):

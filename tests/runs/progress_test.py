@@ -52,3 +52,16 @@ def test_a_terminal_gets_one_line_that_goes_away(clock):
 
 def test_quick_steps_are_silent(clock):
     assert show(io.StringIO(), clock, seconds_each=0.01) == ""
+
+
+def test_items_come_through_and_their_progress_is_shown(clock, capsys):
+    got = []
+    for item in progress.shown("Scoring", iter("abcd"), 4):
+        got.append(item)
+        clock[0] += 60
+    assert got == list("abcd")
+    assert capsys.readouterr().err.splitlines() == [
+        "Scoring: 25%, 0:03:00 left",
+        "Scoring: 50%, 0:02:00 left",
+        "Scoring: 75%, 0:01:00 left",
+    ]

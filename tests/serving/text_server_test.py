@@ -100,6 +100,11 @@ def test_any_number_of_texts_in_order(single):
         got = _probabilities(single.predict(texts, batch_size=batch_size))
         np.testing.assert_allclose(got, want, atol=1e-5)
     assert single.predict([]) == []
+    done = []
+    single.predict(
+        texts, batch_size=4, progress=lambda *step: done.append(step)
+    )
+    assert done == [(4, 11), (8, 11), (11, 11)]
 
 
 def test_the_second_text_counts_and_the_order_too(pairs):
