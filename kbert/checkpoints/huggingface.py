@@ -220,18 +220,26 @@ def _is_no_choice(fields, labels):
     )
 
 
-def save(loaded: LoadedModel, path: str | os.PathLike) -> None:
+def save(
+    loaded: LoadedModel, path: str | os.PathLike, *, report: Report
+) -> None:
     """Writes a folder for `from_pretrained`, complete or not at all.
 
     config.json, model.safetensors, vocab.txt and tokenizer_config.json, and
     the licences that came with the weights.
 
+    Args:
+        loaded: the model.
+        path: a new or an empty folder.
+        report: called with each line about what the format has no place for.
     Raises: ValueError if there is something at `path` already, or if the
         masked-LM output has an activation or epsilon of its own; OSError.
     """
     config, spec = loaded.config, loaded.spec
     fields = _fields(config, spec, loaded.vocabulary)
     tensors = tensors_of(loaded)
+    if spec.task == "classification" and spec.num_texts != 1:
+        report(f"{_CONFIG} has no place for num_texts, {spec.num_texts}.")
     with new_folder(path) as folder:
         text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
         (folder / _CONFIG).write_text(text, encoding="utf-8")

@@ -103,7 +103,10 @@ def test_and_back(call, hugging_face, tmp_path):
     said = call(
         "convert", "--to=huggingface", f"--input={model}", f"--output={back}"
     )
-    assert said == f"{back}: classification in the huggingface format\n"
+    assert said == (
+        "config.json has no place for num_texts, 2.\n"
+        f"{back}: classification in the huggingface format\n"
+    )
     again = safetensors.numpy.load_file(back / "model.safetensors")
     assert {name.removeprefix("bert.") for name in again} == set(tensors)
     for name, tensor in again.items():
@@ -155,3 +158,28 @@ def test_what_is_there_is_not_replaced(hugging_face):
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert f"{path}: holds config.json, which is not part of" in done.stderr
     assert sorted(entry.name for entry in path.iterdir()) == before
+
+
+def test_by_way_of_kerashub(call, tmp_path, tiny_config, vocabulary):
+    from kbert import tasks
+    from kbert.tasks import TaskSpec
+
+    spec = TaskSpec(task="classification", max_seq_length=9, labels=("a", "b"))
+    model = tasks.build(tiny_config, spec)
+    parts = {"config": tiny_config, "vocabulary": vocabulary, "spec": spec}
+    one, preset, two = (tmp_path / name for name in ("1", "preset", "2"))
+    folder.save(one, model, **parts)
+    said = call(
+        "convert", "--to=keras_hub", f"--input={one}", f"--output={preset}"
+    )
+    assert said == (
+        "Without names, in this order: a, b.\n"
+        f"{preset}: classification in the keras_hub format\n"
+    )
+    said = call(
+        "convert", "--from=keras_hub", f"--input={preset}", f"--output={two}"
+    )
+    assert said.endswith(f"{two}: a kbert model, its task: classification\n")
+    again = folder.load(two).model.get_weights()
+    for got, want in zip(again, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(got, want)

@@ -507,7 +507,7 @@ AUTO = {
 def test_transformers_reads_what_is_written(task, fields, tmp_path, vocabulary):
     loaded = _random_model(task, vocabulary, **fields)
     path = tmp_path / "new" / "hf"
-    huggingface.save(loaded, path)
+    huggingface.save(loaded, path, report=print)
     torch_model, info = getattr(transformers, AUTO[task]).from_pretrained(
         path, output_loading_info=True
     )
@@ -546,7 +546,7 @@ def test_the_tokenizer_that_is_written(casing, tmp_path, vocabulary):
     words = (*vocabulary.tokens, "The", "È", "e", "è", "好", "##好", "好好")
     vocabulary = dataclasses.replace(vocabulary, tokens=words, **casing)
     loaded = _random_model("encoder", vocabulary)
-    huggingface.save(loaded, tmp_path / "hf")
+    huggingface.save(loaded, tmp_path / "hf", report=print)
     assert _load(tmp_path / "hf")[0].vocabulary == vocabulary
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
     assert theirs.model_max_length == 19
@@ -559,10 +559,10 @@ def test_the_tokenizer_that_is_written(casing, tmp_path, vocabulary):
 def test_what_cannot_be_written(tmp_path, vocabulary):
     loaded = _random_model("masked_lm", vocabulary, mlm_hidden_act="relu")
     with pytest.raises(ValueError, match="mlm_hidden_act is 'relu'; a Hugging"):
-        huggingface.save(loaded, tmp_path / "hf")
+        huggingface.save(loaded, tmp_path / "hf", report=print)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "notes.txt").write_text("mine")
     loaded = _random_model("encoder", vocabulary)
     with pytest.raises(ValueError, match="is there already; wanted a new"):
-        huggingface.save(loaded, tmp_path)
+        huggingface.save(loaded, tmp_path, report=print)
     assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
