@@ -185,5 +185,7 @@ def _report_lost(loaded: LoadedModel, report: Report):
     for name, value in kept.items():
         if getattr(config, name) != value:
             report(f"{name}: KerasHub trains with {value}.")
+    if spec.task == "classification" and spec.num_texts != 1:
+        report(f"A preset has no place for num_texts, {spec.num_texts}.")
     if spec.labels:
         report(f"Without names, in this order: {', '.join(spec.labels)}.")
