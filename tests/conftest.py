@@ -36,6 +36,9 @@ def pytest_addoption(parser):
         action="store_true",
         help="Rewrite tests/golden/ instead of comparing with it.",
     )
+    parser.addoption(
+        "--data_dir", type=pathlib.Path, help="Data sets for slow tests."
+    )
 
 
 def pytest_collection_modifyitems(config, items):
@@ -63,6 +66,13 @@ def golden(request):
             )
 
     return compare
+
+
+@pytest.fixture
+def data_dir(request) -> pathlib.Path:
+    """A folder of public data sets, with vocabularies in vocab/."""
+    folder = request.config.getoption("--data_dir")
+    return folder or pytest.skip("needs --data_dir")
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,10 @@ around punctuation and Chinese characters and, uncased, decomposes, strips
 accents and lower-cases. All of this looks at one code point at a time, so it
 is a table; and so that no two versions of Unicode can disagree, the table is
 read off Hugging Face's own normalizer.
+
+One step looks further: decomposing puts accents in order. It shows only where
+two stand in a row that are ordered but not stripped, such as Balinese viramas
+and musical stems, and both are in the vocabulary; they are left as they stand.
 """
 
 import functools

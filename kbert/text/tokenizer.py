@@ -56,9 +56,9 @@ class Tokenizer(tf.Module):
     ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
         r"""Also tells which bytes of its text each token stands for.
 
-        A span is [start, end), and covers whole characters. The accents that
-        follow a letter belong to it; deleted characters around a token do
-        not. Two tokens of one character have the same span.
+        A span is [start, end) and covers whole characters, so tokens that
+        share one overlap. The accents that follow a letter belong to its last
+        token; other deleted characters around a token belong to none.
 
         Example: "the Cafe\u0301" as the, caf, ##e: starts [0, 4, 7], ends
         [3, 7, 10].
@@ -71,14 +71,20 @@ class Tokenizer(tf.Module):
         )
         row = ids.value_rowids()
         offset = tf.gather(origins.row_starts(), row)
-        starts = tf.gather(origins.values, offset + first.values)
+        start = tf.gather(origins.values, offset + first.values)
+        stop = offset + last.values
         # All bytes of a clean character come from its original's first.
-        final = tf.gather(origins.values, offset + last.values - 1)
-        follower = tf.gather(origins.values, offset + last.values)
-        ends = final + _character_lengths(texts, row, final)
-        ends += _accent_lengths(texts, row, ends, follower)
-        spans = (tf.cast(values, tf.int32) for values in (starts, ends))
-        return ids, *(ids.with_flat_values(values) for values in spans)
+        final = tf.gather(origins.values, stop - 1)
+        # Where it goes on, behind the blank that punctuation gets.
+        is_blank = tf.gather(origins.values, stop) == final
+        follower = tf.gather(origins.values, stop + tf.cast(is_blank, tf.int64))
+        end = final + _character_lengths(texts, row, final)
+        end += _accent_lengths(texts, row, end, follower)
+        return (
+            ids,
+            ids.with_flat_values(tf.cast(start, tf.int32)),
+            ids.with_flat_values(tf.cast(end, tf.int32)),
+        )
 
     def decode(self, ids: tf.RaggedTensor) -> tf.Tensor:
         """Joins tokens, with a blank between words: (B, None) -> (B,) string.

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Overlapping windows over texts that are too long for one row."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Windows(NamedTuple):
+    """W windows, in the order of their rows and places.
+
+    Attributes:
+        ids: (W, None) int32, their tokens.
+        row: (W,) int32, the row that each was cut from.
+        start: (W,) int32, the place in that row of its first token.
+        best: (W, None) bool, whether this window is the one that shows the
+            token most context. True for each token of a row exactly once.
+    """
+
+    ids: tf.RaggedTensor
+    row: tf.Tensor
+    start: tf.Tensor
+    best: tf.RaggedTensor
+
+
+def cut_windows(
+    ids: tf.RaggedTensor, *, length: int | tf.Tensor, stride: int
+) -> Windows:
+    """Cuts each row into windows that begin every `stride` tokens.
+
+    The last window of a row ends where the row does. A token's context is the
+    smaller of the numbers of tokens to its left and right; of windows that
+    show equally much the longer one is best, and then the first
+    (google-research/bert, run_squad.py, _check_is_max_context).
+
+    Example: [[5, 6, 7, 8, 9, 10], [11]], length 4, stride 2:
+        ids    [[5, 6, 7, 8], [7, 8, 9, 10], [11]]
+        row    [0, 0, 1]
+        start  [0, 2, 0]
+        best   [[T, T, T, F], [F, T, T, T], [T]]
+
+    Args:
+        ids: (B, None) int32; a row without tokens gives one empty window.
+        length: the most tokens of a window, at least 1; for all rows or, when
+            each has its own question beside it, (B,) int32.
+        stride: at least 1. A row whose windows are shorter has no gaps: they
+            follow each other.
+    Raises: ValueError if a number is too small.
+    """
+    if stride < 1 or (isinstance(length, int) and length < 1):
+        raise ValueError(
+            f"length {length} and stride {stride}; wanted at least 1."
+        )
+    size_B = tf.cast(ids.row_lengths(), tf.int32)
+    length_B = tf.broadcast_to(tf.cast(length, tf.int32), tf.shape(size_B))
+    step_B = tf.minimum(length_B, stride)
+    beyond_B = tf.maximum(size_B - length_B, 0)
+    count_B = 1 + (beyond_B + step_B - 1) // step_B  # 1 + ceil
+
+    row_W = tf.repeat(tf.range(tf.size(count_B)), count_B)
+    place_W = tf.ragged.range(count_B).values
+    start_W = place_W * tf.gather(step_B, row_W)
+    length_W = tf.minimum(
+        tf.gather(length_B, row_W), tf.gather(size_B, row_W) - start_W
+    )
+    first_W = tf.gather(tf.cast(ids.row_starts(), tf.int32), row_W) + start_W
+    source = tf.ragged.range(first_W, first_W + length_W)
+    best = _shows_most(source, length_W, count=tf.size(ids.flat_values))
+    return Windows(
+        ids=source.with_flat_values(tf.gather(ids.flat_values, source.values)),
+        row=row_W,
+        start=start_W,
+        best=source.with_flat_values(best),
+    )
+
+
+def _shows_most(source, length_W, *, count) -> tf.Tensor:
+    """For each token of each window, whether it is the best one for it.
+
+    `source` (W, None) says which of `count` tokens each is.
+    """
+    window = tf.cast(source.value_rowids(), tf.int32)
+    left = tf.ragged.range(length_W).values
+    length = tf.gather(length_W, window)
+    # run_squad.py adds 0.01 times the length.
+    score = 100 * tf.minimum(left, length - 1 - left) + length
+    token = source.values
+    highest = tf.math.unsorted_segment_max(score, token, count)
+    is_highest = score == tf.gather(highest, token)
+    candidate = tf.where(is_highest, window, tf.size(length_W))
+    first = tf.math.unsorted_segment_min(candidate, token, count)
+    return window == tf.gather(first, token)

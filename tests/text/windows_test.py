@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Windows against run_squad.py's rule, eagerly and inside Dataset.map."""
+
+import pytest
+import tensorflow as tf
+
+from kbert.text.windows import cut_windows
+
+ROWS = [
+    [5, 6, 7, 8, 9, 10],
+    [11],
+    [],
+    list(range(20, 43)),
+    list(range(50, 58)),
+]
+
+
+def by_hand(rows, lengths, stride):
+    """The same, one token at a time."""
+    for number, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+        spans, start = [], 0
+        while True:
+            spans.append((start, min(length, len(row) - start)))
+            if sum(spans[-1]) == len(row):
+                break
+            start += min(length, stride)
+        for window, (start, size) in enumerate(spans):
+            best = []
+            for place in range(start, start + size):
+                scores = [
+                    min(place - s, s + n - 1 - place) + 0.01 * n
+                    if s <= place < s + n
+                    else -1
+                    for s, n in spans
+                ]
+                best.append(scores.index(max(scores)) == window)
+            yield row[start : start + size], number, start, best
+
+
+def check(windows, want):
+    ids, row, start, best = windows
+    got = (ids.to_list(), row.numpy(), start.numpy(), best.to_list())
+    assert list(zip(*got, strict=True)) == want
+    assert ids.dtype == row.dtype == start.dtype == tf.int32
+
+
+def test_the_example():
+    windows = cut_windows(
+        tf.ragged.constant([[5, 6, 7, 8, 9, 10], [11]]), length=4, stride=2
+    )
+    assert windows.ids.to_list() == [[5, 6, 7, 8], [7, 8, 9, 10], [11]]
+    assert windows.row.numpy().tolist() == [0, 0, 1]
+    assert windows.start.numpy().tolist() == [0, 2, 0]
+    assert windows.best.to_list() == [
+        [True, True, True, False],
+        [False, True, True, True],
+        [True],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("length", "stride"), [(4, 2), (6, 1), (5, 3), (4, 9), (1, 1), (99, 5)]
+)
+def test_windows_are_those_of_run_squad(length, stride):
+    want = list(by_hand(ROWS, [length] * len(ROWS), stride))
+    rows = tf.ragged.constant(ROWS, tf.int32)
+    check(cut_windows(rows, length=length, stride=stride), want)
+    dataset = tf.data.Dataset.from_tensors(rows).map(
+        lambda ids: cut_windows(ids, length=length, stride=stride)
+    )
+    (got,) = dataset
+    check(got, want)
+
+
+def test_each_row_has_the_room_that_its_question_leaves():
+    lengths = [3, 4, 5, 6, 7]
+    rows = tf.ragged.constant(ROWS, tf.int32)
+    got = cut_windows(rows, length=tf.constant(lengths), stride=4)
+    check(got, list(by_hand(ROWS, lengths, 4)))
+
+
+def test_each_token_has_one_best_window():
+    rows = tf.ragged.constant(ROWS, tf.int32)
+    windows = cut_windows(rows, length=5, stride=2)
+    best = tf.ragged.boolean_mask(windows.ids, windows.best).flat_values
+    assert sorted(best.numpy()) == sorted(sum(ROWS, []))
+
+
+@pytest.mark.parametrize(("length", "stride"), [(0, 1), (4, 0)])
+def test_numbers_that_are_too_small(length, stride):
+    with pytest.raises(ValueError, match=f"length {length} and stride"):
+        rows = tf.ragged.constant(ROWS, tf.int32)
+        cut_windows(rows, length=length, stride=stride)
