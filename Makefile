@@ -24,8 +24,8 @@ demo: $(VENV)/demo.stamp ## the whole journey; SENTENCES='"a fine film" "a bore"
 test: check ## lint, types and all tests but the slow ones
 	$(BIN)/python -m pytest
 
-test-all: test $(PLAIN)/plain.stamp ## and slow ones, and what a plain install gets
-	$(BIN)/python -m pytest -m slow
+test-all: test $(PLAIN)/plain.stamp ## and slow ones (DATA_DIR=...), and what a plain install gets
+	$(BIN)/python -m pytest -m slow $(if $(DATA_DIR),--data_dir=$(DATA_DIR))
 	$(PLAIN)/bin/python -m pytest
 
 check: $(VENV)/dev.stamp ## lint and types
