@@ -33,15 +33,6 @@ def _as_it_is() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _keras_output_matrix() -> Iterator[None]:
-    import keras
-
-    name = "kbert.models.encoder.TokenEmbedding"
-    with mock.patch(name, keras.layers.ReversibleEmbedding):
-        yield
-
-
-@contextlib.contextmanager
 def _keras_cross_entropy() -> Iterator[None]:
     import keras
 
@@ -64,7 +55,6 @@ def _optimizer_of_many_kernels() -> Iterator[None]:
 
 VARIANTS = {
     "kbert": _as_it_is,
-    "Keras's output matrix": _keras_output_matrix,
     "Keras's cross-entropy": _keras_cross_entropy,
     "AdamW of many kernels": _optimizer_of_many_kernels,
 }

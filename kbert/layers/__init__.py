@@ -11,7 +11,6 @@ from kbert.layers.embeddings import Embeddings
 from kbert.layers.encoder_block import EncoderBlock
 from kbert.layers.mlm_transform import MlmTransform
 from kbert.layers.take_positions import TakePositions
-from kbert.layers.token_embedding import TokenEmbedding
 
 __all__ = [
     "AddBias",
@@ -19,5 +18,4 @@ __all__ = [
     "EncoderBlock",
     "MlmTransform",
     "TakePositions",
-    "TokenEmbedding",
 ]

@@ -6,7 +6,7 @@ from keras import ops
 
 from kbert import features
 from kbert.config import BertConfig
-from kbert.layers import Embeddings, EncoderBlock, TokenEmbedding
+from kbert.layers import Embeddings, EncoderBlock
 
 
 def build_encoder(config: BertConfig) -> keras.Model:
@@ -21,7 +21,7 @@ def build_encoder(config: BertConfig) -> keras.Model:
     Source: Devlin et al. 2019, arXiv:1810.04805, section 3.
     """
     inputs = features.keras_inputs(features.ENCODER_INPUTS)
-    tokens = TokenEmbedding(
+    tokens = keras.layers.ReversibleEmbedding(
         config.vocab_size,
         config.hidden_size,
         embeddings_initializer=_normal(config),

@@ -7,12 +7,7 @@ import keras
 
 from kbert import features
 from kbert.config import BertConfig
-from kbert.layers import (
-    AddBias,
-    MlmTransform,
-    TakePositions,
-    TokenEmbedding,
-)
+from kbert.layers import AddBias, MlmTransform, TakePositions
 from kbert.models.encoder import build_encoder
 
 OUTPUTS = (features.MLM_LOGITS, features.NSP_LOGITS)
@@ -69,7 +64,7 @@ def _mlm_logits(config, encoder, mask_positions):
     if config.tie_word_embeddings:
         matrix = encoder.get_layer("token_embedding")
     else:
-        matrix = TokenEmbedding(
+        matrix = keras.layers.ReversibleEmbedding(
             config.vocab_size,
             config.hidden_size,
             embeddings_initializer=_normal(config),

@@ -1,17 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layers of the masked-LM output, each by hand."""
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from kbert.layers import (
-    AddBias,
-    MlmTransform,
-    TakePositions,
-    TokenEmbedding,
-)
+from kbert.layers import AddBias, MlmTransform, TakePositions
 from kbert.layers.activations import activation
 
 
@@ -44,28 +37,6 @@ def test_bias_is_added_along_the_last_axis():
     layer.build(logits.shape)
     layer.bias.assign([1.0, 2.0, 3.0])
     np.testing.assert_array_equal(layer(logits), [[[1, 2, 3]], [[1, 2, 3]]])
-
-
-def test_the_table_and_its_gradients_are_those_of_keras():
-    rng = np.random.default_rng(9)
-    ids = np.array([[1, 4, 1]], "int32")
-    hidden = rng.normal(size=(2, 3, 4)).astype("float32")
-    upstream = rng.normal(size=(2, 3, 5)).astype("float32")
-    table = rng.normal(size=(5, 4)).astype("float32")
-    results = []
-    for kind in (TokenEmbedding, keras.layers.ReversibleEmbedding):
-        layer = kind(5, 4)
-        layer.build()
-        layer.embeddings.assign(table)
-        variable = tf.Variable(hidden)
-        with tf.GradientTape() as tape:
-            logits = layer(variable, reverse=True)
-            total = tf.reduce_sum(logits * upstream)
-            total += tf.reduce_sum(layer(ids) ** 2)
-        slope = tape.gradient(total, [variable, layer.embeddings.value])
-        results.append([logits, *map(tf.convert_to_tensor, slope)])
-    for ours, theirs in zip(*results, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_activations_by_hand():
