@@ -5,6 +5,7 @@
 """
 
 import functools
+import itertools
 import random
 import unicodedata
 
@@ -143,11 +144,11 @@ def spans_of(texts, theirs):
     encoded = theirs.encode_batch(texts, add_special_tokens=False)
     for text, row in zip(texts, encoded, strict=True):
         spans = []
-        for (start, end), after in zip(
-            row.offsets, [*row.offsets[1:], None], strict=True
-        ):
+        ends_here = (len(text), len(text))
+        after_each = itertools.pairwise([*row.offsets, ends_here])
+        for (start, end), (following, _) in after_each:
             # Of tokens that share a character the last one has its accents.
-            last = after is None or after[0] >= end
+            last = following >= end
             while last and end < len(text) and text[end] in marks:
                 end += 1
             spans.append((len(text[:start].encode()), len(text[:end].encode())))
