@@ -18,6 +18,7 @@ UNCHANGED = -1
 _REACH = 5 << 18  # code points that four bytes of UTF-8, F0 to F4, could spell
 _HAS_VALUE, _IS_VALUE, _CHANGED = 1 << 8, 1 << 31, 1 << 30
 _MAX_LENGTH = 63  # bytes of a string
+_MAX_UNITS = 1 << 21  # a unit holds an address of 21 bits
 
 
 def build(strings: Sequence[str], string_of: np.ndarray) -> bytes:
@@ -28,10 +29,13 @@ def build(strings: Sequence[str], string_of: np.ndarray) -> bytes:
             are not UTF-8 are replaced by it: deleted.
         string_of: (0x110000,) int; UNCHANGED leaves an ASCII character as it
             is. Surrogates are not UTF-8: 0.
-    Raises: ValueError if a string is too long.
+    Raises: ValueError if a string is too long, or the map too irregular: some
+        16,000 blocks of 64 code points that differ are more than fit.
     """
     pool, values = _values(strings)
     units = _trie(values, np.append(string_of, np.zeros(_REACH, int))[:_REACH])
+    if len(units) > _MAX_UNITS:
+        raise ValueError(f"{len(units)} units; at most {_MAX_UNITS} fit.")
     builder = flatbuffers.Builder(len(pool) + 4 * len(units) + 64)
     pool_at = builder.CreateNumpyVector(np.frombuffer(pool, np.uint8))
     units_at = builder.CreateNumpyVector(units)

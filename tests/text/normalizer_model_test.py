@@ -13,6 +13,7 @@ def test_any_map_runs_as_given():
     rng = np.random.default_rng(3)
     strings = ["", "x", " ", "é", "日本", "\U0010ffff", "a" * 63]
     string_of = rng.integers(0, len(strings), normalizer_model.CODE_POINTS)
+    string_of[0x20000:] = 1  # a map that is all irregular does not fit
     string_of[0xD800:0xE000] = 0
     string_of[:0x80:2] = normalizer_model.UNCHANGED
     model = normalizer_model.build(strings, string_of)
@@ -41,3 +42,10 @@ def test_a_string_that_is_too_long():
     string_of = np.zeros(normalizer_model.CODE_POINTS, int)
     with pytest.raises(ValueError, match="'aaa.*has 64 bytes; at most 63"):
         normalizer_model.build(["", "a" * 64], string_of)
+
+
+def test_a_map_that_does_not_fit():
+    rng = np.random.default_rng(3)
+    string_of = rng.integers(0, 9, normalizer_model.CODE_POINTS)
+    with pytest.raises(ValueError, match="units; at most 2097152 fit"):
+        normalizer_model.build([""] + ["a"] * 8, string_of)
