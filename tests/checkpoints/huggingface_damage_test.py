@@ -96,7 +96,7 @@ def _make(path, kind, vocabulary):
 
 @pytest.mark.parametrize(
     ("first", "count"),
-    [(0, 60), pytest.param(60, 1500, marks=pytest.mark.slow)],
+    [(0, 60), pytest.param(60, 1000, marks=pytest.mark.slow)],
 )
 def test_damaged_files(first, count, tmp_path, vocabulary):
     for kind in KINDS:
