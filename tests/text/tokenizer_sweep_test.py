@@ -137,13 +137,22 @@ def random_texts(count, seed):
 
 
 def spans_of(texts, theirs):
-    """Their spans in bytes, stretched over the accents that are stripped."""
+    """Their spans in bytes, stretched over the accents that are stripped.
+
+    None for a text with a mark that is ordered but not stripped: theirs then
+    are those of the characters before they were put in order.
+    """
     clean = theirs._tokenizer.normalizer.normalize_str
     marks = {c for c in "".join(texts) if unicodedata.category(c) == "Mn"}
     marks = {c for c in marks if not clean(c)}
     encoded = theirs.encode_batch(texts, add_special_tokens=False)
     for text, row in zip(texts, encoded, strict=True):
         spans = []
+        if marks and any(
+            unicodedata.combining(c) and c not in marks for c in text
+        ):
+            yield None
+            continue
         ends_here = (len(text), len(text))
         after_each = itertools.pairwise([*row.offsets, ends_here])
         for (start, end), (following, _) in after_each:
@@ -174,6 +183,7 @@ def test_random_texts(lower_case, count):
     assert not [
         (text, got, want)
         for text, all_got, all_want in rows
+        if all_want is not None
         for got, want in zip(all_got, all_want, strict=True)
         if got != want
     ][:3]
