@@ -103,28 +103,33 @@ def _pickle(path) -> Tensors:
             f"{path}: a pickle, which only PyTorch reads without running "
             "code in it: pip install 'kbert[torch]'."
         ) from None
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except pickle.UnpicklingError as error:
-        # PyTorch's message goes on with advice to trust the file.
-        reason = str(error).partition("WeightsUnpickler error: ")[2]
-        raise ValueError(
-            f"{path}: refused: damaged, or holds more than tensors"
-            f"{': ' * bool(reason)}{reason.partition(chr(10))[0]}"
-        ) from None
-    except Exception as error:  # whatever the damaged bytes lead to
-        raise ValueError(
-            f"{path}: not a whole PyTorch file: {type(error).__name__}: "
-            f"{str(error).partition(chr(10))[0]}"
-        ) from None
+    with open(path, "rb") as file:
+        try:
+            tensors = torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            # Around the reason stands advice on how to trust the file.
+            reason = str(error).partition("WeightsUnpickler error:")[2]
+            reason = reason.partition("Please use")[0].strip()
+            raise ValueError(
+                f"{path}: refused: damaged, or holds more than tensors: "
+                f"{_first_line(reason or error)}"
+            ) from None
+        except Exception as error:  # whatever the damaged bytes lead to
+            raise ValueError(
+                f"{path}: not a whole PyTorch file: {type(error).__name__} "
+                f"{_first_line(error)}"
+            ) from None
     if not isinstance(tensors, dict) or not tensors:
         raise ValueError(f"{path}: wanted a dict of tensors by their names.")
     return {
         str(name): functools.partial(_to_numpy, tensor, name, path)
         for name, tensor in tensors.items()
     }
+
+
+def _first_line(message: object) -> str:
+    lines = str(message).strip().splitlines()
+    return lines[0] if lines else "without a word"
 
 
 def _to_numpy(tensor: Any, name, path):
