@@ -33,6 +33,24 @@ def _as_it_is() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _whole_last_block() -> Iterator[None]:
+    from keras import ops
+
+    from kbert.models import pretrainer
+
+    encode = pretrainer.encode
+
+    def encode_all(config, inputs, positions):
+        encoded = encode(config, inputs)
+        places = ops.expand_dims(positions, -1)
+        rows = ops.take_along_axis(encoded.sequence, places, axis=1)
+        return encoded._replace(sequence=rows)
+
+    with mock.patch.object(pretrainer, "encode", encode_all):
+        yield
+
+
+@contextlib.contextmanager
 def _keras_cross_entropy() -> Iterator[None]:
     import keras
 
@@ -55,6 +73,7 @@ def _optimizer_of_many_kernels() -> Iterator[None]:
 
 VARIANTS = {
     "kbert": _as_it_is,
+    "last block for all tokens": _whole_last_block,
     "Keras's cross-entropy": _keras_cross_entropy,
     "AdamW of many kernels": _optimizer_of_many_kernels,
 }

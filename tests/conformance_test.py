@@ -17,7 +17,6 @@ _RNG = np.random.default_rng(7)
 _ROWS = _RNG.normal(size=(2, 5, 8)).astype("float32")
 _SEGMENTS = np.array([[0, 0, 1, 1, 1], [0, 1, 1, 0, 0]], "int32")
 _MASK = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]], bool)[:, None, None]
-_POSITIONS = np.array([[1, 3], [4, 0]], "int32")
 
 # Arguments of each layer, and what it is called with.
 CASES = {
@@ -53,7 +52,6 @@ CASES = {
         },
         [_ROWS],
     ),
-    layers.TakePositions: ({}, [_ROWS, _POSITIONS]),
 }
 each_layer = pytest.mark.parametrize("layer", CASES, ids=lambda c: c.__name__)
 

@@ -102,6 +102,7 @@ def test_the_whole_journey(work):
     assert after["mlm_loss"] < before["mlm_loss"] - 0.5
     assert "--batch_size=8" in (work / "pretrain/flags.txt").read_text()
 
+    (work / "pretrain/model/LICENSE").write_text("theirs", "utf-8")
     finetuning = {
         "init": work / "pretrain/model",
         "train": work / "train.tsv",
@@ -120,6 +121,7 @@ def test_the_whole_journey(work):
     )
     scores = json.loads((work / "finetune/evaluation.json").read_text())
     assert scores["accuracy"] > 0.9
+    assert (work / "finetune/model/LICENSE").read_text("utf-8") == "theirs"
     evaluated = _command(
         "evaluate",
         model=work / "finetune/model",

@@ -10,12 +10,10 @@ from kbert.layers.add_bias import AddBias
 from kbert.layers.embeddings import Embeddings
 from kbert.layers.encoder_block import EncoderBlock
 from kbert.layers.mlm_transform import MlmTransform
-from kbert.layers.take_positions import TakePositions
 
 __all__ = [
     "AddBias",
     "Embeddings",
     "EncoderBlock",
     "MlmTransform",
-    "TakePositions",
 ]

@@ -18,6 +18,10 @@ class EncoderBlock(keras.layers.Layer):
         also gives slot_rows (B, S) int32, the row that fills each slot of
         the padded form (any row where there is none: mask it), and
         row_slots (T,) int32, the slot b * S + s of each row -> (T, H).
+    With positions (B, P) int32, 0 <= p < S, only the rows that stand there
+        see the others and go on -> (B, P, H). This is what the last block
+        of a model needs whose heads read a few positions; the numbers are
+        those of the whole output, without the work for the rest of it.
     Matrix products run in the compute dtype; weights, sums, norms and
         softmax stay in the variables' dtype.
     Raises: ValueError, when built, if the heads do not divide H, or if one
@@ -70,6 +74,7 @@ class EncoderBlock(keras.layers.Layer):
         attention_mask_shape,
         slot_rows_shape=None,
         row_slots_shape=None,
+        positions_shape=None,
     ):
         H = rows_shape[-1]
         if H % self.num_heads:
@@ -112,14 +117,20 @@ class EncoderBlock(keras.layers.Layer):
         attention_mask,
         slot_rows=None,
         row_slots=None,
+        positions=None,
         training=None,
     ):
         rows = ops.cast(rows, self.variable_dtype)
-        qkv = self._dense(rows, self.qkv_kernel, self.qkv_bias)
-        if slot_rows is not None:
-            qkv = ops.take(qkv, slot_rows, axis=0)
-        context = self._attend(qkv, attention_mask, training)
-        if row_slots is not None:
+        if positions is None:
+            query, key, value = self._heads(rows, slot_rows, "qkv")
+        else:
+            key, value = self._heads(rows, slot_rows, "kv")
+            rows = _rows_at(rows, slot_rows, positions)
+            (query,) = self._heads(rows, None, "q")
+            if attention_mask.shape[-2] != 1:
+                attention_mask = _queries_at(attention_mask, positions)
+        context = self._attend(query, key, value, attention_mask, training)
+        if row_slots is not None and positions is None:
             context = ops.reshape(context, (-1, rows.shape[-1]))
             context = ops.take(context, row_slots, axis=0)
         attended = self._dense(
@@ -136,21 +147,34 @@ class EncoderBlock(keras.layers.Layer):
             rows + self._output_dropout(output, training=training)
         )
 
-    def _attend(self, qkv_BS3H, attention_mask, training):
-        B, S, width = ops.shape(qkv_BS3H)
-        N, D = self.num_heads, width // 3 // self.num_heads
-        qkv_BS3ND = ops.reshape(qkv_BS3H, (B, S, 3, N, D))
-        qkv_3BNSD = ops.transpose(qkv_BS3ND, (2, 0, 3, 1, 4))
-        query, key, value = ops.unstack(qkv_3BNSD, 3)
-        key_BNDS = ops.swapaxes(key, -1, -2)
-        scores_BNSS = self._product(query * D**-0.5, key_BNDS)
+    def _heads(self, rows, slot_rows, parts):
+        """The projections "qkv", or a part of them, each (B, N, S, D)."""
+        H, N = rows.shape[-1], self.num_heads
+        kernel, bias = self.qkv_kernel, self.qkv_bias
+        if parts != "qkv":
+            first = "qkv".index(parts) * H
+            columns = slice(first, first + len(parts) * H)
+            kernel, bias = kernel[:, columns], bias[columns]
+        projected = self._dense(rows, kernel, bias)
+        if slot_rows is not None:
+            projected = ops.take(projected, slot_rows, axis=0)
+        B, S, _ = ops.shape(projected)
+        BSCND = ops.reshape(projected, (B, S, len(parts), N, H // N))
+        CBNSD = ops.transpose(BSCND, (2, 0, 3, 1, 4))
+        return ops.unstack(CBNSD, len(parts))
+
+    def _attend(self, query_BNQD, key_BNSD, value_BNSD, mask, training):
+        key_BNDS = ops.swapaxes(key_BNSD, -1, -2)
+        scale = query_BNQD.shape[-1] ** -0.5
+        scores_BNQS = self._product(query_BNQD * scale, key_BNDS)
         # Finite, so that a text of padding alone gives no NaN.
-        hidden = ops.cast(ops.logical_not(attention_mask), scores_BNSS.dtype)
-        weights_BNSS = ops.softmax(scores_BNSS + hidden * -1e9)
-        weights_BNSS = self._attention_dropout(weights_BNSS, training=training)
-        context_BNSD = self._product(weights_BNSS, value)
-        context_BSND = ops.transpose(context_BNSD, (0, 2, 1, 3))
-        return ops.reshape(context_BSND, (B, S, N * D))
+        hidden = ops.cast(ops.logical_not(mask), scores_BNQS.dtype)
+        weights_BNQS = ops.softmax(scores_BNQS + hidden * -1e9)
+        weights_BNQS = self._attention_dropout(weights_BNQS, training=training)
+        context_BNQD = self._product(weights_BNQS, value_BNSD)
+        context_BQND = ops.transpose(context_BNQD, (0, 2, 1, 3))
+        B, Q, N, D = ops.shape(context_BQND)
+        return ops.reshape(context_BQND, (B, Q, N * D))
 
     def _dense(self, x, kernel, bias):
         bias = ops.convert_to_tensor(bias, self.variable_dtype)
@@ -161,8 +185,17 @@ class EncoderBlock(keras.layers.Layer):
         product = ops.matmul(ops.cast(x, dtype), ops.cast(y, dtype))
         return ops.cast(product, self.variable_dtype)
 
-    def compute_output_shape(self, rows_shape, *_):
-        return rows_shape
+    def compute_output_shape(
+        self,
+        rows_shape,
+        attention_mask_shape,
+        slot_rows_shape=None,
+        row_slots_shape=None,
+        positions_shape=None,
+    ):
+        if positions_shape is None:
+            return rows_shape
+        return (*positions_shape, rows_shape[-1])
 
     def get_config(self):
         return {
@@ -175,3 +208,21 @@ class EncoderBlock(keras.layers.Layer):
             "attention_dropout": self.attention_dropout,
             "initializer_range": self.initializer_range,
         }
+
+
+def _rows_at(rows, slot_rows, positions):
+    """(B, P, H): the rows that fill the slots at positions (B, P)."""
+    if slot_rows is not None:
+        return ops.take(
+            rows, ops.take_along_axis(slot_rows, positions, axis=1), axis=0
+        )
+    B, S, H = ops.shape(rows)
+    first = ops.expand_dims(ops.arange(B) * S, 1)
+    flat = ops.reshape(rows, (-1, H))  # four times as fast as take_along_axis
+    return ops.take(flat, positions + first, axis=0)
+
+
+def _queries_at(attention_mask, positions):
+    """(B, 1, P, S): the part of a (B, 1, S, S) mask for some queries."""
+    places_B1P1 = ops.expand_dims(positions, (1, -1))
+    return ops.take_along_axis(attention_mask, places_B1P1, axis=2)

@@ -1,12 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """BERT's encoder as a functional model."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import keras
 from keras import ops
 
 from kbert import features
 from kbert.config import BertConfig
 from kbert.layers import Embeddings, EncoderBlock
+
+
+class Encoded(NamedTuple):
+    """What the encoder gives, and the layer that an output may share.
+
+    Attributes:
+        sequence: (B, S, H), or (B, P, H) at P positions; float32.
+        pooled: (B, H), the first of them through a dense layer and tanh;
+            float32.
+        token_embedding: the layer with the token table.
+    """
+
+    sequence: keras.KerasTensor
+    pooled: keras.KerasTensor
+    token_embedding: keras.layers.ReversibleEmbedding
 
 
 def build_encoder(config: BertConfig) -> keras.Model:
@@ -16,11 +34,34 @@ def build_encoder(config: BertConfig) -> keras.Model:
         attends to those whose padding_mask is not 0.
     Outputs: sequence (B, S, H), pooled (B, H): the first token through a
         dense layer and tanh; both float32.
-    The layers are built under Keras's global dtype policy, their weights
-        and outputs in its variable dtype.
     Source: Devlin et al. 2019, arXiv:1810.04805, section 3.
     """
     inputs = features.keras_inputs(features.ENCODER_INPUTS)
+    encoded = encode(config, inputs)
+    outputs = {
+        features.SEQUENCE: encoded.sequence,
+        features.POOLED: encoded.pooled,
+    }
+    return keras.Model(inputs, outputs, name="encoder")
+
+
+def encode(
+    config: BertConfig,
+    inputs: Mapping[str, keras.KerasTensor],
+    positions: keras.KerasTensor | None = None,
+) -> Encoded:
+    """The encoder inside a functional model, its head to follow.
+
+    The layers are built under Keras's global dtype policy, their weights
+    and outputs in its variable dtype.
+
+    Args:
+        config: the architecture.
+        inputs: ENCODER_INPUTS at least.
+        positions: (B, P) int32, for a head that reads no more than these
+            tokens, the first of them token 0: the last block then computes
+            nothing else, which is most of its work. The numbers are the same.
+    """
     tokens = keras.layers.ReversibleEmbedding(
         config.vocab_size,
         config.hidden_size,
@@ -40,8 +81,10 @@ def build_encoder(config: BertConfig) -> keras.Model:
     )(tokens(inputs["token_ids"]), inputs["segment_ids"])
     is_token = ops.not_equal(inputs["padding_mask"], 0)
     attention_mask = ops.expand_dims(is_token, (1, 2))  # (B, 1, 1, S)
-    for index in range(config.num_hidden_layers):
+    last = config.num_hidden_layers - 1
+    for index in range(last):
         rows = _block(config, index)(rows, attention_mask)
+    rows = _block(config, last)(rows, attention_mask, positions=positions)
     pooled = keras.layers.Dense(
         config.hidden_size,
         activation="tanh",
@@ -49,8 +92,7 @@ def build_encoder(config: BertConfig) -> keras.Model:
         dtype="float32",
         name="pooler",
     )(rows[:, 0])
-    outputs = {features.SEQUENCE: rows, features.POOLED: pooled}
-    return keras.Model(inputs, outputs, name="encoder")
+    return Encoded(rows, pooled, tokens)
 
 
 def _block(config: BertConfig, index: int) -> EncoderBlock:

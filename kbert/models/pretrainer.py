@@ -4,11 +4,12 @@
 from collections.abc import Collection
 
 import keras
+from keras import ops
 
 from kbert import features
 from kbert.config import BertConfig
-from kbert.layers import AddBias, MlmTransform, TakePositions
-from kbert.models.encoder import build_encoder
+from kbert.layers import AddBias, MlmTransform
+from kbert.models.encoder import Encoded, encode
 
 OUTPUTS = (features.MLM_LOGITS, features.NSP_LOGITS)
 
@@ -33,36 +34,34 @@ def build_pretrainer(
             f"outputs are {list(outputs)}; wanted one or both of "
             f"{list(OUTPUTS)}."
         )
-    encoder = build_encoder(config)
-    inputs = dict(encoder.input)
-    logits = {}
+    inputs = features.keras_inputs(features.ENCODER_INPUTS)
+    positions = ops.zeros_like(inputs["token_ids"][:, :1])  # [CLS]
     if features.MLM_LOGITS in outputs:
         inputs |= features.keras_inputs(features.MLM_INPUTS)
-        logits[features.MLM_LOGITS] = _mlm_logits(
-            config, encoder, inputs["mask_positions"]
-        )
+        positions = ops.concatenate([positions, inputs["mask_positions"]], 1)
+    encoded = encode(config, inputs, positions=positions)
+    logits = {}
+    if features.MLM_LOGITS in outputs:
+        logits[features.MLM_LOGITS] = _mlm_logits(config, encoded)
     if features.NSP_LOGITS in outputs:
         logits[features.NSP_LOGITS] = keras.layers.Dense(
             2,
             kernel_initializer=_normal(config),
             dtype="float32",
             name="nsp",
-        )(encoder.output[features.POOLED])
+        )(encoded.pooled)
     return keras.Model(inputs, logits, name="pretrainer")
 
 
-def _mlm_logits(config, encoder, mask_positions):
-    hidden = TakePositions(name="masked")(
-        encoder.output[features.SEQUENCE], mask_positions
-    )
+def _mlm_logits(config, encoded: Encoded):
     hidden = MlmTransform(
         config.mlm_hidden_act or config.hidden_act,
         config.mlm_layer_norm_epsilon or config.layer_norm_epsilon,
         config.initializer_range,
         name="mlm_transform",
-    )(hidden)
+    )(encoded.sequence[:, 1:])
     if config.tie_word_embeddings:
-        matrix = encoder.get_layer("token_embedding")
+        matrix = encoded.token_embedding
     else:
         matrix = keras.layers.ReversibleEmbedding(
             config.vocab_size,

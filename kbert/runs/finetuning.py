@@ -75,6 +75,7 @@ def finetune(
         config=initial.config,
         vocabulary=initial.vocabulary,
         spec=spec,
+        licences=initial.licences,
     )
     print(f"{options.model_folder}: the trained model")
 

@@ -75,7 +75,12 @@ def pretrain(
         _score(model, held_out, "after", options)
     path = options.model_folder
     folder.save(
-        path, model, config=config, vocabulary=record_set.vocabulary, spec=spec
+        path,
+        model,
+        config=config,
+        vocabulary=record_set.vocabulary,
+        spec=spec,
+        licences=initial.licences if initial else {},
     )
     print(f"{path}: the trained model")
 

@@ -6,7 +6,7 @@ from keras import ops
 
 from kbert import features
 from kbert.config import BertConfig
-from kbert.models import build_encoder
+from kbert.models import encode
 
 
 def build_classifier(config: BertConfig, num_classes: int) -> keras.Model:
@@ -20,10 +20,12 @@ def build_classifier(config: BertConfig, num_classes: int) -> keras.Model:
     """
     if num_classes < 2:
         raise ValueError(f"num_classes is {num_classes}; wanted 2 or more.")
-    encoder = build_encoder(config)
+    inputs = features.keras_inputs(features.ENCODER_INPUTS)
+    first_B1 = ops.zeros_like(inputs["token_ids"][:, :1])
+    encoded = encode(config, inputs, positions=first_B1)
     pooled = keras.layers.Dropout(
         config.hidden_dropout_prob, dtype="float32", name="classifier_dropout"
-    )(encoder.output[features.POOLED])
+    )(encoded.pooled)
     logits = keras.layers.Dense(
         num_classes,
         kernel_initializer=keras.initializers.TruncatedNormal(
@@ -33,7 +35,7 @@ def build_classifier(config: BertConfig, num_classes: int) -> keras.Model:
         name="classifier",
     )(pooled)
     outputs = {features.LOGITS: logits}
-    return keras.Model(encoder.input, outputs, name="classifier")
+    return keras.Model(inputs, outputs, name="classifier")
 
 
 def losses() -> dict[str, keras.losses.Loss]:

@@ -116,3 +116,33 @@ def test_heads_that_do_not_divide_the_width_are_named():
 def test_one_row_index_alone_is_an_error():
     with pytest.raises(ValueError, match="belong together"):
         _block().build((None, H), (None, 1, 1, None), (None, None))
+
+
+POSITIONS = np.array([[0, 4, 4], [2, 0, 1], [0, 0, 0]], "int32")
+
+
+@pytest.mark.parametrize("whole_mask", [False, True])
+@pytest.mark.parametrize("flat", [False, True])
+def test_some_positions_alone_are_those_of_the_whole(whole_mask, flat):
+    block = _block()
+    lengths = [5, 3, 1]
+    rows = _RNG.normal(size=(3, 5, H)).astype("float32")
+    mask = _lengths_mask(lengths, 5)
+    if whole_mask:  # each query sees keys of its own
+        mask = mask & (_RNG.random(size=(3, 1, 5, 5)) < 0.7)
+    whole = np.asarray(block(rows, mask))
+    want = np.take_along_axis(whole, POSITIONS[:, :, None], axis=1)
+    if flat:
+        row_slots = np.flatnonzero(_lengths_mask(lengths, 5))
+        slot_rows = np.zeros(15, "int32")
+        slot_rows[row_slots] = np.arange(len(row_slots))
+        slots = {
+            "slot_rows": slot_rows.reshape(3, 5),
+            "row_slots": row_slots.astype("int32"),
+        }
+        rows = rows.reshape(15, H)[row_slots]
+    else:
+        slots = {}
+    got = block(rows, mask, positions=POSITIONS, **slots)
+    np.testing.assert_allclose(got, want, atol=1e-6)
+    assert np.ptp(want, axis=1).max() > 0.1

@@ -4,21 +4,8 @@
 import numpy as np
 import pytest
 
-from kbert.layers import AddBias, MlmTransform, TakePositions
+from kbert.layers import AddBias, MlmTransform
 from kbert.layers.activations import activation
-
-
-def test_take_positions_takes_from_its_own_row():
-    hidden = np.arange(2 * 4 * 3, dtype="float32").reshape(2, 4, 3)
-    positions = np.array([[3, 0], [1, 1]], "int32")
-    got = TakePositions()(hidden, positions)
-    want = [[hidden[0, 3], hidden[0, 0]], [hidden[1, 1], hidden[1, 1]]]
-    np.testing.assert_array_equal(got, want)
-
-
-def test_take_positions_names_a_wrong_rank():
-    with pytest.raises(ValueError, match=r"hidden \(B, S, H\)"):
-        TakePositions().build((None, 4), (None, 2))
 
 
 def test_transform_is_dense_relu_norm():
