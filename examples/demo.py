@@ -112,10 +112,10 @@ class Demo:
             input=out / "records/train",
             eval_input=out / "records/held_out",
             output_dir=out / "pretrain",
-            steps=400,
+            steps=800,
             learning_rate=2e-3,
             dropout=0,
-            log_every=50,
+            log_every=100,
         )
         path = out / "pretrain/evaluation.json"
         scores = json.loads(path.read_text("utf-8"))

@@ -159,12 +159,13 @@ def test_the_whole_journey(work):
     ("name", "flags", "message"),
     [
         ("pretrain", {"input": "none*"}, "one of --model_config and --init"),
-        (
+        pytest.param(
             "pretrain",
             {"input": "none*", "model_config": "tiny"},
             "No file matches 'none*'",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "finetune",
             {
                 "init": "{work}/none",
@@ -172,6 +173,7 @@ def test_the_whole_journey(work):
                 "text_columns": "sentence",
             },
             "no such folder; wanted a kbert model folder",
+            marks=pytest.mark.slow,
         ),
         (
             "evaluate",

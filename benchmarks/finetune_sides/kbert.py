@@ -43,12 +43,12 @@ def finetune(task: Task) -> Result:
         optimizer=_optimizer(task.epochs * epoch_steps),
         clip_norm=finetune_sides.CLIP_NORM,
     )
-    batches = iter(
-        finetuning.dataset(train, batch_size=BATCH_SIZE, seed=task.seed)
-    )
+    dataset = finetuning.dataset(train, batch_size=BATCH_SIZE, seed=task.seed)
+    batches = iter(dataset)
     seconds = []
     for _ in range(task.epochs):
         start = time.perf_counter()
+        trainer.train_step.get_concrete_function(dataset.element_spec)
         for _ in range(epoch_steps):
             trainer.train_step(next(batches))
         seconds.append(time.perf_counter() - start)

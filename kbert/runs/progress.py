@@ -17,9 +17,9 @@ class Progress:
     few. Nothing is shown of a step that ends before its first line is due.
     """
 
-    def __init__(self, stream: TextIO = sys.stderr):
-        self._stream = stream
-        self._on_terminal = stream.isatty()
+    def __init__(self, stream: TextIO | None = None):
+        self._stream = stream or sys.stderr
+        self._on_terminal = self._stream.isatty()
         self._seconds_between = 0.5 if self._on_terminal else 10.0
         self._step = None
         self._first = (0.0, 0)  # when the step was first heard of, and done

@@ -185,6 +185,8 @@ def fit(
     logger = _Logger(output, done)
     replicas = tf.distribute.get_strategy()
     batches = replicas.experimental_distribute_dataset(batches_from(done))
+    # One graph for batches of all lengths, not another for the first batch's.
+    trainer.train_step.get_concrete_function(batches.element_spec)
     steps_left = range(done + 1, steps + 1)
     for step, batch in zip(steps_left, batches, strict=False):
         trainer.train_step(batch)

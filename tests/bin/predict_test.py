@@ -68,11 +68,10 @@ def test_answers_texts_given_as_flags(call, model):
     _same(said.splitlines(), server.predict(["the film"], ["not good"]))
 
 
-def test_a_pair_without_its_second_text_is_one_line(model):
+def test_a_pair_without_its_second_text_is_named(model, call):
     path, _ = model
-    code, stdout, stderr = _predict(f"--model={path}", "--text=a")
-    assert (code, stdout, stderr.count("\n")) == (1, "", 1)
-    assert stderr.startswith("kbert-predict: error: --text_b is given 0 times")
+    with pytest.raises(ValueError, match="^--text_b is given 0 times"):
+        call("predict", f"--model={path}", "--text=a")
 
 
 def test_no_texts_is_one_line():

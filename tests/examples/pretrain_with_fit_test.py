@@ -1,16 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The example runs on records that are made for it."""
 
-import pathlib
-import subprocess
-import sys
-
 import numpy as np
 
+from examples import pretrain_with_fit
 from kbert.checkpoints import folder
 from kbert.data import record_writer
-
-SCRIPT = pathlib.Path(__file__).parents[2] / "examples/pretrain_with_fit.py"
 
 
 def test_the_script_leaves_a_model_folder(vocabulary, tmp_path):
@@ -30,11 +25,8 @@ def test_the_script_leaves_a_model_folder(vocabulary, tmp_path):
             seed=0,
         ),
     )
-    subprocess.run(
-        [sys.executable, SCRIPT, tmp_path / "records", tmp_path / "model", "3"],
-        check=True,
-        capture_output=True,
-    )
+    folders = str(tmp_path / "records"), str(tmp_path / "model")
+    pretrain_with_fit.main(*folders, 3)
     loaded = folder.load(tmp_path / "model")
     assert loaded.spec.task == "pretraining"
     bias = loaded.model.get_layer("mlm_bias").bias.numpy()
