@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What many tests start from: a tiny config, ten words, one batch."""
 
+import importlib
 import os
 import pathlib
+import sys
 
 # Before anything imports TensorFlow or Keras.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -12,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 
 # kbert is imported in the fixtures: one broken part fails its own tests only.
 
@@ -130,3 +133,30 @@ def batch() -> dict[str, np.ndarray]:
         "mask_positions": [[3, 6], [2, 4], [2, 0]],
     }
     return {name: np.array(rows, "int32") for name, rows in inputs.items()}
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """Calls a command's main, in this process, which has TensorFlow already.
+
+    Returns what it prints on stdout.
+
+    Its flags go away again: commands have flags of the same names.
+    """
+
+    def call(name, *arguments):
+        before = set(flags.FLAGS)
+        module = importlib.import_module(f"kbert.bin.{name}")
+        # By its name absl knows the command's own flags, as in `bin.run`.
+        monkeypatch.setattr(sys, "argv", [module.__name__])
+        try:
+            flags.FLAGS([name, *arguments])
+            module.main([name])
+        finally:
+            for flag in set(flags.FLAGS) - before:
+                delattr(flags.FLAGS, flag)
+            flags.FLAGS.unparse_flags()
+            del sys.modules[module.__name__]
+        return capsys.readouterr().out
+
+    return call

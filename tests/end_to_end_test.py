@@ -24,20 +24,6 @@ print(json.dumps(answers["probabilities"].numpy().tolist()))
 """
 
 
-def _command(name, *arguments, check=True, **flags):
-    flags = [f"--{flag}={value}" for flag, value in flags.items()]
-    done = subprocess.run(
-        [sys.executable, "-m", f"kbert.bin.{name}", *arguments, *flags],
-        cwd=ROOT,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-    )
-    if check and done.returncode:
-        pytest.fail(f"kbert-{name} failed:\n{done.stderr}")
-    return done
-
-
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     """Forty documents, each about one of two things, and labelled lines."""
@@ -71,14 +57,18 @@ def work(tmp_path_factory):
     return folder
 
 
-def test_the_whole_journey(work):
-    _command(
+def test_the_whole_journey(work, call):
+    def command(name, *arguments, **flags):
+        flags = [f"--{flag}={value}" for flag, value in flags.items()]
+        return call(name, *arguments, *flags)
+
+    command(
         "make_vocab",
         input=work / "text.txt",
         output_dir=work / "vocab",
         vocab_size=100,
     )
-    _command(
+    command(
         "make_records",
         input=work / "text.txt",
         vocab=work / "vocab/vocab.txt",
@@ -96,7 +86,7 @@ def test_the_whole_journey(work):
         "learning_rate": 3e-3,
         "log_every": 20,
     }
-    _command("pretrain", steps=40, **pretraining)
+    command("pretrain", steps=40, **pretraining)
     scores = json.loads((work / "pretrain/evaluation.json").read_text())
     before, after = scores["before"], scores["after"]
     assert after["mlm_loss"] < before["mlm_loss"] - 0.5
@@ -113,7 +103,7 @@ def test_the_whole_journey(work):
         "dropout": 0,
         "epochs": 12,
     }
-    _command(
+    command(
         "finetune",
         dev=work / "dev.tsv",
         output_dir=work / "finetune",
@@ -122,25 +112,23 @@ def test_the_whole_journey(work):
     scores = json.loads((work / "finetune/evaluation.json").read_text())
     assert scores["accuracy"] > 0.9
     assert (work / "finetune/model/LICENSE").read_text("utf-8") == "theirs"
-    evaluated = _command(
+    evaluated = command(
         "evaluate",
         model=work / "finetune/model",
         input=work / "dev.tsv",
         text_columns="sentence",
     )
-    assert f"accuracy: {scores['accuracy']:.4f}" in evaluated.stdout
+    assert f"accuracy: {scores['accuracy']:.4f}" in evaluated
 
     texts = ["a gentle film", "the dull story", "ünd ?"]
-    predicted = _command(
+    predicted = command(
         "predict",
         *[f"--text={text}" for text in texts],
         model=work / "finetune/model",
     )
-    live = [json.loads(line) for line in predicted.stdout.splitlines()]
+    live = [json.loads(line) for line in predicted.splitlines()]
     assert [row["label"] for row in live[:2]] == ["good", "bad"]
-    _command(
-        "export", model=work / "finetune/model", output_dir=work / "export"
-    )
+    command("export", model=work / "finetune/model", output_dir=work / "export")
     for name in ("finetune", "pretrain", "vocab", "records"):
         shutil.rmtree(work / name)
     served = subprocess.run(
@@ -191,7 +179,16 @@ def test_bad_input_is_one_line(work, name, flags, message):
     flags = {k: v.format(work=work) for k, v in flags.items()}
     if name != "evaluate":
         flags["output_dir"] = work / "nothing"
-    done = _command(name, check=False, **flags)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", f"kbert.bin.{name}"),
+            *(f"--{flag}={value}" for flag, value in flags.items()),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1
     command = f"kbert-{name}: error: "
     assert done.stderr.startswith(command) and done.stderr.count("\n") == 1
