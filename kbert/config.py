@@ -65,6 +65,19 @@ class BertConfig:
                 "embeddings need an even one."
             )
 
+    @property
+    def num_encoder_weights(self) -> int:
+        """Trained numbers of the encoder, its pooler left out."""
+        width, inner = self.hidden_size, self.intermediate_size
+        rows = self.vocab_size + self.type_vocab_size
+        if self.position_embedding == "learned":
+            rows += self.max_position_embeddings
+        attention = 4 * width * (width + 1)
+        feed_forward = inner * (width + 1) + width * (inner + 1)
+        norms = 2 * 2 * width
+        block = attention + feed_forward + norms
+        return width * (rows + 2) + self.num_hidden_layers * block
+
     @classmethod
     def from_json(
         cls,

@@ -88,7 +88,10 @@ def _export(foreign):
     if _LOWER_CASE.value is not None or _NUM_TEXTS.value is not None:
         raise app.UsageError("--lower_case and --num_texts go with --from.")
     loaded = folder.load(_INPUT.value)
-    foreign.save(loaded, _OUTPUT.value, report=print)
+    try:
+        foreign.save(loaded, _OUTPUT.value, report=print)
+    except ValueError as error:
+        raise ValueError(f"{_INPUT.value}: not converted: {error}") from None
     print(f"{_OUTPUT.value}: {loaded.spec.task} in the {_TO.value} format")
 
 

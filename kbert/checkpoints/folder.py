@@ -56,7 +56,9 @@ _FOREIGN = (
 _ENCODER_LAYER = re.compile(r"token_embedding|embeddings|block_\d+")
 
 _LICENCE = re.compile(
-    r"(licen[cs]e|copying|notice)[\w-]*(\.(txt|md|rst))?", re.IGNORECASE
+    r"(model[-_])?(licen[cs]e|copying|notice)[\w-]*"
+    r"(\.(txt|md|rst|html|pdf))?",
+    re.IGNORECASE,
 )
 
 
@@ -131,10 +133,43 @@ def load(folder: str | os.PathLike) -> LoadedModel:
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
     _check_sum(folder)
+    weights = folder / _WEIGHTS
+    check_size(config, count_numbers(weights), where=weights)
     model = tasks.build(config, spec)
-    _check_variables(folder / _WEIGHTS, model)
-    model.load_weights(folder / _WEIGHTS)
+    _check_variables(weights, model)
+    model.load_weights(weights)
     return LoadedModel(model, config, vocabulary, spec, read_licences(folder))
+
+
+def check_size(
+    config: BertConfig, num_weights: int, *, where: str | os.PathLike
+) -> None:
+    """Sees that a config is not far larger than the weights in a file.
+
+    Before the model is made, as it could ask for any memory; a difference
+    below a factor of two is left to what compares variable by variable.
+
+    Raises: ValueError, naming `where`.
+    """
+    if config.num_encoder_weights > 2 * num_weights:
+        raise ValueError(
+            f"{where}: holds {num_weights:,} weights; the encoder of the "
+            f"config alone has {config.num_encoder_weights:,}."
+        )
+
+
+def count_numbers(file: pathlib.Path) -> int:
+    """The elements of all arrays in an HDF5 file but an optimizer's."""
+    count = 0
+
+    def visit(name, item):
+        nonlocal count
+        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/"):
+            count += int(item.size or 0)
+
+    with h5py.File(file) as archive:
+        archive.visititems(visit)
+    return count
 
 
 def read_licences(folder: str | os.PathLike) -> dict[str, bytes]:
@@ -181,10 +216,11 @@ def check_replaceable(folder: str | os.PathLike) -> None:
     Raises: ValueError, naming what is in the way; OSError.
     """
     folder = pathlib.Path(folder).resolve()
-    if not folder.exists():
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"{there}: a file; wanted a folder to write to.")
+    if there != folder:
         return
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: a file; wanted a folder to write to.")
     present = {entry.name for entry in folder.iterdir()}
     other = sorted(
         name for name in present - set(_FILES) if not _LICENCE.fullmatch(name)

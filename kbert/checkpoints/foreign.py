@@ -6,6 +6,7 @@ And what their writers share: a folder that is made whole or not at all.
 
 import contextlib
 import dataclasses
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -105,15 +106,18 @@ def _layer(path):
 
 
 def _value(variable, source, read, where):
-    tensors = [_checked(read(name), name, where) for name in source.names]
+    tensors = [read(name) for name in source.names]
     wanted = tuple(variable.shape)
-    try:
-        parts = [source.convert(tensor) for tensor in tensors]
-        value = np.concatenate(parts, axis=-1)
-        fits = value.shape == wanted
-    except ValueError:  # another rank, or parts of unequal width
-        fits = False
-    if not fits:
+    value = None
+    # Before a copy is made: one with strides of 0 could be of any size.
+    if sum(tensor.size for tensor in tensors) == math.prod(wanted):
+        named = zip(tensors, source.names, strict=True)
+        tensors = [_checked(tensor, name, where) for tensor, name in named]
+        # Another rank, or parts of unequal width.
+        with contextlib.suppress(ValueError):
+            parts = [source.convert(tensor) for tensor in tensors]
+            value = np.concatenate(parts, axis=-1)
+    if value is None or value.shape != wanted:
         shapes = ", ".join(
             f"{name} {tensor.shape}"
             for name, tensor in zip(source.names, tensors, strict=True)

@@ -18,7 +18,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from kbert import tasks
-from kbert.checkpoints.folder import LoadedModel, read_licences
+from kbert.checkpoints.folder import (
+    LoadedModel,
+    check_size,
+    read_licences,
+)
 from kbert.checkpoints.foreign import (
     Report,
     Source,
@@ -79,6 +83,7 @@ def load(
     checkpoint = open_checkpoint(file)
     _check_names(checkpoint, config)
     spec = task_spec(_task(checkpoint.shapes), config)
+    check_size(config, checkpoint.num_weights, where=file)
     model = tasks.build(config, spec)
     optimizer = {
         name: match[1]

@@ -126,7 +126,7 @@ def _read_fields(path) -> dict[str, Any]:
             )
     names = fields.get("architectures") or ["BertModel"]
     if not isinstance(names, list) or not isinstance(names[0], str):
-        raise ValueError(f"{path}: architectures is {names!r}; wanted a list.")
+        raise ValueError(f"{path}: architectures is {names!r}; wanted names.")
     if "model_type" not in fields and not names[0].startswith("Bert"):
         raise ValueError(f"{path}: {names[0]} is no BERT.")
     if "vocab_size" not in fields:
@@ -160,11 +160,14 @@ def _spec(fields, weights, config, max_length, report) -> TaskSpec:
     if task == "classification" and _is_no_choice(fields, labels):
         architecture += " of problem_type regression or multi_label"
         task = None
-    if task is None:
-        report(f"{architecture}: its head is not supported yet: left out.")
     if task != "classification":
-        labels = ()
-        task = _pretraining_task(task, weights)
+        labels, stated = (), task
+        task = _pretraining_task(stated, weights)
+        if stated is None:
+            report(
+                f"{architecture}: not supported yet: read as {task}, any other "
+                "head left out."
+            )
     elif fields.get("classifier_dropout") is not None:
         report(
             f"classifier_dropout {fields['classifier_dropout']} is left out: "

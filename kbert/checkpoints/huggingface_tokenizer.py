@@ -28,6 +28,7 @@ from kbert.text.vocabulary import (
 _CONFIG = "tokenizer_config.json"
 _TOKENIZER = "tokenizer.json"
 _ADDED = "added_tokens.json"
+_SPECIAL = "special_tokens_map.json"
 
 # What a Vocabulary calls it -> its names in _CONFIG and in the normalizer of
 # _TOKENIZER.
@@ -46,6 +47,8 @@ _CONFIG_MAY_BE = {
         *("PreTrainedTokenizerFast", "TokenizersBackend"),
     ),
     "do_basic_tokenize": (True,),
+    "padding_side": ("right",),
+    "truncation_side": ("right",),
     "never_split": ([],),
     "pad_token": (PAD,),
     "unk_token": (UNK,),
@@ -81,13 +84,17 @@ def read(
     """
     config = _optional_fields(folder / _CONFIG)
     _check_fields(folder / _CONFIG, config, _CONFIG_MAY_BE)
+    special = {k: v for k, v in _CONFIG_MAY_BE.items() if k.endswith("_token")}
+    _check_fields(
+        folder / _SPECIAL, _optional_fields(folder / _SPECIAL), special
+    )
     tokenizer = _optional_fields(folder / _TOKENIZER)
     for part, allowed in _TOKENIZER_MAY_BE.items():
         if tokenizer:
             fields = _part(folder, tokenizer, part)
             _check_fields(f"{folder / _TOKENIZER}: {part}", fields, allowed)
     tokens = _tokens(folder, tokenizer)
-    casing = _casing(folder, config, tokenizer, lower_case)
+    casing = _casing(folder, config, tokenizer, lower_case, report)
     try:
         vocabulary = Vocabulary(tokens, **casing)
     except ValueError as error:
@@ -182,7 +189,7 @@ def _tokens(folder, tokenizer) -> tuple[str, ...]:
     return tokens
 
 
-def _casing(folder, config, tokenizer, lower_case) -> dict[str, Any]:
+def _casing(folder, config, tokenizer, lower_case, report) -> dict[str, Any]:
     normalizer = tokenizer.get("normalizer", {})
     casing = {}
     for ours, (in_config, in_normalizer) in _CASING.items():
@@ -191,24 +198,32 @@ def _casing(folder, config, tokenizer, lower_case) -> dict[str, Any]:
             f"{folder / _TOKENIZER}: {in_normalizer}": normalizer.get(
                 in_normalizer
             ),
+            "--lower_case": lower_case if ours == "lower_case" else None,
         }
-        if ours == "lower_case":
-            stated["--lower_case"] = lower_case
-        stated = {k: v for k, v in stated.items() if v is not None}
-        for where, value in stated.items():
-            if not isinstance(value, bool):
-                raise ValueError(f"{where} is {value!r}; wanted a bool.")
-        if len(set(stated.values())) > 1:
-            both = [f"{where} is {value}" for where, value in stated.items()]
-            raise ValueError(f"{', but '.join(both)}.")
-        if stated:
-            casing[ours] = next(iter(stated.values()))
-    if "lower_case" not in casing:
+        casing[ours] = _agreed(stated)
+        if config.get(in_config) is None and in_normalizer in normalizer:
+            report(
+                f"{_CONFIG} has no {in_config}: {casing[ours]}, as "
+                f"{_TOKENIZER} says."
+            )
+    if casing["lower_case"] is None:
         raise ValueError(
             f"{folder / _CONFIG}: do_lower_case is missing. Give "
             "--lower_case=true (uncased) or =false (cased)."
         )
-    return casing
+    return {ours: value for ours, value in casing.items() if value is not None}
+
+
+def _agreed(stated: Mapping[str, Any]) -> bool | None:
+    """The one value that is stated, or None; keys say where, for messages."""
+    stated = {k: v for k, v in stated.items() if v is not None}
+    for where, value in stated.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{where} is {value!r}; wanted true or false.")
+    if len(set(stated.values())) > 1:
+        both = [f"{where} is {value}" for where, value in stated.items()]
+        raise ValueError(f"{', but '.join(both)}.")
+    return next(iter(stated.values()), None)
 
 
 def _added(folder, config, tokenizer) -> set[str]:
@@ -217,12 +232,18 @@ def _added(folder, config, tokenizer) -> set[str]:
     decoder = config.get("added_tokens_decoder") or {}
     extra = config.get("extra_special_tokens") or []
     extra = extra.values() if isinstance(extra, dict) else extra
+    more = config.get("additional_special_tokens") or []
     try:
-        return {
+        names = {
             *(token["content"] for token in (*listed, *decoder.values())),
-            *(t["content"] if isinstance(t, dict) else str(t) for t in extra),
+            *(
+                t["content"] if isinstance(t, dict) else str(t)
+                for t in (*extra, *more)
+            ),
             *_optional_fields(folder / _ADDED),
         }
+        "".join(names)  # a TypeError if one is no text
+        return names
     except (AttributeError, KeyError, TypeError):
         raise ValueError(
             f"{folder}: {_CONFIG} or {_TOKENIZER} holds added tokens of a form "
@@ -232,5 +253,5 @@ def _added(folder, config, tokenizer) -> set[str]:
 
 def _max_length(config) -> int | None:
     value = config.get("model_max_length")
-    # Without a limit it is 10 to the 30th.
-    return value if type(value) is int and 0 < value < 10**9 else None
+    # Without a limit it is 10 to the 30th; two tokens are no text.
+    return value if type(value) is int and 3 <= value < 10**9 else None

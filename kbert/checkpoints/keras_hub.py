@@ -23,9 +23,15 @@ import keras_hub
 from kbert import tasks
 from kbert.checkpoints.folder import LoadedModel, read_licences
 from kbert.checkpoints.foreign import Report, assign, new_folder
-from kbert.checkpoints.keras_hub_files import ENCODER, MASKED_LM, read_files
+from kbert.checkpoints.keras_hub_files import (
+    ENCODER,
+    MASKED_LM,
+    OTHER_CLEANING,
+    read_files,
+)
 from kbert.checkpoints.keras_hub_weights import (
     build,
+    check,
     fill,
     load_weights,
     sources,
@@ -53,6 +59,8 @@ def load(
     """
     folder = _local_folder(preset)
     config, vocabulary, spec = read_files(folder, lower_case, report)
+    report(OTHER_CLEANING)
+    check(folder, config)
     theirs = build(config, spec)
     load_weights(folder, theirs)
     tensors = {v.path: v for v in theirs.weights}
@@ -79,11 +87,11 @@ def save(
 
     Args:
         loaded: the model.
-        path: a new folder.
+        path: a new or an empty folder.
         report: called with each line about what a preset has no place for.
     Raises: ValueError, naming the field, if KerasHub would compute other
-        outputs or other tokens, or if there is something at `path` already;
-        OSError.
+        outputs or knows no such tokens, or if there is something at `path`
+        already; OSError.
     """
     _check_representable(loaded)
     spec = _preset_spec(loaded, report)
@@ -187,5 +195,6 @@ def _report_lost(loaded: LoadedModel, report: Report):
             report(f"{name}: KerasHub trains with {value}.")
     if spec.task == "classification" and spec.num_texts != 1:
         report(f"A preset has no place for num_texts, {spec.num_texts}.")
+    report(OTHER_CLEANING)
     if spec.labels:
         report(f"Without names, in this order: {', '.join(spec.labels)}.")

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """KerasHub's BERTs and their weights, from and to kbert's."""
 
+import contextlib
 import pathlib
 
-import h5py
 import keras
 import keras_hub
 import numpy as np
 
-from kbert.checkpoints.folder import LoadedModel
+from kbert.checkpoints.folder import LoadedModel, check_size, count_numbers
 from kbert.checkpoints.foreign import Report, Source
 from kbert.checkpoints.keras_hub_files import FIELDS
 from kbert.config import BertConfig
@@ -40,6 +40,15 @@ def build(config: BertConfig, spec: TaskSpec, tokenizer=None) -> keras.Model:
     return backbone
 
 
+def check(folder: pathlib.Path, config: BertConfig) -> None:
+    """Sees that a preset has weights enough for a config, before it is built.
+
+    Raises: ValueError, naming the file, if it has not, is missing or damaged.
+    """
+    file = folder / _WEIGHTS
+    check_size(config, _count(file), where=file)
+
+
 def load_weights(folder: pathlib.Path, model: keras.Model) -> None:
     """Lets KerasHub read the weights of a preset.
 
@@ -54,40 +63,34 @@ def load_weights(folder: pathlib.Path, model: keras.Model) -> None:
 
 
 def _load(file, load_into, variables):
+    found = _count(file)
+    wanted = sum(int(np.prod(variable.shape)) for variable in variables)
+    # Keras reads what it knows, and passes over the rest without a word.
+    if found != wanted:
+        raise ValueError(
+            f"{file}: {found} weights; config.json wants {wanted}."
+        )
+    with _damage_told(file):
+        load_into(str(file))
+
+
+def _count(file):
     if not file.is_file():
         raise ValueError(f"{file.parent}: no {file.name}.")
-    wanted = sum(int(np.prod(variable.shape)) for variable in variables)
+    with _damage_told(file):
+        return count_numbers(file)
+
+
+@contextlib.contextmanager
+def _damage_told(file):
     try:
-        found = _count_numbers(file)
-        if found == wanted:
-            load_into(str(file))
+        yield
     # What h5py and Keras raise for damaged files is hard to tell.
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(
             f"{file}: damaged, or not the weights of config.json: {reason}"
         ) from None
-    if found != wanted:
-        raise ValueError(
-            f"{file}: {found} weights; config.json wants {wanted}."
-        )
-
-
-def _count_numbers(file: pathlib.Path) -> int:
-    """The elements of all arrays but an optimizer's.
-
-    Keras reads what it knows, and passes over the rest without a word.
-    """
-    count = 0
-
-    def visit(name, item):
-        nonlocal count
-        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/"):
-            count += int(item.size or 0)
-
-    with h5py.File(file) as archive:
-        archive.visititems(visit)
-    return count
 
 
 def sources(model: keras.Model, config: BertConfig) -> dict[str, Source]:

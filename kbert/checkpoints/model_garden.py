@@ -28,7 +28,11 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import (
 )
 
 from kbert import tasks
-from kbert.checkpoints.folder import LoadedModel, read_licences
+from kbert.checkpoints.folder import (
+    LoadedModel,
+    check_size,
+    read_licences,
+)
 from kbert.checkpoints.foreign import Report, Source, assign, task_spec
 from kbert.checkpoints.google import CONFIG_FILE, read_config_and_vocabulary
 from kbert.checkpoints.tf_checkpoint import (
@@ -127,6 +131,7 @@ def load(
     found = _find_model(_read_objects(checkpoint), file)
     _check_config(found, checkpoint, config)
     spec = task_spec(found.task, config)
+    check_size(config, checkpoint.num_weights, where=file)
     model = tasks.build(config, spec)
     names = {name.removesuffix(_VALUE) for name in checkpoint.shapes}
     optimizer = {name for name in names if _OPTIMIZER.fullmatch(name)}

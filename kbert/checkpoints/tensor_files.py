@@ -71,6 +71,8 @@ def _shards(index, reader) -> Tensors:
                 "says is there."
             )
         tensors[name] = opened[file][name]
+    for found in opened.values():  # also what the index does not list
+        tensors = {**found, **tensors}
     return tensors
 
 
@@ -139,10 +141,13 @@ def _to_numpy(tensor: Any, name, path):
         not isinstance(tensor, torch.Tensor)
         or not tensor.is_floating_point()
         or tensor.layout != torch.strided
+        or tensor.device.type != "cpu"  # "meta": a shape without numbers
     ):
         found = getattr(tensor, "dtype", type(tensor).__name__)
         raise ValueError(
             f"{path}: {name} is of type {found}; wanted floating-point "
             "numbers, none left out."
         )
-    return tensor.detach().to(torch.float32).numpy()
+    if tensor.dtype == torch.bfloat16:  # numpy has none
+        tensor = tensor.to(torch.float32)
+    return tensor.detach().numpy()

@@ -3,6 +3,7 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import pathlib
 from collections.abc import Mapping
@@ -31,6 +32,11 @@ class Checkpoint:
     path: pathlib.Path
     shapes: Mapping[str, tuple[int, ...]]
     _reader: Any
+
+    @property
+    def num_weights(self) -> int:
+        """The numbers in all tensors, an optimizer's among them."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
 
     def read(self, name: str) -> np.ndarray:
         """A tensor, its checksum compared.

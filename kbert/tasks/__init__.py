@@ -35,7 +35,7 @@ class TaskSpec:
 
     def __post_init__(self):
         """Checks the fields that a task.json may have wrong."""
-        if self.task not in TASKS:
+        if self.task not in tuple(TASKS):  # it may be no string
             raise ValueError(
                 f"task is {self.task!r}; wanted one of {sorted(TASKS)}."
             )

@@ -48,7 +48,13 @@ def compile_table(vocabulary: Vocabulary) -> tuple[bytes, list[str]]:
     stand_ins = map(chr, itertools.chain(*_STAND_INS))
     for c in sorted(set("".join(vocabulary.tokens))):
         alone = "!" <= c <= "~" or forms[form_of[ord(c)]] == f" {c} "
-        spelling[c] = c if alone else next(stand_ins)
+        spelling[c] = c if alone else next(stand_ins, "")
+        if not spelling[c]:
+            raise ValueError(
+                f"the vocabulary has more than {len(spelling):,} different "
+                "characters, which is more than kbert's tokenizer can tell "
+                "apart."
+            )
 
     strings = {"": 0, UNKNOWN: 1}
     spelled = [

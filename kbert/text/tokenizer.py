@@ -89,10 +89,18 @@ class Tokenizer(tf.Module):
     def decode(self, ids: tf.RaggedTensor) -> tf.Tensor:
         """Joins tokens, with a blank between words: (B, None) -> (B,) string.
 
-        What cleaning changed, and the blanks of the original, are lost.
+        What cleaning changed, and the blanks of the original, are lost. An
+        id that is no token's, of a spare row of the table, is [UNK].
 
         Example: the, walk, ##ing, [SEP] is "the walking [SEP]".
         """
+        size = len(self.vocabulary)
+        ids = tf.ragged.map_flat_values(
+            lambda ids: tf.where(
+                (ids >= 0) & (ids < size), ids, self.vocabulary.unk_id
+            ),
+            ids,
+        )
         tokens = tf.gather(tf.constant(self.vocabulary.tokens), ids)
         text = tf.strings.reduce_join(tokens, axis=-1, separator=" ")
         return tf.strings.regex_replace(text, " ##", "")

@@ -34,8 +34,8 @@ class Vocabulary:
         strip_accents: whether it is decomposed and loses its accents; None
             stands for the published models' way, as lower_case says.
         tokenize_chinese_chars: whether each Chinese character is a word.
-    Raises: ValueError if a token stands twice or is empty, or if a special
-        token is missing, naming it.
+    Raises: ValueError, naming it, if a token stands twice, is empty or does
+        not fit in a line, or if a special token is missing.
     """
 
     tokens: tuple[str, ...]
@@ -51,6 +51,8 @@ class Vocabulary:
         for line, token in enumerate(self.tokens, start=1):
             if not token:
                 raise ValueError(f"line {line} is empty, not a token.")
+            if "\n" in token or "\r" in token:
+                raise ValueError(f"token {token!r} holds the end of a line.")
             if token in lines:
                 raise ValueError(
                     f"lines {lines[token]} and {line} are both {token!r}."

@@ -155,6 +155,7 @@ def test_what_is_there_is_not_replaced(hugging_face, call):
 
 def test_by_way_of_kerashub(call, tmp_path, tiny_config, vocabulary):
     from kbert import tasks
+    from kbert.checkpoints.keras_hub_files import OTHER_CLEANING
     from kbert.tasks import TaskSpec
 
     spec = TaskSpec(task="classification", max_seq_length=9, labels=("a", "b"))
@@ -166,6 +167,7 @@ def test_by_way_of_kerashub(call, tmp_path, tiny_config, vocabulary):
         "convert", "--to=keras_hub", f"--input={one}", f"--output={preset}"
     )
     assert said == (
+        f"{OTHER_CLEANING}\n"
         "Without names, in this order: a, b.\n"
         f"{preset}: classification in the keras_hub format\n"
     )

@@ -218,6 +218,15 @@ def test_weights_of_another_config(changes, found, wanted, saved, tiny_config):
         folder.load(saved)
 
 
+@pytest.mark.parametrize("name", ["max_position_embeddings", "hidden_size"])
+def test_a_config_of_any_size_asks_for_no_memory(name, saved, tiny_config):
+    huge = dataclasses.replace(tiny_config, **{name: 2 * 10**12})
+    huge.to_json(saved / "bert_config.json")
+    message = r"weights\.h5: holds \S+ weights; the encoder of the config"
+    with pytest.raises(ValueError, match=message):
+        folder.load(saved)
+
+
 def test_variables_that_changed_places(saved):
     """Two of one shape: Keras alone would load one as the other."""
     weights = saved / "model.weights.h5"
@@ -296,6 +305,7 @@ def test_another_librarys_folder(names, tmp_path):
         ({"head": "span"}, r"fields \['head', 'labels', .*; wanted \['labels"),
         ({"labels": "ab"}, "labels 'ab'; wanted a list of names"),
         ({"max_seq_length": "9"}, "max_seq_length is '9'; wanted a whole"),
+        ({"task": ["encoder"]}, r"task is \['encoder'\]; wanted one of"),
     ],
 )
 def test_wrong_fields_in_task_json(changes, message, saved):
@@ -348,7 +358,11 @@ def test_an_output_matrix_of_its_own_comes_back(save, tiny_config, batch):
 
 
 def test_licences_stay_with_the_model(save, tmp_path):
-    licences = {"LICENSE.txt": "Öffentlich\n".encode(), "NOTICE": b"\xff"}
+    licences = {
+        "LICENSE.txt": "Öffentlich\n".encode(),
+        "MODEL_LICENSE": b"theirs",
+        "NOTICE": b"\xff",
+    }
     path, _ = save(licences=licences)
     assert FILES | set(licences) == {file.name for file in path.iterdir()}
     loaded = folder.load(path)

@@ -182,6 +182,25 @@ def test_a_pickle_of_something_else(content, message, tmp_path, vocabulary):
 
 
 @pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (
+            torch.ones(8, device="meta"),
+            "is of type torch.float32; wanted float",
+        ),
+        (torch.ones(1).expand(10**13), "cannot fill pooler/bias, which the"),
+    ],
+)
+def test_a_tensor_that_is_only_a_shape(tensor, message, tmp_path, vocabulary):
+    path = _make(tmp_path, "zip", vocabulary)
+    tensors = torch.load(path / "pytorch_model.bin")
+    tensors["bert.pooler.dense.bias"] = tensor
+    torch.save(tensors, path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=f"pooler.dense.bias .*{message}"):
+        _load(path)
+
+
+@pytest.mark.parametrize(
     "data", [b"", b"{}", b"\xff" * 8, b"\x02" + b"\0" * 7 + b"{}"]
 )
 def test_what_is_no_safetensors_file(data, tmp_path, vocabulary):

@@ -78,6 +78,22 @@ def test_casing(config, normalizer, want, files):
     )
 
 
+def test_casing_of_only_one_file_is_told(files):
+    (vocabulary, _), lines = _read(files({}, {}))
+    assert vocabulary.lower_case
+    assert (
+        "tokenizer_config.json has no do_lower_case: True, as tok" in lines[0]
+    )
+
+
+def test_another_mask_token(files):
+    path = files({"do_lower_case": True}, None)
+    (path / "special_tokens_map.json").write_text('{"mask_token": "<mask>"}')
+    message = "special_tokens_map.json: mask_token is '<mask>'; kbert's"
+    with pytest.raises(ValueError, match=message):
+        _read(path)
+
+
 def test_casing_from_the_caller(files):
     path = files(None, None)
     assert not _read(path, lower_case=False)[0][0].lower_case
@@ -123,7 +139,14 @@ def test_casing_from_the_caller(files):
             True,
             "mask_token is '<mask>'; kbert's tokenizer has '.MASK.'",
         ),
+        ({"padding_side": "left"}, None, True, "padding_side is 'left'; kb"),
         ({"added_tokens_decoder": [1]}, None, True, "of a form that kbert"),
+        (
+            {"added_tokens_decoder": {"15": {"content": 7}}},
+            None,
+            True,
+            "of a form that kbert",
+        ),
     ],
 )
 def test_what_is_refused(config, normalizer, lower_case, message, files):
@@ -168,14 +191,15 @@ def test_added_tokens_and_the_length_are_told(files, vocabulary):
             "15": {"content": "<entity>"},
         },
         "extra_special_tokens": ["<other>"],
+        "additional_special_tokens": ["<older>"],
     }
     path = files(config, None)
     (path / "added_tokens.json").write_text('{"<more>": 17}')
     (_, length), lines = _read(path)
     assert length == 12
     assert lines == [
-        "3 added tokens, which kbert's tokenizer does not look for: <entity>, "
-        "<more>, <other>."
+        "4 added tokens, which kbert's tokenizer does not look for: <entity>, "
+        "<more>, <older>, <other>."
     ]
     config["model_max_length"] = int(1e30)  # no limit
     assert _read(files(config, None))[0][1] is None

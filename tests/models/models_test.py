@@ -170,3 +170,13 @@ def test_a_wrong_task_is_named(fields, message):
     right = {"task": "classification", "max_seq_length": 8}
     with pytest.raises(ValueError, match=message):
         tasks.TaskSpec(**{**right, "labels": ("a", "b"), **fields})
+
+
+@pytest.mark.parametrize("position_embedding", ["learned", "sinusoidal"])
+def test_the_config_knows_the_encoders_size(position_embedding, tiny_config):
+    config = dataclasses.replace(
+        tiny_config, position_embedding=position_embedding
+    )
+    encoder = models.build_encoder(config)
+    pooler = encoder.get_layer("pooler").count_params()
+    assert config.num_encoder_weights == encoder.count_params() - pooler

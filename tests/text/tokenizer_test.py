@@ -204,6 +204,15 @@ def test_decode_is_hugging_faces(tokenizer):
     assert got == want
     specials = tf.ragged.constant([[2, 5, 3, 0]])
     assert tokenizer.decode(specials).numpy() == [b"[CLS] the [SEP] [PAD]"]
+    spare = tf.ragged.constant([[5, 10**6, -1], []], dtype=tf.int32)
+    assert list(tokenizer.decode(spare).numpy()) == [b"the [UNK] [UNK]", b""]
+
+
+def test_more_characters_than_it_can_tell_apart():
+    many = [f"##{chr(c)}" for c in range(0x10FFFF, 0x10000, -1)][:72_000]
+    vocabulary = Vocabulary((*TOKENS, *many), lower_case=True)
+    with pytest.raises(ValueError, match="more than 7.,... different char"):
+        Tokenizer(vocabulary)
 
 
 def test_an_export_carries_it(tokenizer, tmp_path):

@@ -152,6 +152,12 @@ def test_files_that_are_no_vocabulary(tmp_path, tokens, casing, message):
         Vocabulary.load(path, lower_case=True)
 
 
+@pytest.mark.parametrize("token", ["a\nb", "ab\r"])
+def test_a_token_is_a_line(token):
+    with pytest.raises(ValueError, match="holds the end of a line"):
+        Vocabulary((*TOKENS, token), lower_case=True)
+
+
 def test_a_casing_file_that_is_not_json(tmp_path):
     path = write(tmp_path, TOKENS)
     (tmp_path / "vocab.json").write_text("{", "utf-8")
