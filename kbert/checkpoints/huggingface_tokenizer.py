@@ -67,6 +67,12 @@ _TOKENIZER_MAY_BE = {
     "pre_tokenizer": {"type": ("BertPreTokenizer",)},
 }
 
+# Tokens and segments of a row, as the post_processor of _TOKENIZER has them.
+_ROWS = {
+    "single": [(CLS, 0), ("A", 0), (SEP, 0)],
+    "pair": [(CLS, 0), ("A", 0), (SEP, 0), ("B", 1), (SEP, 1)],
+}
+
 
 def read(
     folder: pathlib.Path, lower_case: bool | None, report: Report
@@ -93,6 +99,8 @@ def read(
         if tokenizer:
             fields = _part(folder, tokenizer, part)
             _check_fields(f"{folder / _TOKENIZER}: {part}", fields, allowed)
+    if tokenizer.get("post_processor") is not None:
+        _check_rows(folder / _TOKENIZER, tokenizer["post_processor"])
     tokens = _tokens(folder, tokenizer)
     casing = _casing(folder, config, tokenizer, lower_case, report)
     try:
@@ -161,6 +169,30 @@ def _check_fields(
             )
 
 
+def _check_rows(path, processor):
+    """Sees that rows are those of BERT: [CLS] a [SEP] b [SEP]."""
+    try:
+        if processor["type"] == "BertProcessing":
+            is_berts = (processor["cls"][0], processor["sep"][0]) == (CLS, SEP)
+        else:
+            rows = {
+                name: [
+                    (part["id"], part["type_id"])
+                    for one in processor[name]
+                    for part in one.values()
+                ]
+                for name in _ROWS
+            }
+            is_berts = rows == _ROWS
+    except (AttributeError, IndexError, KeyError, TypeError):
+        is_berts = False
+    if not is_berts:
+        raise ValueError(
+            f"{path}: post_processor does not make rows of [CLS] a [SEP] and "
+            "[CLS] a [SEP] b [SEP], as BERT has them."
+        )
+
+
 def _tokens(folder, tokenizer) -> tuple[str, ...]:
     path = folder / VOCABULARY_FILE
     lines = tuple(files.read_lines(path)) if path.is_file() else None
@@ -193,17 +225,17 @@ def _casing(folder, config, tokenizer, lower_case, report) -> dict[str, Any]:
     normalizer = tokenizer.get("normalizer", {})
     casing = {}
     for ours, (in_config, in_normalizer) in _CASING.items():
-        stated = {
-            f"{folder / _CONFIG}: {in_config}": config.get(in_config),
-            f"{folder / _TOKENIZER}: {in_normalizer}": normalizer.get(
-                in_normalizer
-            ),
-            "--lower_case": lower_case if ours == "lower_case" else None,
-        }
-        casing[ours] = _agreed(stated)
-        if config.get(in_config) is None and in_normalizer in normalizer:
+        in_files = config.get(in_config), normalizer.get(in_normalizer)
+        casing[ours] = _agreed(
+            {
+                f"{folder / _CONFIG}: {in_config}": in_files[0],
+                f"{folder / _TOKENIZER}: {in_normalizer}": in_files[1],
+                "--lower_case": lower_case if ours == "lower_case" else None,
+            }
+        )
+        if in_files[0] is None and in_files[1] is not None:
             report(
-                f"{_CONFIG} has no {in_config}: {casing[ours]}, as "
+                f"{_CONFIG} has no {in_config}: {in_files[1]}, as "
                 f"{_TOKENIZER} says."
             )
     if casing["lower_case"] is None:

@@ -176,6 +176,22 @@ def test_another_kind_of_tokenizer(part, fields, message, files):
         _read(path.parent)
 
 
+def test_rows_are_those_of_bert(files, vocabulary):
+    path = files(None) / "tokenizer.json"
+    theirs = tokenizers.Tokenizer.from_file(str(path))
+    special = [("[CLS]", vocabulary.cls_id), ("[SEP]", vocabulary.sep_id)]
+    pair = "[CLS] $A [SEP] $B:1 [SEP]:1"
+    for single, is_berts in (("[CLS] $A [SEP]", True), ("[CLS] $A", False)):
+        theirs.post_processor = tokenizers.processors.TemplateProcessing(
+            single=single, pair=pair, special_tokens=special
+        )
+        theirs.save(str(path))
+        if is_berts:
+            _read(path.parent)
+    with pytest.raises(ValueError, match="json: post_processor does not make"):
+        _read(path.parent)
+
+
 def test_two_vocabularies_that_differ(files, vocabulary):
     path = files(tokens=vocabulary.tokens[:-1])
     with pytest.raises(ValueError, match="hold different tokens"):
