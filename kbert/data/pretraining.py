@@ -66,7 +66,7 @@ def dataset(
         row, vocabulary = record_set.row, record_set.vocabulary
         rows = records.parse(serialized, row)
         rows = records.checked(rows, row, len(vocabulary))
-        if row.max_predictions:
+        if row.max_predictions or masking is None:
             return rows
         return rows | mask_tokens(
             rows["token_ids"],

@@ -46,7 +46,10 @@ def pretraining_scores(
             losses=chosen(losses.pretraining_losses(), names),
             metrics=chosen(losses.pretraining_metrics(), names),
         )
-        entropies = pretraining.label_entropies(batches)
+        entropies = pretraining.label_entropies(
+            (inputs, chosen(labels, names), weights)
+            for inputs, labels, weights in batches
+        )
     return {**scores, **entropies}
 
 

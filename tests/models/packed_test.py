@@ -20,10 +20,10 @@ def config(tiny_config):
 
 @pytest.fixture(scope="module")
 def texts():
-    """[CLS] words [SEP], 3 to 20 tokens, some with masked positions."""
+    """[CLS] words [SEP], 3 to 24 tokens, some with masked positions."""
     draw = np.random.default_rng(4)
     texts = []
-    for length in draw.integers(3, 21, 40).tolist():
+    for length in draw.choice([3, 4, 5, 6, 8, 11, 15, 20, 24], 40).tolist():
         token_ids = [2, *draw.integers(4, 15, length - 2).tolist(), 3]
         segment_ids = (np.arange(length) > length // 2).astype(int).tolist()
         count = min(length - 2, int(draw.integers(0, 3)))
