@@ -123,7 +123,8 @@ def checked(
         none; `damage_named` tells which.
     """
     wrong = [
-        tf.reduce_any((rows[name] < 0) | (rows[name] > highest))
+        # Without a sign, a number below 0 is a high one too.
+        tf.reduce_any(tf.bitcast(rows[name], tf.uint32) > highest)
         for name, highest in _highest(rows, row, vocab_size).items()
     ]
     check = tf.debugging.Assert(~tf.reduce_any(wrong), ["numbers out of range"])

@@ -216,6 +216,8 @@ def test_each_epoch_masks_afresh(unmasked):
     first, second = (masks_of_rows(batches[i : i + 10]) for i in (0, 10))
     assert first.keys() == second.keys() == set(range(NUM_ROWS))
     assert sum(first[row] == second[row] for row in first) < NUM_ROWS / 4
+    patterns = {batch[0]["mask_positions"].tobytes() for batch in batches}
+    assert len(patterns) == len(batches)
     assert batches[0][1].keys() == batches[0][2].keys() == {"mlm_logits"}
     for part in batches[0][1:]:
         assert part["mlm_logits"].shape == (10, 3)
