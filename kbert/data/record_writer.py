@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from kbert import features
 from kbert.data import documents, records, sentence_pairs
-from kbert.data.masking import mask_tokens
+from kbert.data.masking import Masking, mask_tokens
 from kbert.data.record_sets import write_manifest
 from kbert.text.packing import pack
 from kbert.text.tokenizer import Tokenizer
@@ -51,6 +51,8 @@ class RecordOptions:
         max_seq_length: S, tokens of a row; shorter pairs are padded.
         max_predictions: P, tokens to predict in a row at most.
         masked_lm_prob: share of the tokens to predict.
+        whole_words: whether the pieces of a word, "##x", go with it.
+        max_ngram: most tokens, or whole words, that are hidden in one go.
         short_seq_prob: share of the pairs that are made shorter than S.
         dupe_factor: how often the text is gone through, with other choices.
         num_shards: record files, if there are as many documents.
@@ -61,6 +63,8 @@ class RecordOptions:
     max_seq_length: int
     max_predictions: int
     masked_lm_prob: float
+    whole_words: bool
+    max_ngram: int
     short_seq_prob: float
     dupe_factor: int
     num_shards: int
@@ -77,14 +81,17 @@ class RecordOptions:
                 f"max_predictions is {self.max_predictions}; wanted at most "
                 f"max_seq_length, which is {self.max_seq_length}."
             )
-        if not 0 < self.masked_lm_prob < 1:
-            raise ValueError(
-                f"masked_lm_prob is {self.masked_lm_prob}; wanted 0 < p < 1."
-            )
+        _ = self.masking  # checks the others
         if not 0 <= self.short_seq_prob < 1:
             raise ValueError(
                 f"short_seq_prob is {self.short_seq_prob}; wanted 0 <= p < 1."
             )
+
+    @property
+    def masking(self) -> Masking:
+        """What is hidden of a row."""
+        names = [field.name for field in dataclasses.fields(Masking)]
+        return Masking(**{name: getattr(self, name) for name in names})
 
 
 def make_records(
@@ -305,8 +312,7 @@ def _row_maker(vocabulary, options):
             rows["token_ids"],
             rows["padding_mask"],
             vocabulary=vocabulary,
-            max_predictions=options.max_predictions,
-            masked_lm_prob=options.masked_lm_prob,
+            masking=options.masking,
             seed=seed,
         )
         rows[features.NEXT_SENTENCE_LABELS] = is_random
