@@ -52,7 +52,7 @@ def main(argv):
     from kbert.runs.progress import Progress
 
     server = kbert.load(_MODEL.value)
-    options: dict[str, Any] = {"batch_size": _BATCH_SIZE.value}
+    options: dict[str, Any] = {}
     if _TOP_K.value:
         if not isinstance(server, kbert.MaskFiller):
             raise ValueError(f"--top_k: {_MODEL.value} fills in no [MASK].")
@@ -64,6 +64,7 @@ def main(argv):
         texts = _given_texts(server)
     answers = server.predict(
         *texts,
+        batch_size=_BATCH_SIZE.value,
         progress=functools.partial(Progress(), "answering"),
         **options,
     )

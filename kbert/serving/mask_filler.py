@@ -76,6 +76,7 @@ class MaskFiller(tf.Module):
     def predict(
         self,
         texts: Sequence[str | bytes],
+        *,
         top_k: int = 5,
         batch_size: int = 32,
         progress: Callable[[int, int], Any] = lambda done, total: None,

@@ -138,7 +138,9 @@ def _check_filling_in(path, loaded, torch_model):
         loaded.model, vocabulary=loaded.vocabulary, spec=loaded.spec
     )
     tokenizer = transformers.BertTokenizerFast.from_pretrained(path)
-    for text, answer in zip(MASKED, filler.predict(MASKED, 4), strict=True):
+    for text, answer in zip(
+        MASKED, filler.predict(MASKED, top_k=4), strict=True
+    ):
         theirs = tokenizer(text, return_tensors="pt")
         with torch.no_grad():
             logits = torch_model(**theirs).logits[0]

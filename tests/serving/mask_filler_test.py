@@ -83,7 +83,10 @@ def _same(got, want):
 def test_answers_are_the_models_for_the_tokens(filler, parts, batch_size):
     done = []
     answers = filler.predict(
-        TEXTS, 3, batch_size, progress=lambda *step: done.append(step)
+        TEXTS,
+        top_k=3,
+        batch_size=batch_size,
+        progress=lambda *step: done.append(step),
     )
     assert [len(row["masks"]) for row in answers] == [2, 1, 1]
     for answer, ids in zip(answers, IDS, strict=True):
