@@ -33,6 +33,29 @@ sys.meta_path.insert(0, Finder)
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+_RNG = np.random.default_rng(6)
+LAMB = {  # weights, and their gradients at three steps
+    name: _RNG.normal(size=shape).astype("float32")
+    for name, shape in {
+        "kernel": (5, 3),
+        "bias": (3,),
+        "dkernel": (3, 5, 3),
+        "dbias": (3, 3),
+    }.items()
+}
+# Runs a script where jax, Keras and numpy are all that is installed.
+ALONE = """
+import runpy, sys
+MISSING = {"tensorflow", "tensorflow_text", "tf_keras", "keras_hub", "torch",
+           "transformers", "tokenizers", "safetensors"}
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name in MISSING:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Finder)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 OPTIMIZERS = {"AdamW": FusedAdamW, "Lamb": Lamb}  # JAX's and TensorFlow's
 
 
@@ -87,9 +110,9 @@ def on_jax(still, examples, tmp_path_factory):
     pytest.importorskip("jax")
     weights = [v.numpy() for v in _model(still).trainable_variables]
     path = tmp_path_factory.mktemp("jax") / "in.npz"
-    arrays = {f"w{i}": weight for i, weight in enumerate(weights)}
+    arrays = {f"w{i}": weight for i, weight in enumerate(weights)} | LAMB
     for kind, values in zip(
-        ("inputs", "labels", "mean"), examples, strict=True
+        ("inputs", "labels", "weights"), examples, strict=True
     ):
         arrays |= {f"{kind}/{name}": array for name, array in values.items()}
     np.savez(path, **arrays)
@@ -111,15 +134,15 @@ def on_jax(still, examples, tmp_path_factory):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_twenty_steps_lose_what_they_lose_on_tensorflow(
-    name, on_jax, still, examples
+    on_jax, still, examples
 ):
+    schedule = WarmupDecay(3e-3, 2, STEPS, "cosine")
     trainer = loop.Trainer(
         _model(still),
         losses=losses.pretraining_losses(),
         metrics=losses.pretraining_metrics(),
-        optimizer=OPTIMIZERS[name](WarmupDecay(3e-3, 2, STEPS, "cosine")),
+        optimizer=FusedAdamW(schedule, layer_decay=0.9),
         clip_norm=1.0,
     )
     curve = []
@@ -127,14 +150,31 @@ def test_twenty_steps_lose_what_they_lose_on_tensorflow(
         trainer.train_step(batch)
         scores = trainer.scores.take()
         curve.append(scores["mlm_loss"] + scores["nsp_loss"])
-    np.testing.assert_allclose(on_jax[name], curve, rtol=1e-5)
-    assert curve[-1] < curve[0] - 0.1
+    np.testing.assert_allclose(on_jax["losses"], curve, rtol=1e-5)
+    assert curve[-1] < 0.8 * curve[0]
 
 
-def test_remat_on_jax_keeps_less_and_trains_alike(on_jax):
+def test_lamb_and_averages_are_those_on_tensorflow(on_jax):
+    layer = keras.layers.Dense(3)
+    layer.build((None, 5))
+    layer.set_weights([LAMB["kernel"], LAMB["bias"]])
+    optimizer = Lamb(0.1, use_ema=True, ema_momentum=0.5)
+    for gradients in zip(LAMB["dkernel"], LAMB["dbias"], strict=True):
+        optimizer.apply(
+            [tf.constant(g) for g in gradients], layer.trainable_variables
+        )
+    want = layer.get_weights()
+    optimizer.finalize_variable_values(layer.trainable_variables)
+    want += layer.get_weights()
+    for got, array in zip(on_jax["lamb"], want, strict=True):
+        np.testing.assert_allclose(got, array, rtol=1e-5, atol=1e-6)
+
+
+def test_remat_on_jax_keeps_less_for_the_same_gradients(on_jax):
     plain, remat = on_jax["plain"], on_jax["remat"]
-    np.testing.assert_allclose(remat["losses"], plain["losses"], rtol=1e-4)
-    assert len(set(plain["losses"])) == 3
+    np.testing.assert_allclose(
+        remat["gradients"], plain["gradients"], rtol=1e-4, atol=1e-4
+    )
     assert remat["bytes"] < 0.5 * plain["bytes"]
 
 

