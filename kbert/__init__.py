@@ -14,10 +14,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kbert.serving.mask_filler import MaskFiller
     from kbert.serving.text_server import TextServer
 
 _HOMES = {
     "BertConfig": "kbert.config",
+    "MaskFiller": "kbert.serving.mask_filler",
     "TaskSpec": "kbert.tasks",
     "TextServer": "kbert.serving.text_server",
     "Tokenizer": "kbert.text.tokenizer",
@@ -28,18 +30,23 @@ _HOMES = {
 }
 
 
-def load(folder: str | os.PathLike) -> "TextServer":
+def load(folder: str | os.PathLike) -> "TextServer | MaskFiller":
     """Reads a model folder for answering texts with `.predict(texts)`.
+
+    A model with a masked-LM output fills in the [MASK]s of texts.
 
     Raises: ValueError, naming the file, if the folder is not a whole kbert
         model or if its task gives no answer to a text; OSError.
     """
     from kbert.checkpoints import folder as model_folder
+    from kbert.serving import mask_filler
     from kbert.serving.text_server import TextServer
 
     loaded = model_folder.load(folder)
+    fills = loaded.spec.task in mask_filler.TASKS
+    server = mask_filler.MaskFiller if fills else TextServer
     try:
-        return TextServer(
+        return server(
             loaded.model, vocabulary=loaded.vocabulary, spec=loaded.spec
         )
     except ValueError as error:

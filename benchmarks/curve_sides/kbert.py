@@ -10,7 +10,7 @@ from kbert.checkpoints import folder
 from kbert.data import pretraining, record_sets
 from kbert.training import loop, losses
 from kbert.training.fused_adamw import FusedAdamW
-from kbert.training.optimizer import LinearWarmupDecay
+from kbert.training.optimizer import WarmupDecay
 
 
 def train(task: Task) -> Iterator[Point]:
@@ -21,7 +21,7 @@ def train(task: Task) -> Iterator[Point]:
         losses=losses.pretraining_losses(),
         metrics=losses.pretraining_metrics(),
         optimizer=FusedAdamW(
-            LinearWarmupDecay(
+            WarmupDecay(
                 task.learning_rate, task.warm_up_steps, task.steps
             ),
             weight_decay=curve_sides.WEIGHT_DECAY,

@@ -28,11 +28,13 @@ class Steps:
 
     Attributes:
         parameters: how many numbers are trained.
-        run: takes one step on the batch of this number, and is over when it
-            returns; TensorFlow and PyTorch do not wait on a processor.
+        run: takes one step on the batch of this number, and on a processor
+            is over when it returns, but for JAX's.
         loss: the loss of the last step, from what `run` returned.
+        wait: for the last step to be over, likewise.
     """
 
     parameters: int
     run: Callable[[int], Any]
     loss: Callable[[Any], float] = float
+    wait: Callable[[Any], Any] = lambda last: None

@@ -37,7 +37,7 @@ def make_steps(
     )
     model = transformers.BertForPreTraining(config).train()
     optimizer = torch.optim.AdamW(
-        _parameter_groups(model),
+        parameter_groups(model),
         lr=peers.LEARNING_RATE,
         betas=(peers.BETA_1, peers.BETA_2),
         eps=peers.EPSILON,
@@ -56,7 +56,8 @@ def make_steps(
     return Steps(sum(p.numel() for p in model.parameters()), step)
 
 
-def _parameter_groups(model: torch.nn.Module) -> list[dict]:
+def parameter_groups(model: torch.nn.Module) -> list[dict]:
+    """Matrices, which decay; biases and norms, which do not."""
     decayed, rest = [], []
     for name, parameter in model.named_parameters():
         plain = name.endswith("bias") or "LayerNorm" in name

@@ -30,6 +30,11 @@ def main(argv):
     from kbert.serving import export
 
     server = kbert.load(_MODEL.value)
+    if not isinstance(server, kbert.TextServer):
+        raise ValueError(
+            f"{_MODEL.value}: a model that fills in [MASK]s is not exported; "
+            "wanted a classifier."
+        )
     path = export.export(server, _OUTPUT_DIR.value, _VERSION.value)
     print(
         f"{path}: {export.SIGNATURE} takes {', '.join(server.text_inputs)} "

@@ -4,11 +4,16 @@
 The texts are a table's columns (--input, --text_columns), or given as flags:
 
     kbert-predict --model=DIR --text="A fine film." --text="Two dull hours."
+
+A model that was pre-trained fills in each [MASK] of a text instead:
+
+    kbert-predict --model=DIR --text="New [MASK] is a city." --top_k=3
 """
 
 import functools
 import json
 import sys
+from typing import Any
 
 from absl import app, flags
 
@@ -30,6 +35,9 @@ _OUTPUT = flags.DEFINE_string(
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 32, "Texts at once.", lower_bound=1
 )
+_TOP_K = flags.DEFINE_integer(
+    "top_k", None, "Tokens for each [MASK]; by default 5.", lower_bound=1
+)
 
 
 def main(argv):
@@ -44,6 +52,11 @@ def main(argv):
     from kbert.runs.progress import Progress
 
     server = kbert.load(_MODEL.value)
+    options: dict[str, Any] = {}
+    if _TOP_K.value:
+        if not isinstance(server, kbert.MaskFiller):
+            raise ValueError(f"--top_k: {_MODEL.value} fills in no [MASK].")
+        options["top_k"] = _TOP_K.value
     if _INPUT.value:
         names = shared.columns(_TEXT_COLUMNS.value, len(server.text_inputs))
         texts = tables.read_table(_INPUT.value, names, None).texts
@@ -53,6 +66,7 @@ def main(argv):
         *texts,
         batch_size=_BATCH_SIZE.value,
         progress=functools.partial(Progress(), "answering"),
+        **options,
     )
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in answers]
     if _OUTPUT.value:

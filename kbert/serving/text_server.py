@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Raw text to answers in one graph: prediction and export both run it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -94,11 +94,7 @@ class TextServer(tf.Module):
         self._check_columns(columns)
         answer = self.signature()
         answers = []
-        for start in range(0, len(texts), batch_size):
-            batch = (
-                tf.constant([_encode(t) for t in c[start : start + batch_size]])
-                for c in columns
-            )
+        for batch in text_batches(columns, batch_size):
             got = answer(*batch)
             rows = got[PROBABILITIES].numpy().tolist()
             best = got[LABEL].numpy().tolist()
@@ -119,14 +115,30 @@ class TextServer(tf.Module):
                 f"{len(self.text_inputs)}: {', '.join(self.text_inputs)}."
             )
         for column in columns:
-            if isinstance(column, str | bytes):
-                raise ValueError(f"Got the text {column!r}; wanted a list.")
+            check_list(column)
         if len({len(column) for column in columns}) > 1:
             lengths = " and ".join(str(len(column)) for column in columns)
             raise ValueError(f"Got {lengths} texts; wanted as many of each.")
 
 
-def _encode(text: str | bytes) -> bytes:
+def check_list(texts: Sequence[str | bytes]) -> None:
+    """Raises: ValueError for a single text, which is a sequence too."""
+    if isinstance(texts, str | bytes):
+        raise ValueError(f"Got the text {texts!r}; wanted a list.")
+
+
+def text_batches(
+    columns: Sequence[Sequence[str | bytes]], batch_size: int
+) -> Iterator[list[tf.Tensor]]:
+    """The texts of all columns, as tensors of so many at a time."""
+    for start in range(0, len(columns[0]), batch_size):
+        yield [
+            tf.constant([encode(t) for t in c[start : start + batch_size]])
+            for c in columns
+        ]
+
+
+def encode(text: str | bytes) -> bytes:
     """A lone surrogate becomes bytes that are not UTF-8, which is no error."""
     if isinstance(text, bytes):
         return text

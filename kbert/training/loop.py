@@ -42,6 +42,8 @@ class Trainer:
         metrics: some for each output.
         optimizer: AdamW, or a LossScaleOptimizer around one.
         clip_norm: longest global norm of the gradients.
+        xla: whether XLA compiles the step of a replica, of which there may
+            then be one alone.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Trainer:
         metrics: Metrics,
         optimizer: AdamW | keras.optimizers.LossScaleOptimizer,
         clip_norm: float = 1.0,
+        xla: bool = False,
     ):
         self.model = model
         self.optimizer = optimizer
@@ -61,6 +64,10 @@ class Trainer:
         self._variables = [v.value for v in model.trainable_variables]
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         optimizer.build(model.trainable_variables)
+        if xla:
+            self._replica_step = tf.function(
+                self._replica_step, jit_compile=True, reduce_retracing=True
+            )
 
     @tf.function(reduce_retracing=True)
     def train_step(self, batch) -> None:

@@ -15,6 +15,7 @@ import safetensors
 import tensorflow as tf
 
 from kbert.checkpoints import huggingface
+from kbert.serving.mask_filler import MaskFiller
 from kbert.text.packing import pack
 from kbert.text.tokenizer import Tokenizer
 
@@ -50,6 +51,10 @@ TEXTS = [
     "好 film: \t東京 wasn't (really) its subject. " * 9,
 ]
 SECOND_TEXTS = ["", "I loved it.", "Why? " * 40, "電影 about nothing."]
+MASKED = [
+    "New [MASK] is a city",
+    "Déjà [MASK]: the [MASK][MASK] of (the) film is 100% [MASK].",
+]
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +129,28 @@ def test_a_masked_lm_whose_norms_have_their_old_names():
         want = torch_model(**_for_torch(inputs)).logits.numpy()
     want = want[np.arange(4)[:, None], inputs["mask_positions"]]
     assert _error(loaded.model(inputs)["mlm_logits"].numpy(), want) <= 1e-5
+    _check_filling_in(path, loaded, torch_model)
+
+
+def _check_filling_in(path, loaded, torch_model):
+    """Against the tokens and the logits of transformers."""
+    filler = MaskFiller(
+        loaded.model, vocabulary=loaded.vocabulary, spec=loaded.spec
+    )
+    tokenizer = transformers.BertTokenizerFast.from_pretrained(path)
+    for text, answer in zip(
+        MASKED, filler.predict(MASKED, top_k=4), strict=True
+    ):
+        theirs = tokenizer(text, return_tensors="pt")
+        with torch.no_grad():
+            logits = torch_model(**theirs).logits[0]
+        masks = logits[theirs["input_ids"][0] == tokenizer.mask_token_id]
+        best = masks.softmax(-1).topk(4)
+        assert len(answer["masks"]) == text.count("[MASK]")
+        for got, values, ids in zip(answer["masks"], *best, strict=True):
+            tokens = tokenizer.convert_ids_to_tokens(ids.tolist())
+            assert list(got) == tokens
+            np.testing.assert_allclose(list(got.values()), values, atol=1e-5)
 
 
 # Reactions that any textbook has, as SMILES: what goes in >> what comes out.

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texts with [MASK] to the tokens that a masked-LM output puts there."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kbert import features
+from kbert.serving.text_server import check_list, encode, text_batches
+from kbert.tasks import TaskSpec, masked_lm
+from kbert.text.packing import pack
+from kbert.text.tokenizer import Tokenizer
+from kbert.text.vocabulary import MASK, Vocabulary
+
+TASKS = ("masked_lm", "pretraining")
+
+
+class MaskFiller(tf.Module):
+    """Fills in texts: tokenizer, packing, model and decoding in one graph.
+
+    Call: texts (B,) string, top_k -> {"masks": (B,) int32, how many [MASK]s
+        each text has within the model's length; "tokens": (B, P, top_k)
+        string and "probabilities": (B, P, top_k) float32, the best for each
+        of them, where P is the most}.
+    A "[MASK]" in a text is the mask token, anything else that looks like a
+    special token is words. Each [MASK] is answered by itself.
+
+    Attributes:
+        text_inputs: names of the texts of an example: the one.
+    """
+
+    text_inputs = ("text",)
+
+    def __init__(
+        self, model: keras.Model, *, vocabulary: Vocabulary, spec: TaskSpec
+    ):
+        super().__init__(name="mask_filler")
+        self.vocabulary = vocabulary
+        self._max_seq_length = spec.max_seq_length
+        self._tokenizer = Tokenizer(vocabulary)
+        self._model = model
+
+    @tf.function
+    def __call__(self, texts: tf.Tensor, top_k: int) -> dict[str, tf.Tensor]:
+        tokens = self._tokens(texts)
+        inputs, _ = pack(
+            tokens,
+            vocabulary=self.vocabulary,
+            seq_length=self._max_seq_length,
+        )
+        is_mask_BS = inputs["token_ids"] == self.vocabulary.mask_id
+        places_BS = tf.zeros_like(inputs["token_ids"]) + tf.range(
+            tf.shape(is_mask_BS)[1]
+        )
+        positions = tf.ragged.boolean_mask(places_BS, is_mask_BS)
+        inputs["mask_positions"] = positions.to_tensor()
+        logits = self._model(inputs, training=False)[features.MLM_LOGITS]
+        probabilities, ids = masked_lm.decode(logits, top_k)
+        return {
+            "masks": tf.cast(positions.row_lengths(), tf.int32),
+            "tokens": tf.gather(tf.constant(self.vocabulary.tokens), ids),
+            "probabilities": probabilities,
+        }
+
+    def _tokens(self, texts) -> tf.RaggedTensor:
+        """(B, None) int32: the tokens between the [MASK]s, and theirs."""
+        parts = tf.strings.split(texts, MASK)
+        tokens = self._tokenizer(parts.flat_values)
+        mask = tf.fill((tokens.nrows(), 1), self.vocabulary.mask_id)
+        closed = tf.concat([tokens, mask], axis=1)
+        rows = parts.with_flat_values(closed).merge_dims(1, 2)
+        return rows[:, :-1]  # the last part has no [MASK] behind it
+
+    def predict(
+        self,
+        texts: Sequence[str | bytes],
+        *,
+        top_k: int = 5,
+        batch_size: int = 32,
+        progress: Callable[[int, int], Any] = lambda done, total: None,
+    ) -> list[dict[str, Any]]:
+        """Fills in any number of texts.
+
+        Args:
+            texts: each with one [MASK] or more.
+            top_k: how many tokens are wanted for each.
+            batch_size: texts that go through the model at once.
+            progress: called after each batch with how many texts are done
+                and how many there are.
+        Returns: for each text {"masks": [{token: probability}, ...]}, in the
+            order of its [MASK]s, the best token first; "##" marks the rest
+            of a word.
+        Raises: ValueError, naming the text's number from 1, if it has no
+            [MASK] or one behind the longest row that the model takes; if the
+            vocabulary is smaller than top_k.
+        """
+        check_list(texts)
+        if not 1 <= top_k <= len(self.vocabulary):
+            raise ValueError(
+                f"top_k is {top_k}; wanted 1 to {len(self.vocabulary)}, the "
+                "size of the vocabulary."
+            )
+        wanted = [encode(text).count(MASK.encode()) for text in texts]
+        if 0 in wanted:
+            raise ValueError(f"Text {wanted.index(0) + 1} has no {MASK}.")
+        answer = self.__call__.get_concrete_function(
+            tf.TensorSpec((None,), tf.string), top_k
+        )
+        answers = []
+        for (batch,) in text_batches([texts], batch_size):
+            got = {
+                name: x.numpy().tolist() for name, x in answer(batch).items()
+            }
+            for found, *best in zip(
+                got["masks"], got["tokens"], got["probabilities"], strict=True
+            ):
+                if found < wanted[len(answers)]:
+                    raise ValueError(
+                        f"Text {len(answers) + 1}: {MASK} number {found + 1} "
+                        f"is behind the {self._max_seq_length} tokens that "
+                        "the model takes."
+                    )
+                masks = [
+                    {token.decode(): p for token, p in zip(*row, strict=True)}
+                    for row in zip(*best, strict=True)
+                ]
+                answers.append({"masks": masks[:found]})
+            progress(len(answers), len(texts))
+        return answers

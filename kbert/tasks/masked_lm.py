@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tokens that a masked-LM output puts in the place of a [MASK]."""
+
+from keras import ops
+
+
+def decode(logits, count: int):
+    """The best tokens of each position, the best first.
+
+    Args:
+        logits: (B, P, V) float.
+        count: K, at most V.
+    Returns: their probabilities (B, P, K) float32, over all tokens, and ids
+        (B, P, K) int32.
+    """
+    probabilities = ops.softmax(ops.cast(logits, "float32"))
+    best, ids = ops.top_k(probabilities, count)
+    return best, ops.cast(ids, "int32")
