@@ -21,9 +21,7 @@ def train(task: Task) -> Iterator[Point]:
         losses=losses.pretraining_losses(),
         metrics=losses.pretraining_metrics(),
         optimizer=FusedAdamW(
-            WarmupDecay(
-                task.learning_rate, task.warm_up_steps, task.steps
-            ),
+            WarmupDecay(task.learning_rate, task.warm_up_steps, task.steps),
             weight_decay=curve_sides.WEIGHT_DECAY,
         ),
         clip_norm=curve_sides.CLIP_NORM,
