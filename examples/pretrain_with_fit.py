@@ -32,7 +32,7 @@ def main(records: str, output_dir: str, steps: int) -> None:
         num_texts=2,
     )
     model = tasks.build(config, spec)
-    schedule = optimizer.LinearWarmupDecay(2e-3, steps // 10, steps)
+    schedule = optimizer.WarmupDecay(2e-3, steps // 10, steps)
     model.compile(
         optimizer=optimizer.AdamW(schedule, global_clipnorm=1.0),
         loss=losses.pretraining_losses(),

@@ -19,7 +19,7 @@ from kbert.data import finetuning
 from kbert.tasks import classification
 from kbert.training import loop
 from kbert.training.fused_adamw import FusedAdamW
-from kbert.training.optimizer import LinearWarmupDecay
+from kbert.training.optimizer import WarmupDecay
 
 
 def finetune(task: Task) -> Result:
@@ -71,7 +71,7 @@ def finetune(task: Task) -> Result:
 
 
 def _optimizer(steps: int) -> FusedAdamW:
-    schedule = LinearWarmupDecay(
+    schedule = WarmupDecay(
         finetune_sides.LEARNING_RATE,
         int(finetune_sides.WARM_UP * steps),
         steps,

@@ -36,18 +36,49 @@ def define(*, batch_size: int, learning_rate: float) -> None:
     }
     for name, (default, text) in shares.items():
         flags.DEFINE_float(name, default, text, 0.0, 0.99)
+    flags.DEFINE_float(
+        "layer_decay",
+        1.0,
+        "The rate of a block is that of the one above times this; the heads "
+        "have the whole rate, the embeddings the lowest.",
+        0.01,
+        1.0,
+    )
+    flags.DEFINE_float(
+        "ema_decay",
+        None,
+        "The trained model is the moving average of the weights, which keeps "
+        "this share of itself at each step.",
+        0.0,
+        1.0,
+    )
     numbers = {
-        "learning_rate": (learning_rate, "The highest; it falls to 0 then."),
+        "learning_rate": (learning_rate, "The highest."),
         "weight_decay": (0.01, "Of all but biases and norms."),
         "clip_norm": (1.0, "Longest norm of the gradients."),
     }
     for name, (default, text) in numbers.items():
         flags.DEFINE_float(name, default, text, lower_bound=0.0)
-    flags.DEFINE_enum(
-        "dtype",
-        "float32",
-        ["float32", "bfloat16", "float16"],
-        "Type of the matrix products; all else stays float32.",
+    choices = {
+        "optimizer": (["adamw", "lamb"], "LAMB is for large batches."),
+        "schedule": (
+            ["linear", "cosine", "constant"],
+            "How the rate falls after the warm-up: to 0, or not at all.",
+        ),
+        "dtype": (
+            ["float32", "bfloat16", "float16"],
+            "Type of the matrix products; all else stays float32.",
+        ),
+    }
+    for name, (values, text) in choices.items():
+        flags.DEFINE_enum(name, values[0], values, text)
+    flags.DEFINE_boolean(
+        "remat",
+        False,
+        "Keep less memory: compute each block again for its gradients.",
+    )
+    flags.DEFINE_boolean(
+        "xla", False, "Compile the step with XLA, on one device."
     )
     flags.DEFINE_integer("seed", 0, "Of weights, dropout and batches.")
 

@@ -8,7 +8,7 @@ changes inside a function, the letters end the variable's name.
 
 from kbert.layers.add_bias import AddBias
 from kbert.layers.embeddings import Embeddings
-from kbert.layers.encoder_block import EncoderBlock
+from kbert.layers.encoder_block import EncoderBlock, rematerialize
 from kbert.layers.mlm_transform import MlmTransform
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "Embeddings",
     "EncoderBlock",
     "MlmTransform",
+    "rematerialize",
 ]

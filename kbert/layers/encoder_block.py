@@ -22,6 +22,10 @@ class EncoderBlock(keras.layers.Layer):
         see the others and go on -> (B, P, H). This is what the last block
         of a model needs whose heads read a few positions; the numbers are
         those of the whole output, without the work for the rest of it.
+    With `remat`, which may be set at any time, training keeps the rows that
+        come in and computes the rest of the block again for its gradients,
+        under the same dropout (Chen et al. 2016, arXiv:1604.06174, section
+        3). See `rematerialize`.
     Matrix products run in the compute dtype; weights, sums, norms and
         softmax stay in the variables' dtype.
     Raises: ValueError, when built, if the heads do not divide H, or if one
@@ -49,6 +53,7 @@ class EncoderBlock(keras.layers.Layer):
         self.dropout = dropout
         self.attention_dropout = attention_dropout
         self.initializer_range = initializer_range
+        self.remat = False
         self._activation = activation(hidden_act)
         self._attention_norm = self._norm("attention_norm")
         self._output_norm = self._norm("output_norm")
@@ -120,7 +125,30 @@ class EncoderBlock(keras.layers.Layer):
         positions=None,
         training=None,
     ):
+        # Drawn here: drawn again inside, the masks would be others.
+        seeds = [
+            _seed(layer, training)
+            for layer in (
+                self._attention_dropout,
+                self._hidden_dropout,
+                self._output_dropout,
+            )
+        ]
+
+        def forward(rows):
+            return self._forward(
+                rows, attention_mask, slot_rows, row_slots, positions, seeds
+            )
+
         rows = ops.cast(rows, self.variable_dtype)
+        if self.remat and training:
+            return keras.remat(forward)(rows)
+        return forward(rows)
+
+    def _forward(
+        self, rows, attention_mask, slot_rows, row_slots, positions, seeds
+    ):
+        attention_seed, hidden_seed, output_seed = seeds
         if positions is None:
             query, key, value = self._heads(rows, slot_rows, "qkv")
         else:
@@ -129,7 +157,9 @@ class EncoderBlock(keras.layers.Layer):
             (query,) = self._heads(rows, None, "q")
             if attention_mask.shape[-2] != 1:
                 attention_mask = _queries_at(attention_mask, positions)
-        context = self._attend(query, key, value, attention_mask, training)
+        context = self._attend(
+            query, key, value, attention_mask, attention_seed
+        )
         if row_slots is not None and positions is None:
             context = ops.reshape(context, (-1, rows.shape[-1]))
             context = ops.take(context, row_slots, axis=0)
@@ -137,14 +167,14 @@ class EncoderBlock(keras.layers.Layer):
             context, self.attention_kernel, self.attention_bias
         )
         rows = self._attention_norm(
-            rows + self._hidden_dropout(attended, training=training)
+            rows + _dropped(attended, self.dropout, hidden_seed)
         )
         inner = self._activation(
             self._dense(rows, self.inner_kernel, self.inner_bias)
         )
         output = self._dense(inner, self.output_kernel, self.output_bias)
         return self._output_norm(
-            rows + self._output_dropout(output, training=training)
+            rows + _dropped(output, self.dropout, output_seed)
         )
 
     def _heads(self, rows, slot_rows, parts):
@@ -163,14 +193,14 @@ class EncoderBlock(keras.layers.Layer):
         CBNSD = ops.transpose(BSCND, (2, 0, 3, 1, 4))
         return ops.unstack(CBNSD, len(parts))
 
-    def _attend(self, query_BNQD, key_BNSD, value_BNSD, mask, training):
+    def _attend(self, query_BNQD, key_BNSD, value_BNSD, mask, seed):
         key_BNDS = ops.swapaxes(key_BNSD, -1, -2)
         scale = query_BNQD.shape[-1] ** -0.5
         scores_BNQS = self._product(query_BNQD * scale, key_BNDS)
         # Finite, so that a text of padding alone gives no NaN.
         hidden = ops.cast(ops.logical_not(mask), scores_BNQS.dtype)
         weights_BNQS = ops.softmax(scores_BNQS + hidden * -1e9)
-        weights_BNQS = self._attention_dropout(weights_BNQS, training=training)
+        weights_BNQS = _dropped(weights_BNQS, self.attention_dropout, seed)
         context_BNQD = self._product(weights_BNQS, value_BNSD)
         context_BQND = ops.transpose(context_BNQD, (0, 2, 1, 3))
         B, Q, N, D = ops.shape(context_BQND)
@@ -226,3 +256,34 @@ def _queries_at(attention_mask, positions):
     """(B, 1, P, S): the part of a (B, 1, S, S) mask for some queries."""
     places_B1P1 = ops.expand_dims(positions, (1, -1))
     return ops.take_along_axis(attention_mask, places_B1P1, axis=2)
+
+
+class _Drawn(keras.random.SeedGenerator):
+    """A seed drawn before; it has no state of its own."""
+
+    def __init__(self, seed):
+        self._seed = seed
+
+    def next(self, ordered=True):
+        return self._seed
+
+
+def _seed(layer, training):
+    """The next seed of a Dropout layer, None where it drops nothing."""
+    if training and layer.rate:
+        return _Drawn(layer.seed_generator.next())
+    return None
+
+
+def _dropped(x, rate, seed):
+    return x if seed is None else keras.random.dropout(x, rate, seed=seed)
+
+
+def rematerialize(model: keras.Model) -> None:
+    """Sets `remat` of all encoder blocks of a functional model.
+
+    Training then needs less memory and more time; the numbers are the same.
+    """
+    for layer in model.layers:
+        if isinstance(layer, EncoderBlock):
+            layer.remat = True

@@ -11,17 +11,19 @@ import tensorflow as tf
 
 from kbert import process
 from kbert.config import BertConfig
+from kbert.layers import rematerialize
 from kbert.runs import files
 from kbert.runs.progress import Progress
 from kbert.training import loop
 from kbert.training.fused_adamw import FusedAdamW
-from kbert.training.optimizer import LinearWarmupDecay
+from kbert.training.optimizer import AdamW, Lamb, WarmupDecay
 
 POLICIES = {
     "float32": "float32",
     "bfloat16": "mixed_bfloat16",
     "float16": "mixed_float16",
 }
+OPTIMIZERS = {"adamw": FusedAdamW, "lamb": Lamb}
 MODEL_FOLDER = "model"  # in output_dir
 
 
@@ -32,12 +34,19 @@ class RunOptions:
     Attributes:
         output_dir: folder of the run.
         batch_size: rows of a step, on all replicas together.
+        optimizer: a key of OPTIMIZERS.
         learning_rate: the highest.
+        schedule: what it does after the warm-up, one of DECAYS.
         warmup_share: share of the steps in which the rate rises.
+        layer_decay: what each block's rate is of the one's above it.
+        ema_decay: of the moving averages of the weights, which then are the
+            trained model; None for the last weights themselves.
         weight_decay: of all but biases and norms.
         clip_norm: longest norm of the gradients.
         dropout: of hidden states and attention, None for the config's.
         dtype: of the matrix products, a key of POLICIES.
+        remat: whether blocks are computed again for their gradients.
+        xla: whether XLA compiles the step.
         seed: of weights, dropout and batches.
         log_every: steps between two logs.
         save_every: steps between two checkpoints.
@@ -46,12 +55,18 @@ class RunOptions:
 
     output_dir: str
     batch_size: int
+    optimizer: str
     learning_rate: float
+    schedule: str
     warmup_share: float
+    layer_decay: float
+    ema_decay: float | None
     weight_decay: float
     clip_norm: float
     dropout: float | None
     dtype: str
+    remat: bool
+    xla: bool
     seed: int
     log_every: int
     save_every: int
@@ -80,6 +95,11 @@ def begin(options: RunOptions) -> tf.distribute.Strategy:
             f"--batch_size={options.batch_size} is not divided by the "
             f"{strategy.num_replicas_in_sync} GPUs."
         )
+    if options.xla and strategy.num_replicas_in_sync > 1:
+        raise ValueError(
+            "--xla: XLA compiles the step of one device; here are "
+            f"{strategy.num_replicas_in_sync} GPUs."
+        )
     return strategy
 
 
@@ -104,18 +124,16 @@ def train(
     options: RunOptions,
 ) -> None:
     """Trains a model, and prints a line for each log."""
-    schedule = LinearWarmupDecay(
-        options.learning_rate, int(steps * options.warmup_share), steps
-    )
-    optimizer = FusedAdamW(schedule, weight_decay=options.weight_decay)
-    if options.dtype == "float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer = make_optimizer(options, steps)
+    if options.remat:
+        rematerialize(model)
     trainer = loop.Trainer(
         model,
         losses=losses,
         metrics=metrics,
         optimizer=optimizer,
         clip_norm=options.clip_norm,
+        xla=options.xla,
     )
     progress = Progress()
     loop.fit(
@@ -128,6 +146,29 @@ def train(
         report=_Report(steps),
         tick=lambda step: progress("training", step, steps),
     )
+    # Averages, if any, become the weights; the checkpoints have both.
+    optimizer.finalize_variable_values(model.trainable_variables)
+
+
+def make_optimizer(
+    options: RunOptions, steps: int
+) -> AdamW | keras.optimizers.LossScaleOptimizer:
+    """The optimizer of a run of so many steps."""
+    optimizer = OPTIMIZERS[options.optimizer](
+        WarmupDecay(
+            options.learning_rate,
+            int(steps * options.warmup_share),
+            steps,
+            options.schedule,
+        ),
+        weight_decay=options.weight_decay,
+        layer_decay=options.layer_decay,
+        use_ema=options.ema_decay is not None,
+        ema_momentum=options.ema_decay or 0.0,
+    )
+    if options.dtype == "float16":
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
 
 
 class _Report:

@@ -14,6 +14,9 @@ class FusedAdamW(AdamW):
     """
 
     def update_step(self, gradient, variable, learning_rate):
+        rate = self._rate(variable, learning_rate)
+        if self._use_weight_decay(variable):
+            variable.assign_sub(variable * (rate * self.weight_decay))
         index = self._get_variable_index(variable)
         step = tf.cast(self.iterations.value + 1, variable.dtype)
         beta_2_power = tf.pow(tf.cast(self.beta_2, variable.dtype), step)
@@ -23,7 +26,7 @@ class FusedAdamW(AdamW):
             v=self._velocities[index].value.handle,
             beta1_power=tf.pow(tf.cast(self.beta_1, variable.dtype), step),
             beta2_power=beta_2_power,
-            lr=tf.cast(learning_rate, variable.dtype),
+            lr=rate,
             beta1=tf.cast(self.beta_1, variable.dtype),
             beta2=tf.cast(self.beta_2, variable.dtype),
             epsilon=self.epsilon * tf.sqrt(1 - beta_2_power),

@@ -42,6 +42,8 @@ class Trainer:
         accumulate_steps: parts in which a replica takes its rows, for their
             activations to fit into memory. They have equal weight: the step
             is that of the whole batch, and dropout's masks alone differ.
+        xla: whether XLA compiles the step of a replica, of which there may
+            then be one alone.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Trainer:
         optimizer: AdamW | keras.optimizers.LossScaleOptimizer,
         clip_norm: float = 1.0,
         accumulate_steps: int = 1,
+        xla: bool = False,
     ):
         replicas.vary_dropout(model)
         self.model = model
@@ -74,6 +77,10 @@ class Trainer:
         # `_reduce` does it, which it must before the gradients are clipped.
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         inner.sums_over_replicas = False
+        if xla:
+            self._replica_step = tf.function(
+                self._replica_step, jit_compile=True, reduce_retracing=True
+            )
 
     @tf.function(reduce_retracing=True)
     def train_step(self, batch) -> None:

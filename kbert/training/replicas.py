@@ -124,6 +124,8 @@ def apply_summed(
         return
     accumulate = functools.partial(_accumulate, optimizer, variables)
     context.merge_call(accumulate, args=(gradients,))
+    if optimizer.use_ema:
+        optimizer._update_model_variables_moving_average(variables)
 
 
 def _accumulate(optimizer, variables, strategy, gradients):

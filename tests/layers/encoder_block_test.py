@@ -4,8 +4,9 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from kbert.layers import EncoderBlock
+from kbert.layers import EncoderBlock, rematerialize
 
 H, N, F = 8, 2, 12
 _RNG = np.random.default_rng(3)
@@ -146,3 +147,47 @@ def test_some_positions_alone_are_those_of_the_whole(whole_mask, flat):
     got = block(rows, mask, positions=POSITIONS, **slots)
     np.testing.assert_allclose(got, want, atol=1e-6)
     assert np.ptp(want, axis=1).max() > 0.1
+
+
+def _trained(blocks, remat, positions):
+    """Loss and gradients of a training step, and the graph that makes them."""
+    rows = keras.Input((5, H))
+    output = rows
+    for block in blocks:
+        at = positions if block is blocks[-1] else None
+        output = block(output, _lengths_mask([5, 3, 1], 5), positions=at)
+    model = keras.Model(rows, output)
+    for block in blocks:
+        block.remat = False
+        for variable in block.non_trainable_variables:
+            variable.assign([7, 0])  # the same dropout in all
+    if remat:
+        rematerialize(model)
+
+    @tf.function
+    def step(rows):
+        with tf.GradientTape() as tape:
+            tape.watch(rows)
+            loss = tf.reduce_sum(tf.sin(3 * model(rows, training=True)))
+        variables = [v.value for v in model.trainable_variables]
+        return loss, *tape.gradient(loss, [rows, *variables])
+
+    values = np.random.default_rng(5).normal(size=(3, 5, H)).astype("float32")
+    graph = step.get_concrete_function(tf.constant(values)).graph
+    softmaxes = [op for op in graph.get_operations() if op.type == "Softmax"]
+    return [x.numpy() for x in step(tf.constant(values))], len(softmaxes)
+
+
+@pytest.mark.parametrize("positions", [None, POSITIONS])
+def test_remat_computes_again_and_gets_the_same(positions):
+    rates = {"dropout": 0.3, "attention_dropout": 0.3}
+    blocks = [_block(**rates), _block(**rates)]
+    want, once = _trained(blocks, False, positions)
+    got, twice = _trained(blocks, True, positions)
+    assert (once, twice) == (2, 4)
+    assert len(got) == 2 + 2 * 12
+    for mine, theirs in zip(got, want, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+    blocks[0].attention_dropout = blocks[1].attention_dropout = 0.0
+    still, _ = _trained(blocks, True, positions)
+    assert np.abs(still[1] - want[1]).max() > 1e-2  # dropout does act

@@ -12,7 +12,7 @@ import tensorflow as tf
 from kbert import models
 from kbert.training import loop, losses
 from kbert.training.fused_adamw import FusedAdamW
-from kbert.training.optimizer import AdamW, LinearWarmupDecay
+from kbert.training.optimizer import AdamW, WarmupDecay
 
 
 def _labels(scaled=True):
@@ -44,7 +44,7 @@ def _trainer(config, clip_norm=1.0, steps=6):
         models.build_pretrainer(config),
         losses=losses.pretraining_losses(),
         metrics=losses.pretraining_metrics(),
-        optimizer=FusedAdamW(LinearWarmupDecay(1e-2, 1, steps)),
+        optimizer=FusedAdamW(WarmupDecay(1e-2, 1, steps)),
         clip_norm=clip_norm,
     )
 
@@ -117,7 +117,7 @@ def test_model_fit_makes_the_same_steps(tiny_config, batches, tmp_path):
     keras.utils.set_random_seed(4)
     model = models.build_pretrainer(config)
     model.compile(
-        optimizer=AdamW(LinearWarmupDecay(1e-2, 1, 6), global_clipnorm=1.0),
+        optimizer=AdamW(WarmupDecay(1e-2, 1, 6), global_clipnorm=1.0),
         loss=losses.pretraining_losses(),
         weighted_metrics=losses.pretraining_metrics(),
     )

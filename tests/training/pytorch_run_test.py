@@ -11,7 +11,7 @@ from kbert.checkpoints import huggingface
 from kbert.training import losses
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.loop import Trainer
-from kbert.training.optimizer import AdamW, LinearWarmupDecay
+from kbert.training.optimizer import AdamW, WarmupDecay
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -133,7 +133,7 @@ def test_twenty_steps_have_pytorchs_losses(optimizer, start):
         losses=losses.pretraining_losses(),
         metrics=losses.pretraining_metrics(),
         optimizer=optimizer(
-            LinearWarmupDecay(RATE, WARMUP, STEPS),
+            WarmupDecay(RATE, WARMUP, STEPS),
             weight_decay=DECAY,
             epsilon=EPSILON,
         ),
