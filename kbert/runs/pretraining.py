@@ -42,12 +42,10 @@ def pretrain(
         options: how to train.
     Raises: ValueError, naming the file or the flag; OSError.
     """
-    if init and not model_config:
-        initial = folder.load(init)
-    elif model_config and not init:
-        initial = None
-    else:
+    strategy = run.strategy(options)
+    if bool(init) == bool(model_config):
         raise ValueError("Give one of --model_config and --init.")
+    initial = folder.load(init) if init else None
     if initial:
         vocabulary = initial.vocabulary
     record_set = record_sets.find(records, vocabulary=vocabulary)
@@ -65,24 +63,28 @@ def pretrain(
         max_seq_length=record_set.row.max_seq_length,
         num_texts=2,
     )
-    with run.begin(options).scope():
-        model = tasks.build(run.with_dropout(config, options), spec)
-        if initial:
-            _start_from(initial, model, init)
+    with run.begun(options, strategy):
+        with strategy.scope():
+            model = tasks.build(run.with_dropout(config, options), spec)
+            if initial:
+                _start_from(initial, model, init)
+        if not strategy.extended.should_checkpoint:
+            held_out = None
         _score(model, held_out, "before", options)
-        with record_set.damage_named():
-            _train(model, record_set, steps, options)
+        with strategy.scope(), record_set.damage_named():
+            _train(model, record_set, config, steps, options)
+        if not strategy.extended.should_checkpoint:
+            return
         _score(model, held_out, "after", options)
-    path = options.model_folder
-    folder.save(
-        path,
-        model,
-        config=config,
-        vocabulary=record_set.vocabulary,
-        spec=spec,
-        licences=initial.licences if initial else {},
-    )
-    print(f"{path}: the trained model")
+        folder.save(
+            options.model_folder,
+            model,
+            config=config,
+            vocabulary=record_set.vocabulary,
+            spec=spec,
+            licences=initial.licences if initial else {},
+        )
+    print(f"{options.model_folder}: the trained model")
 
 
 def _config(initial, model_config, record_set: RecordSet) -> BertConfig:
@@ -110,7 +112,7 @@ def _start_from(initial: LoadedModel, model: keras.Model, path) -> None:
         print(f"{path}: begun with random weights: {', '.join(fresh)}")
 
 
-def _train(model, record_set, steps, options):
+def _train(model, record_set, config, steps, options):
     run.train(
         model,
         lambda step: pretraining.dataset(
@@ -122,6 +124,7 @@ def _train(model, record_set, steps, options):
         steps=steps,
         losses=losses.pretraining_losses(),
         metrics=losses.pretraining_metrics(),
+        config=config,
         options=options,
     )
 

@@ -52,7 +52,7 @@ class Checkpoints:
         damaged = []
         for path in reversed(self._paths()):
             try:
-                status = self._checkpoint.restore(str(path / _STATE))
+                status = self._checkpoint.read(str(path / _STATE))
                 status.assert_consumed()
             except _DAMAGE as error:
                 damaged.append((path, error))

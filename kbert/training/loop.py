@@ -75,8 +75,10 @@ class Trainer:
         )
         optimizer.build(model.trainable_variables)
         # `_reduce` does it, which it must before the gradients are clipped.
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
-        inner.sums_over_replicas = False
+        if isinstance(optimizer, AdamW):
+            optimizer.sums_over_replicas = False
+        else:
+            optimizer.inner_optimizer.sums_over_replicas = False
         if xla:
             self._replica_step = tf.function(
                 self._replica_step, jit_compile=True, reduce_retracing=True

@@ -49,17 +49,21 @@ def _trainer(config, clip_norm=1.0, steps=6):
     )
 
 
-def _fit(trainer, batches, output_dir, steps, reported=None):
+def _fit(trainer, batches, output_dir, steps, reported=None, **plan):
     seen = [] if reported is None else reported
-    loop.fit(
+    return loop.fit(
         trainer,
         batches,
-        steps=steps,
-        output_dir=output_dir,
-        log_every=2,
-        save_every=2,
-        report=lambda step, values: seen.append((step, values)),
-        tick=lambda step: None,
+        loop.Plan(
+            steps=steps,
+            output_dir=output_dir,
+            log_every=plan.pop("log_every", 2),
+            save_every=plan.pop("save_every", 2),
+            keep_checkpoints=plan.pop("keep_checkpoints", 2),
+        ),
+        loop.Watcher(
+            report=lambda step, values: seen.append((step, values)), **plan
+        ),
     )
 
 
@@ -209,7 +213,7 @@ def test_another_models_checkpoint_is_named(tiny_config, batches, tmp_path):
     wider = tiny_config.__class__(
         **{**vars(tiny_config), "intermediate_size": 40}
     )
-    with pytest.raises(ValueError, match="ckpt-2: not a checkpoint of this"):
+    with pytest.raises(ValueError, match="step-00000002: not a checkpoint of"):
         _fit(_trainer(wider), batches, tmp_path, 4)
 
 
@@ -219,7 +223,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     trainer = _trainer(tiny_config)
     kernel = trainer.model.get_layer("pooler").kernel
     kernel.assign(np.full(kernel.shape, np.nan))
-    with pytest.raises(ValueError, match="loss is nan at step 2"):
+    with pytest.raises(ValueError, match="not finite at step 1, whose"):
         _fit(trainer, batches, tmp_path, 4)
 
 
