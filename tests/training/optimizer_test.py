@@ -138,6 +138,39 @@ def test_rates_fall_from_the_heads_to_the_embeddings(tiny_config, optimizer):
         )
 
 
+def _moved(optimizer, strategy, initial_scale):
+    """Weights and averages after three steps from the same start."""
+    replicas = strategy.num_replicas_in_sync
+    with strategy.scope():
+        layer = _layer()
+        layer.kernel.assign(np.linspace(-1, 1, 15).reshape(5, 3))
+        inner = optimizer(0.1, use_ema=True, ema_momentum=0.5)
+        outer = keras.optimizers.LossScaleOptimizer(inner, initial_scale)
+        outer.build(layer.trainable_variables)
+
+        @tf.function
+        def step(gradients):
+            scale = outer.scale_loss(1 / replicas)  # `apply` sums them
+            shares = [gradient * scale for gradient in gradients]
+            strategy.run(outer.apply, (shares, layer.trainable_variables))
+
+        for seed in range(3):
+            step([tf.constant(g) for g in _gradients(seed, 1.0)])
+        weights = layer.get_weights()
+        outer.finalize_variable_values(layer.trainable_variables)
+    return [*weights, *layer.get_weights()]
+
+
+@pytest.mark.parametrize("optimizer", [AdamW, FusedAdamW, Lamb])
+def test_replicas_and_a_scaled_loss_change_nothing(optimizer):
+    devices = tf.config.list_logical_devices("CPU")
+    assert len(devices) == 2, "conftest.py makes two"
+    want = _moved(optimizer, tf.distribute.get_strategy(), 1.0)
+    got = _moved(optimizer, tf.distribute.MirroredStrategy(devices), 8.0)
+    for mine, theirs in zip(got, want, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+
+
 def test_layer_decay_without_blocks_is_an_error():
     with pytest.raises(ValueError, match="block_<number>; got .*kernel"):
         AdamW(0.01, layer_decay=0.9).build(_layer().trainable_variables)
