@@ -154,7 +154,7 @@ class Trainer:
     @property
     def lost_at(self) -> int:
         """The first step whose loss or gradient was not finite; 0 if none."""
-        return int(self._lost_at)
+        return int(self._lost_at.numpy())
 
     def take_work(self) -> Work:
         """What all replicas were trained on since this was last called."""
@@ -288,7 +288,7 @@ def fit(
         say=watcher.say,
     )
     checkpoints.restore()
-    done = int(trainer.step)
+    done = int(trainer.step.numpy())
     _check_same_step(done)
     if done >= plan.steps:
         return done
@@ -319,7 +319,7 @@ def fit(
             pace.begin()
         if stop:
             break
-    return int(trainer.step)
+    return int(trainer.step.numpy())
 
 
 def _check_same_step(done):

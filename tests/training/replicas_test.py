@@ -5,6 +5,7 @@ The rows differ in their numbers of predictions, so that a mean of replicas'
 means would show, and the gradients are longer than the clipping allows.
 """
 
+import contextlib
 import dataclasses
 import itertools
 
@@ -32,7 +33,10 @@ def _strategy(count):
 @pytest.fixture
 def config(tiny_config):
     return dataclasses.replace(
-        tiny_config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+        tiny_config,
+        num_hidden_layers=1,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
     )
 
 
@@ -124,46 +128,33 @@ def _assert_equal(got, want, loss_rtol=1e-6):
         assert error <= 1e-5, f"{ours.path} is off by {error:.1e}"
 
 
-def test_the_loop(config, batches):
+def test_two_replicas_are_one_device(config, batches):
     one = _in_the_loop(config, batches, 1)
-    two = _in_the_loop(config, batches, 2)
+    two = _in_the_loop(config, batches, 2, parts=2)
     _assert_equal(two, one)
-    assert one[2] == two[2]  # the work counted
-    _assert_equal(_in_the_loop(config, batches, 2, parts=2), one)
+    assert two[2] == one[2]  # the work counted
+    curve, model, _ = _in_fit(config, batches, 2)
+    _assert_equal((curve, model), (one[0].sum(1, keepdims=True), one[1]))
+    with _float16():
+        curve, *_ = _in_the_loop(config, batches, 2, parts=2, scaled=True)
+    assert (curve != one[0]).any()
+    np.testing.assert_allclose(curve, one[0], rtol=0.01)
 
 
-def test_fit(config, batches):
-    _assert_equal(_in_fit(config, batches, 2), _in_fit(config, batches, 1))
-
-
-def test_fit_that_accumulates(config, batches):
-    one, two = (
-        _in_fit(config, batches, count, gradient_accumulation_steps=2)
-        for count in (1, 2)
-    )
-    _assert_equal(two, one)
-
-
-def test_fit_and_the_loop_clip_alike(config, batches):
-    fit = _in_fit(config, batches, 2, steps=5)
-    _assert_equal(
-        (0, fit[1]), (0, _in_the_loop(config, batches, 2, steps=5)[1])
-    )
-
-
-def test_scaled_losses(config, batches):
-    curves = []
+@contextlib.contextmanager
+def _float16():
     keras.config.set_dtype_policy("mixed_float16")
-    try:
-        for count, parts in ((1, 1), (2, 2)):
-            curve, *_ = _in_the_loop(
-                config, batches, count, parts=parts, scaled=True
-            )
-            curves.append(curve)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    np.testing.assert_allclose(curves[1], curves[0], rtol=0.01)
-    assert (curves[0] != curves[1]).any()
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings", [{}, {"gradient_accumulation_steps": 2}, {"use_ema": True}]
+)
+def test_two_replicas_are_one_device_in_fit(config, batches, settings):
+    one, two = (_in_fit(config, batches, n, **settings) for n in (1, 2))
+    _assert_equal(two, one)
 
 
 def test_replicas_draw_different_masks():
