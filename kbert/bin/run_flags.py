@@ -25,8 +25,14 @@ def define(*, batch_size: int, learning_rate: float) -> None:
     )
     whole = {
         "batch_size": (batch_size, "Rows of a step, on all GPUs together."),
+        "accumulate_steps": (
+            1,
+            "Parts in which each GPU takes its rows of a step, to need less "
+            "memory.",
+        ),
         "log_every": (100, "Steps between two logs."),
         "save_every": (1000, "Steps between two checkpoints."),
+        "keep_checkpoints": (2, "How many to keep, the newest."),
     }
     for name, (default, text) in whole.items():
         flags.DEFINE_integer(name, default, text, lower_bound=1)
@@ -80,7 +86,32 @@ def define(*, batch_size: int, learning_rate: float) -> None:
     flags.DEFINE_boolean(
         "xla", False, "Compile the step with XLA, on one device."
     )
+    _define_devices()
     flags.DEFINE_integer("seed", 0, "Of weights, dropout and batches.")
+
+
+def _define_devices():
+    flags.DEFINE_enum(
+        "strategy",
+        "auto",
+        ["auto", "one_device", "mirrored", "multi_worker"],
+        "Run on one device, on all GPUs of the machine (without any, on all "
+        "logical processors), or on the machines that TF_CONFIG names, all "
+        "of which see --output_dir. auto: on all GPUs, or the processor.",
+    )
+    flags.DEFINE_float(
+        "start_timeout",
+        600.0,
+        "Seconds to wait for the other workers of TF_CONFIG.",
+        lower_bound=0.0,
+    )
+    flags.DEFINE_float(
+        "peak_tflops",
+        None,
+        "What one device can do in --dtype, in 10**12 operations a second "
+        "(its data sheet): logs then say which share of it the model uses.",
+        lower_bound=0.001,
+    )
 
 
 def options():

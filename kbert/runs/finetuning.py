@@ -37,6 +37,7 @@ def finetune(
         options: how to train.
     Raises: ValueError, naming the file or the flag; OSError.
     """
+    strategy = run.strategy(options)
     initial = folder.load(init)
     spec = _spec(train, max_seq_length, initial.config)
     examples = scoring.tokenized(train, spec, initial.vocabulary)
@@ -44,40 +45,49 @@ def finetune(
     if dev:
         held_out = scoring.tokenized(dev, spec, initial.vocabulary)
     config = run.with_dropout(initial.config, options)
-    with run.begin(options).scope():
-        model = tasks.build(config, spec)
-        fresh = folder.copy_weights(initial.model, model)
-        print(f"{init}: begun with random weights: {', '.join(fresh) or '-'}")
-        run.train(
-            model,
-            lambda step: finetuning.dataset(
-                examples,
-                batch_size=options.batch_size,
-                seed=options.seed,
-                first_step=step,
-            ),
-            steps=epochs
-            * finetuning.steps_per_epoch(examples, options.batch_size),
-            losses=classification.losses(),
-            metrics=classification.metrics(),
-            options=options,
-        )
-        if dev and held_out:
-            scores = scoring.classification_scores(
-                model, held_out, options.batch_size
+    with run.begun(options, strategy):
+        with strategy.scope():
+            model = tasks.build(config, spec)
+            fresh = folder.copy_weights(initial.model, model)
+            print(
+                f"{init}: begun with random weights: {', '.join(fresh) or '-'}"
             )
-            print(f"{dev.path}: {run.describe(scores)}", flush=True)
-            path = pathlib.Path(options.output_dir) / "evaluation.json"
-            files.write_text(path, json.dumps(scores, indent=2) + "\n")
-    folder.save(
-        options.model_folder,
-        model,
-        config=initial.config,
-        vocabulary=initial.vocabulary,
-        spec=spec,
-        licences=initial.licences,
-    )
+            run.train(
+                model,
+                lambda step: finetuning.dataset(
+                    examples,
+                    batch_size=options.batch_size,
+                    seed=options.seed,
+                    first_step=step,
+                ),
+                steps=epochs
+                * finetuning.steps_per_epoch(examples, options.batch_size),
+                losses=classification.losses(),
+                metrics=classification.metrics(),
+                config=config,
+                options=options,
+            )
+        if not strategy.extended.should_checkpoint:
+            return
+        if dev and held_out:
+            _score(model, dev, held_out, options)
+        folder.save(
+            options.model_folder,
+            model,
+            config=initial.config,
+            vocabulary=initial.vocabulary,
+            spec=spec,
+            licences=initial.licences,
+        )
     print(f"{options.model_folder}: the trained model")
+
+
+def _score(model, dev, held_out, options):
+    """Prints the held-out scores and keeps them in evaluation.json."""
+    scores = scoring.classification_scores(model, held_out, options.batch_size)
+    print(f"{dev.path}: {run.describe(scores)}", flush=True)
+    path = pathlib.Path(options.output_dir) / "evaluation.json"
+    files.write_text(path, json.dumps(scores, indent=2) + "\n")
 
 
 def _spec(rows: Rows, max_seq_length: int, config: BertConfig) -> TaskSpec:

@@ -47,12 +47,10 @@ def pretrain(
         options: how to train.
     Raises: ValueError, naming the file or the flag; OSError.
     """
-    if init and not model_config:
-        initial = folder.load(init)
-    elif model_config and not init:
-        initial = None
-    else:
+    strategy = run.strategy(options)
+    if bool(init) == bool(model_config):
         raise ValueError("Give one of --model_config and --init.")
+    initial = folder.load(init) if init else None
     if initial:
         vocabulary = initial.vocabulary
     record_set = record_sets.find(records, vocabulary=vocabulary)
@@ -68,28 +66,32 @@ def pretrain(
     all_sets = [record_set, held_out] if held_out else [record_set]
     pretraining.check_masking(all_sets, masking)
     spec = _spec(record_set)
-    with run.begin(options).scope():
-        model = models.build_pretrainer(
-            run.with_dropout(config, options),
-            _outputs(record_set),
-            packed=any(s.row.packed for s in all_sets),
-        )
-        if initial:
-            _start_from(initial, model, init)
+    with run.begun(options, strategy):
+        with strategy.scope():
+            model = models.build_pretrainer(
+                run.with_dropout(config, options),
+                _outputs(record_set),
+                packed=any(s.row.packed for s in all_sets),
+            )
+            if initial:
+                _start_from(initial, model, init)
+        if not strategy.extended.should_checkpoint:
+            held_out = None
         _score(model, held_out, "before", masking, options)
-        with record_set.damage_named():
-            _train(model, record_set, steps, masking, options)
+        with strategy.scope(), record_set.damage_named():
+            _train(model, record_set, config, steps, masking, options)
+        if not strategy.extended.should_checkpoint:
+            return
         _score(model, held_out, "after", masking, options)
-    path = options.model_folder
-    folder.save(
-        path,
-        model,
-        config=config,
-        vocabulary=record_set.vocabulary,
-        spec=spec,
-        licences=initial.licences if initial else {},
-    )
-    print(f"{path}: the trained model")
+        folder.save(
+            options.model_folder,
+            model,
+            config=config,
+            vocabulary=record_set.vocabulary,
+            spec=spec,
+            licences=initial.licences if initial else {},
+        )
+    print(f"{options.model_folder}: the trained model")
 
 
 def _outputs(record_set: RecordSet) -> list[str]:
@@ -139,7 +141,7 @@ def _start_from(initial: LoadedModel, model: keras.Model, path) -> None:
         print(f"{path}: left out: {', '.join(dropped)}")
 
 
-def _train(model, record_set, steps, masking, options):
+def _train(model, record_set, config, steps, masking, options):
     run.train(
         model,
         lambda step: pretraining.dataset(
@@ -152,6 +154,7 @@ def _train(model, record_set, steps, masking, options):
         steps=steps,
         losses=scoring.chosen(losses.pretraining_losses(), model.output),
         metrics=scoring.chosen(losses.pretraining_metrics(), model.output),
+        config=config,
         options=options,
     )
 

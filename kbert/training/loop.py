@@ -1,30 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands' own training loop, on one device or several replicas."""
 
+import dataclasses
 import json
-import math
 import os
 import pathlib
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from kbert.training import replicas, throughput
+from kbert.training.checkpoints import Checkpoints
 from kbert.training.optimizer import AdamW
+from kbert.training.throughput import Work
 
 Losses = Mapping[str, keras.losses.Loss]
 Metrics = Mapping[str, list[keras.metrics.Metric]]
-Report = Callable[[int, dict[str, float]], None]  # step, what was measured
 
 HISTORY_FILE = "history.jsonl"  # {"step": ..., "<name>": ...}, a line a log
-_CHECKPOINTS_KEPT = 2
-
-
-def strategy() -> tf.distribute.Strategy:
-    """MirroredStrategy over all visible GPUs; without any, one device."""
-    if tf.config.list_physical_devices("GPU"):
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
+_STOP_EVERY = 10  # steps after which processes ask each other
 
 
 class Trainer:
@@ -42,6 +39,9 @@ class Trainer:
         metrics: some for each output.
         optimizer: AdamW, or a LossScaleOptimizer around one.
         clip_norm: longest global norm of the gradients.
+        accumulate_steps: parts in which a replica takes its rows, for their
+            activations to fit into memory. They have equal weight: the step
+            is that of the whole batch, and dropout's masks alone differ.
         xla: whether XLA compiles the step of a replica, of which there may
             then be one alone.
     """
@@ -54,16 +54,31 @@ class Trainer:
         metrics: Metrics,
         optimizer: AdamW | keras.optimizers.LossScaleOptimizer,
         clip_norm: float = 1.0,
+        accumulate_steps: int = 1,
         xla: bool = False,
     ):
+        replicas.vary_dropout(model)
         self.model = model
         self.optimizer = optimizer
         self.scores = Scores(losses, metrics)
         self._clip_norm = clip_norm
+        self._parts = accumulate_steps
         self._strategy = tf.distribute.get_strategy()
         self._variables = [v.value for v in model.trainable_variables]
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._lost_at = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._work = tf.Variable(
+            tf.zeros(len(Work._fields)),
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.SUM,
+        )
         optimizer.build(model.trainable_variables)
+        # `_reduce` does it, which it must before the gradients are clipped.
+        if isinstance(optimizer, AdamW):
+            optimizer.sums_over_replicas = False
+        else:
+            optimizer.inner_optimizer.sums_over_replicas = False
         if xla:
             self._replica_step = tf.function(
                 self._replica_step, jit_compile=True, reduce_retracing=True
@@ -76,6 +91,41 @@ class Trainer:
         self.step.assign_add(1)
 
     def _replica_step(self, batch):
+        loss, *gradients = self._reduce(self._mean_gradients(batch))
+        scale = getattr(self.optimizer, "dynamic_scale", None)
+        longest = self._clip_norm
+        if scale is not None:
+            longest = longest * tf.convert_to_tensor(scale)
+        gradients, norm = tf.clip_by_global_norm(gradients, longest)
+        # Scaled gradients may overflow; then the step is skipped.
+        number = loss if scale is not None else loss + norm
+        is_lost = ~tf.math.is_finite(number) & (self._lost_at == 0)
+        self._lost_at.assign(tf.where(is_lost, self.step + 1, self._lost_at))
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+
+    def _mean_gradients(self, batch):
+        """The loss and its gradients, of the rows of this replica."""
+        if self._parts == 1:
+            return self._gradients(batch)
+        batch = tf.nest.map_structure(
+            lambda rows: replicas.split(rows, self._parts), batch
+        )
+
+        def add(index, *sums):
+            part = tf.nest.map_structure(lambda rows: rows[index], batch)
+            pairs = zip(sums, self._gradients(part), strict=True)
+            return index + 1, *(total + value for total, value in pairs)
+
+        zeros = [tf.zeros_like(variable) for variable in self._variables]
+        _, *sums = tf.while_loop(
+            lambda index, *_: index < self._parts,
+            add,
+            (0, tf.constant(0.0), *zeros),
+            parallel_iterations=1,
+        )
+        return [total / self._parts for total in sums]
+
+    def _gradients(self, batch):
         inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
         weights = weights or {}
         with tf.GradientTape() as tape:
@@ -87,27 +137,30 @@ class Trainer:
             )
             scaled = self.optimizer.scale_loss(total)
         gradients = tape.gradient(scaled, self._variables)
-        self.optimizer.apply(
-            self._clip(gradients), self.model.trainable_variables
-        )
         self.scores.update(values, outputs, labels, weights)
-
-    def _clip(self, gradients):
-        replicas = self._strategy.num_replicas_in_sync
+        self._work.assign_add(throughput.counted(inputs, weights))
         # A token table without a tied output has a sparse gradient, but
         # Adam moves all its rows.
-        gradients = [tf.convert_to_tensor(g) for g in gradients]
-        if replicas > 1:
-            gradients = tf.distribute.get_replica_context().all_reduce(
-                tf.distribute.ReduceOp.MEAN, gradients
-            )
-        scale = getattr(self.optimizer, "dynamic_scale", 1.0)
-        longest = self._clip_norm * tf.convert_to_tensor(scale)
-        gradients, _ = tf.clip_by_global_norm(gradients, longest)
-        if replicas == 1:
-            return gradients
-        # `apply` will sum over the replicas what is equal on all of them.
-        return [gradient / replicas for gradient in gradients]
+        return [total, *(tf.convert_to_tensor(g) for g in gradients)]
+
+    def _reduce(self, values):
+        """Means over the replicas, which have equally many rows."""
+        if self._strategy.num_replicas_in_sync == 1:
+            return values
+        return tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.MEAN, values
+        )
+
+    @property
+    def lost_at(self) -> int:
+        """The first step whose loss or gradient was not finite; 0 if none."""
+        return int(self._lost_at.numpy())
+
+    def take_work(self) -> Work:
+        """What all replicas were trained on since this was last called."""
+        work = Work(*tf.convert_to_tensor(self._work).numpy().tolist())
+        self._work.assign(tf.zeros(len(work)))
+        return work
 
     def state(self) -> dict[str, list[tf.Variable]]:
         """All that a resumed run needs, dropout's seed states included."""
@@ -158,99 +211,205 @@ class Scores:
             yield f"{prefix}{metric.name}", metric
 
 
-def fit(
-    trainer: Trainer,
-    batches_from: Callable[[int], tf.data.Dataset],
-    *,
-    steps: int,
-    output_dir: str | os.PathLike,
-    log_every: int,
-    save_every: int,
-    report: Report,
-    tick: Callable[[int], object],
-) -> None:
-    """Trains up to a number of steps, from the last checkpoint if any.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long a run is and what it leaves in its folder.
 
-    Writes into output_dir: checkpoints/, tensorboard/ and history.jsonl.
-
-    Args:
-        trainer: what to train.
-        batches_from: gives the batches that follow so many steps; a resumed
-            run so sees what the uninterrupted one would have.
+    Attributes:
         steps: of the whole run, those of earlier processes counted.
         output_dir: folder of the run; it is made when missing.
         log_every: steps between two logs, the last step always among them.
         save_every: steps between two checkpoints, likewise.
-        report: called after each log with what stands in history.jsonl.
-        tick: called with the number of each step when it is done.
-    Raises: ValueError if the checkpoint there is of another model, or if
-        the loss is not finite; OSError.
+        keep_checkpoints: how many to keep, the newest.
     """
-    output = pathlib.Path(output_dir)
-    manager = _restore(trainer, output / "checkpoints")
-    done = int(trainer.step)
-    logger = _Logger(output, done)
-    replicas = tf.distribute.get_strategy()
-    batches = replicas.experimental_distribute_dataset(batches_from(done))
+
+    steps: int
+    output_dir: str | os.PathLike
+    log_every: int
+    save_every: int
+    keep_checkpoints: int
+
+
+def _nothing(*_) -> None:
+    """What a watcher does if nobody watches."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Watcher:
+    """What a run tells while it goes on, and asks.
+
+    Attributes:
+        say: takes a line that the user should see.
+        tick: takes the number of each step when it is done.
+        measure: what a log should say of so much work in so many seconds.
+        report: takes the step and the values of a log, when they stand in
+            history.jsonl.
+        should_stop: whether to save and end after this step.
+    """
+
+    say: Callable[[str], object] = _nothing
+    tick: Callable[[int], object] = _nothing
+    measure: Callable[[Work, float], Mapping[str, float]] = lambda *_: {}
+    report: Callable[[int, dict[str, float]], object] = _nothing
+    should_stop: Callable[[], bool] = lambda: False
+
+
+_SILENT = Watcher()
+
+
+def fit(
+    trainer: Trainer,
+    batches_from: Callable[[int], tf.data.Dataset],
+    plan: Plan,
+    watcher: Watcher = _SILENT,
+) -> int:
+    """Trains up to a number of steps, from the last checkpoint if any.
+
+    Writes into output_dir: checkpoints/, tensorboard/ and history.jsonl; of
+    several processes the chief alone does.
+
+    Args:
+        trainer: what to train, made under the current strategy.
+        batches_from: gives the batches that follow so many steps, endless;
+            a resumed run so sees what the uninterrupted one would have.
+            The replicas times the trainer's accumulate_steps divide them.
+        plan: how long.
+        watcher: is told and asked.
+    Returns: the steps that are done; fewer than the plan's if the watcher
+        wanted to stop.
+    Raises: ValueError if the checkpoint there is of another model, or if a
+        loss is not finite, whose batch is then in lost_batch.npz; OSError.
+    """
+    output = pathlib.Path(plan.output_dir)
+    checkpoints = Checkpoints(
+        output / "checkpoints",
+        trainer.state(),
+        keep=plan.keep_checkpoints,
+        say=watcher.say,
+    )
+    checkpoints.restore()
+    done = int(trainer.step.numpy())
+    _check_same_step(done)
+    if done >= plan.steps:
+        return done
+    batches = replicas.parts_of(batches_from(done))
     # One graph for batches of all lengths, not another for the first batch's.
     trainer.train_step.get_concrete_function(batches.element_spec)
-    steps_left = range(done + 1, steps + 1)
+    logger = _Logger(output, done)
+    pace = _Pace(trainer, watcher)
+    steps_left = range(done + 1, plan.steps + 1)
     for step, batch in zip(steps_left, batches, strict=False):
         trainer.train_step(batch)
-        tick(step)
-        if step % log_every == 0 or step == steps:
-            values = trainer.scores.take()
+        watcher.tick(step)
+        stop = step < plan.steps and _should_stop(watcher, step)
+        last = stop or step == plan.steps
+        is_log, is_save = (
+            last or step % every == 0
+            for every in (plan.log_every, plan.save_every)
+        )
+        if (is_log or is_save) and trainer.lost_at:
+            _stop_lost(trainer.lost_at, batches_from, output)
+        if is_log:
+            values = {**trainer.scores.take(), **pace.take()}
             logger.log(step, values)
-            report(step, values)
-        if step % save_every == 0 or step == steps:
-            manager.save(step)
+            watcher.report(step, values)
+        if is_save:
+            checkpoints.save(step)
+        if step == done + 1:
+            pace.begin()
+        if stop:
+            break
+    return int(trainer.step.numpy())
 
 
-def _restore(trainer, folder):
-    checkpoint = tf.train.Checkpoint(**trainer.state())
-    manager = tf.train.CheckpointManager(
-        checkpoint, str(folder), max_to_keep=_CHECKPOINTS_KEPT
+def _check_same_step(done):
+    if replicas.mean_over_processes(done) != done:
+        raise ValueError(
+            f"This worker goes on from step {done}, others do not; wanted an "
+            "--output_dir that all workers see."
+        )
+
+
+def _should_stop(watcher, step):
+    """Several processes agree, now and then: none may stop alone."""
+    if not getattr(tf.distribute.get_strategy(), "cluster_resolver", None):
+        return watcher.should_stop()
+    if step % _STOP_EVERY:
+        return False
+    return replicas.mean_over_processes(watcher.should_stop()) > 0
+
+
+def _stop_lost(step, batches_from, output):
+    path = output / "lost_batch.npz"
+    if tf.distribute.get_strategy().extended.should_checkpoint:
+        parts = zip(
+            ("inputs", "labels", "weights"),
+            next(iter(batches_from(step - 1))),
+            strict=False,
+        )
+        arrays = {
+            f"{part}.{name}": tensor.numpy()
+            for part, tensors in parts
+            for name, tensor in tensors.items()
+        }
+        beside = output / ".lost_batch.npz"
+        np.savez(beside, **arrays)
+        os.replace(beside, path)
+    raise ValueError(
+        f"The loss or its gradient is not finite at step {step}, whose batch "
+        f"is in {path}; try a lower --learning_rate."
     )
-    if manager.latest_checkpoint:
-        try:
-            status = checkpoint.restore(manager.latest_checkpoint)
-            status.assert_consumed()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
-            raise ValueError(
-                f"{manager.latest_checkpoint}: not a checkpoint of this run "
-                f"({_first_line(error)}); wanted the flags it began with, or "
-                "another --output_dir."
-            ) from None
-    return manager
 
 
-def _first_line(error):
-    return (str(error) or type(error).__name__).splitlines()[0]
+class _Pace:
+    """What was done since the last log, and in which time."""
+
+    def __init__(self, trainer, watcher):
+        self._trainer = trainer
+        self._measure = watcher.measure
+        self._began = None
+
+    def begin(self):
+        """Once the first step is done, which also compiles."""
+        self._trainer.take_work()
+        self._began = time.monotonic()
+
+    def take(self):
+        if self._began is None:
+            return {}
+        work, now = self._trainer.take_work(), time.monotonic()
+        seconds, self._began = now - self._began, now
+        return self._measure(work, seconds)
 
 
 class _Logger:
     """TensorBoard events and history.jsonl, without lines of lost steps."""
 
     def __init__(self, output, done):
+        self._writes = tf.distribute.get_strategy().extended.should_save_summary
+        if not self._writes:
+            return
         output.mkdir(parents=True, exist_ok=True)
         self._path = output / HISTORY_FILE
-        lines = []
-        if self._path.exists():
-            lines = self._path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if json.loads(line)["step"] <= done]
-        text = "".join(f"{line}\n" for line in kept)
-        self._path.write_text(text, encoding="utf-8")
+        beside = output / f".{HISTORY_FILE}"
+        beside.write_text("".join(self._lines_until(done)), encoding="utf-8")
+        os.replace(beside, self._path)
         self._writer = tf.summary.create_file_writer(
             str(output / "tensorboard")
         )
 
+    def _lines_until(self, done):
+        if not self._path.exists():
+            return
+        text = self._path.read_text(encoding="utf-8")
+        for line in text.splitlines(keepends=True):
+            # A line that a kill cut short is of a lost step.
+            if line.endswith("\n") and json.loads(line)["step"] <= done:
+                yield line
+
     def log(self, step, values):
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise ValueError(
-                    f"{name} is {value} at step {step}; wanted a finite "
-                    "number: try a lower --learning_rate."
-                )
+        if not self._writes:
+            return
         with self._writer.as_default():
             for name, value in values.items():
                 tf.summary.scalar(name, value, step=step)

@@ -91,6 +91,9 @@ class AdamW(keras.optimizers.AdamW):
         rates: Clark et al. 2020, arXiv:2003.10555, appendix B.
     """
 
+    # False where the gradients given are those of all replicas already.
+    sums_over_replicas = True
+
     def __init__(
         self,
         learning_rate,
@@ -111,6 +114,19 @@ class AdamW(keras.optimizers.AdamW):
         )
         self.layer_decay = layer_decay
         self.exclude_from_weight_decay(var_names=_NO_DECAY)
+
+    def _backend_apply_gradients(self, grads, trainable_variables):
+        apply = super()._backend_apply_gradients
+        if keras.config.backend() == "tensorflow" and self.sums_over_replicas:
+            from kbert.training import replicas
+
+            replicas.apply_summed(self, apply, grads, trainable_variables)
+        else:
+            apply(grads, trainable_variables)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        """Nothing: they are summed before they are clipped."""
+        return grads_and_vars
 
     def build(self, variables):
         if self.built:

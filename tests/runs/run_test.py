@@ -1,96 +1,268 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run's options make of the weights."""
+"""kbert-pretrain that is stopped, killed, started twice or spread out."""
 
-import keras
+import fcntl
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import h5py
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from kbert.runs import run
-from kbert.tasks import classification
+from kbert.data import record_writer
+from kbert.runs import sigterm
+from tests.runs.devices_test import free_ports
 
-
-def _options(output_dir, **changes):
-    options = {
-        "output_dir": str(output_dir),
-        "batch_size": 4,
-        "optimizer": "adamw",
-        "learning_rate": 0.1,
-        "schedule": "constant",
-        "warmup_share": 0.0,
-        "layer_decay": 1.0,
-        "ema_decay": None,
-        "weight_decay": 0.01,
-        "clip_norm": 1.0,
-        "dropout": None,
-        "dtype": "float32",
-        "remat": False,
-        "xla": False,
-        "seed": 0,
-        "log_every": 10,
-        "save_every": 10,
-        "settings": "",
-    }
-    return run.RunOptions(**{**options, **changes})
+STEPS = 12
 
 
-def _trained(options, steps):
-    """The weights of one matrix after so many steps."""
-    keras.utils.set_random_seed(1)
-    inputs = {"x": keras.Input((3,), name="x")}
-    logits = keras.layers.Dense(2, use_bias=False)(inputs["x"])
-    model = keras.Model(inputs, {"logits": logits})
-    rows = np.random.default_rng(2).normal(size=(4, 3)).astype("float32")
-    batch = {"x": rows}, {"logits": np.array([0, 1, 1, 0])}
-    run.train(
-        model,
-        lambda step: tf.data.Dataset.from_tensors(batch).repeat(),
-        steps=steps,
-        losses=classification.losses(),
-        metrics=classification.metrics(),
-        options=options,
-    )
-    return model.get_weights()[0]
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Records of random sentences, and a model of two narrow layers."""
+    from kbert.text.vocabulary import Vocabulary
 
-
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_the_model_is_the_average_of_its_past_and_training_goes_on_from_both(
-    tmp_path, dtype
-):
-    plain = [
-        _trained(_options(tmp_path / str(steps), dtype=dtype), steps)
-        for steps in (1, 2, 3)
+    folder = tmp_path_factory.mktemp("work")
+    words = "the film was good bad not very long".split()
+    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    draw = random.Random(0)
+    documents = [
+        "\n".join(" ".join(draw.sample(words, 6)) for _ in range(8))
+        for _ in range(20)
     ]
-    assert np.abs(plain[2] - plain[0]).max() > 0.1
-    average = plain[0]
-    for weights in plain[1:]:
-        average = 0.75 * average + 0.25 * weights
-    averaged = {"ema_decay": 0.75, "dtype": dtype}
-    whole = _trained(_options(tmp_path / "whole", **averaged), 3)
-    np.testing.assert_allclose(whole, average, atol=1e-6)
-    _trained(_options(tmp_path / "cut", **averaged), 2)
-    resumed = _trained(_options(tmp_path / "cut", **averaged), 3)
-    np.testing.assert_array_equal(resumed, whole)
-
-
-def test_options_reach_the_optimizer(tmp_path):
-    changes = {"optimizer": "lamb", "schedule": "cosine", "warmup_share": 0.2}
-    made = run.make_optimizer(
-        _options(tmp_path, layer_decay=0.9, **changes), steps=10
+    (folder / "text.txt").write_text("\n\n".join(documents), "utf-8")
+    record_writer.make_records(
+        [str(folder / "text.txt")],
+        str(folder / "records"),
+        vocabulary=Vocabulary(tokens=(*special, *words), lower_case=True),
+        options=record_writer.RecordOptions(
+            max_seq_length=16,
+            max_predictions=3,
+            masked_lm_prob=0.15,
+            short_seq_prob=0.1,
+            dupe_factor=1,
+            num_shards=1,
+            seed=0,
+        ),
     )
-    config = made.get_config()
-    assert type(made).__name__ == "Lamb"
-    assert config["layer_decay"] == 0.9
-    assert config["learning_rate"]["config"] == {
-        "peak": 0.1,
-        "warmup_steps": 2,
-        "steps": 10,
-        "decay": "cosine",
+    config = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 24,
     }
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    return folder
 
 
-def test_xla_is_refused_with_several_replicas(tmp_path, monkeypatch):
-    two = tf.distribute.MirroredStrategy(tf.config.list_logical_devices("CPU"))
-    monkeypatch.setattr(run.loop, "strategy", lambda: two)
-    with pytest.raises(ValueError, match="^--xla: .* of one device; .* 2 GPUs"):
-        run.begin(_options(tmp_path, xla=True))
+def _flags(work, output, **flags):
+    given = {
+        "input": work / "records",
+        "model_config": work / "config.json",
+        "output_dir": work / output,
+        "batch_size": 8,
+        "steps": STEPS,
+        "learning_rate": 1e-2,
+        "log_every": 4,
+        "save_every": 4,
+        "dtype": "float32",
+        **flags,
+    }
+    return [f"--{name}={value}" for name, value in given.items()]
+
+
+def _weights(folder):
+    """All numbers of the trained model, by name."""
+    weights = {}
+
+    def keep(name, item):
+        if isinstance(item, h5py.Dataset) and item.dtype.kind == "f":
+            weights[name] = item[()]
+
+    with h5py.File(folder / "model" / "model.weights.h5") as file:
+        file.visititems(keep)
+    return weights
+
+
+def _assert_same_bits(one, two):
+    one, two = _weights(one), _weights(two)
+    assert one.keys() == two.keys() and len(one) > 30
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, two[name], err_msg=name)
+
+
+def _history(folder):
+    lines = (folder / "history.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+# Two devices, and SIGKILL within the second checkpoint's write.
+KILLED = """
+import os, signal, sys
+import tensorflow as tf
+from kbert.bin import pretrain
+from kbert.training import checkpoints
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+replace = os.replace
+
+def kill_at_step_8(old, new):
+    if str(new).endswith("step-00000008"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(old, new)
+
+checkpoints.os.replace = kill_at_step_8
+pretrain.flags.FLAGS(["pretrain", *sys.argv[1:]])
+sys.argv = ["kbert.bin.pretrain"]
+pretrain.main(["pretrain"])
+"""
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    ["mirrored", pytest.param("one_device", marks=pytest.mark.slow)],
+)
+def test_a_killed_run_ends_as_if_it_had_not_been(work, call, strategy):
+    whole, killed = f"whole_{strategy}", f"killed_{strategy}"
+    how = {"strategy": strategy, "accumulate_steps": 2}
+    call("pretrain", *_flags(work, whole, **how))
+    command = [sys.executable, "-c", KILLED, *_flags(work, killed, **how)]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    folder = work / killed / "checkpoints"
+    assert {path.name for path in folder.iterdir()} == {
+        "step-00000004",
+        ".step-00000008.partial",
+    }
+    call("pretrain", *_flags(work, killed, **how))
+    _assert_same_bits(work / whole, work / killed)
+    assert [line["step"] for line in _history(work / killed)] == [4, 8, 12]
+
+
+def test_a_run_that_is_told_to_stop_saves(work, call, capfd):
+    flags = _flags(work, "stopped", strategy="one_device", steps=100_000)
+    history = work / "stopped" / "history.jsonl"
+
+    def stop():
+        while not history.exists() or not history.stat().st_size:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(SystemExit) as info:
+        call("pretrain", *flags)
+    thread.join()
+    assert info.value.code == sigterm.EXIT_CODE == 75
+    step = _history(work / "stopped")[-1]["step"]
+    saved = work / "stopped" / "checkpoints" / f"step-{step:08}"
+    assert saved.is_dir()
+    assert f"SIGTERM: saved at step {step:,};" in capfd.readouterr().err
+    assert not (work / "stopped" / "model").exists()
+    assert "tokens_per_second" in _history(work / "stopped")[-1]
+
+
+def test_a_second_run_in_a_folder_is_refused(work, call):
+    (work / "taken").mkdir()
+    with (work / "taken" / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="taken: another run is at work"):
+            call("pretrain", *_flags(work, "taken"))
+    assert not (work / "taken" / "flags.txt").exists()
+
+
+@pytest.mark.parametrize("parts", [{"accumulate_steps": 3}, {"batch_size": 7}])
+def test_a_batch_that_is_not_divided_is_refused(work, call, parts):
+    flags = _flags(work, "undivided", strategy="mirrored", **parts)
+    with pytest.raises(ValueError, match="--batch_size=. is not divided by"):
+        call("pretrain", *flags)
+    assert not (work / "undivided").exists()
+
+
+def _worker(flags, index, ports):
+    config = {
+        "cluster": {"worker": [f"127.0.0.1:{port}" for port in ports]},
+        "task": {"type": "worker", "index": index},
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "kbert.bin.pretrain", *flags],
+        env={
+            **os.environ,
+            "TF_CONFIG": json.dumps(config),
+            "CUDA_VISIBLE_DEVICES": "",
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_workers_reach_what_one_does(work, call):
+    how = {"dropout": 0, "accumulate_steps": 2}
+    flags = _flags(work, "two", strategy="multi_worker", **how)
+    ports = free_ports(2)
+    workers = [_worker(flags, index, ports) for index in (0, 1)]
+    call("pretrain", *_flags(work, "alone", strategy="one_device", **how))
+    for worker in workers:
+        _, err = worker.communicate(timeout=100)
+        assert worker.returncode == 0, err
+    two, one = _weights(work / "two"), _weights(work / "alone")
+    for name, values in one.items():
+        if values.shape != (48,):  # the keys' biases, with the others
+            error = np.abs(two[name] - values).max() / np.abs(values).max()
+            assert error <= 1e-5, f"{name} is off by {error:.1e}"
+    for ours, theirs in zip(
+        _history(work / "two"), _history(work / "alone"), strict=True
+    ):
+        assert ours["mlm_loss"] == pytest.approx(theirs["mlm_loss"], rel=1e-6)
+
+
+@pytest.mark.slow
+def test_workers_that_are_told_to_stop_stop_together(work):
+    flags = _flags(work, "told", strategy="multi_worker", steps=100_000)
+    ports = free_ports(2)
+    workers = [_worker(flags, index, ports) for index in (0, 1)]
+    history = work / "told" / "history.jsonl"
+    while not history.exists() or not history.stat().st_size:
+        assert workers[0].poll() is None and workers[1].poll() is None
+        time.sleep(0.1)
+    workers[1].terminate()
+    ends = [worker.communicate(timeout=60)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [75, 75], ends
+
+
+@pytest.mark.slow
+def test_a_worker_that_waits_hears_sigterm(work):
+    ports = free_ports(2)
+    flags = _flags(work, "waits", strategy="multi_worker")
+    worker = _worker(flags, 0, ports)
+    time.sleep(15)
+    assert worker.poll() is None
+    worker.terminate()
+    worker.communicate(timeout=5)
+    assert worker.returncode == -signal.SIGTERM
+
+
+@pytest.mark.slow
+def test_a_worker_whose_peer_dies_ends(work):
+    flags = _flags(work, "dies", strategy="multi_worker", steps=100_000)
+    ports = free_ports(2)
+    workers = [_worker(flags, index, ports) for index in (0, 1)]
+    history = work / "dies" / "history.jsonl"
+    while not history.exists() or not history.stat().st_size:
+        time.sleep(0.1)
+    workers[1].kill()
+    workers[0].terminate()
+    _, err = workers[0].communicate(timeout=60)
+    workers[1].communicate()
+    assert workers[0].returncode in (1, 75), err
+    assert "Traceback" not in err

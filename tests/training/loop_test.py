@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands' loop: what it computes, what it keeps, how it goes on."""
 
-import itertools
 import json
 
 import keras
@@ -49,17 +48,21 @@ def _trainer(config, clip_norm=1.0, steps=6):
     )
 
 
-def _fit(trainer, batches, output_dir, steps, reported=None):
+def _fit(trainer, batches, output_dir, steps, reported=None, **plan):
     seen = [] if reported is None else reported
-    loop.fit(
+    return loop.fit(
         trainer,
         batches,
-        steps=steps,
-        output_dir=output_dir,
-        log_every=2,
-        save_every=2,
-        report=lambda step, values: seen.append((step, values)),
-        tick=lambda step: None,
+        loop.Plan(
+            steps=steps,
+            output_dir=output_dir,
+            log_every=plan.pop("log_every", 2),
+            save_every=plan.pop("save_every", 2),
+            keep_checkpoints=plan.pop("keep_checkpoints", 2),
+        ),
+        loop.Watcher(
+            report=lambda step, values: seen.append((step, values)), **plan
+        ),
     )
 
 
@@ -209,51 +212,53 @@ def test_another_models_checkpoint_is_named(tiny_config, batches, tmp_path):
     wider = tiny_config.__class__(
         **{**vars(tiny_config), "intermediate_size": 40}
     )
-    with pytest.raises(ValueError, match="ckpt-2: not a checkpoint of this"):
+    with pytest.raises(ValueError, match="step-00000002: not a checkpoint of"):
         _fit(_trainer(wider), batches, tmp_path, 4)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_config, batch, tmp_path):
+    """Step 3 divides by no prediction; its batch is kept, the rest is good."""
+
+    def batches_from(first_step):
+        labels, weights = _labels()
+        scales = np.array([1, 1, np.inf, 1, 1, 1], "float32")[first_step:]
+        weights = {
+            "mlm_logits": weights["mlm_logits"] * scales[:, None, None],
+            "nsp_logits": np.stack([weights["nsp_logits"]] * len(scales)),
+        }
+        return tf.data.Dataset.zip(
+            tf.data.Dataset.from_tensors((batch, labels)).repeat(),
+            tf.data.Dataset.from_tensor_slices(weights),
+        ).map(lambda pair, weights: (*pair, weights))
+
+    path = tmp_path / "lost_batch.npz"
+    with pytest.raises(ValueError, match="not finite at step 3, whose") as info:
+        _fit(_trainer(tiny_config), batches_from, tmp_path, 6)
+    assert str(path) in str(info.value)
+    lost = np.load(path)
+    np.testing.assert_array_equal(lost["inputs.token_ids"], batch["token_ids"])
+    assert np.isinf(lost["weights.mlm_logits"]).any()
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == [
+        "step-00000002"
+    ]
+
+
+def test_the_step_at_which_to_stop_is_saved(tiny_config, batches, tmp_path):
+    asked = iter([False, False, True])
+    trainer = _trainer(tiny_config)
+    done = _fit(trainer, batches, tmp_path, 6, should_stop=lambda: next(asked))
+    assert done == 3
+    assert (tmp_path / "checkpoints" / "step-00000003").is_dir()
+
+
+def test_a_line_of_the_history_that_was_cut_short(
     tiny_config, batches, tmp_path
 ):
-    trainer = _trainer(tiny_config)
-    kernel = trainer.model.get_layer("pooler").kernel
-    kernel.assign(np.full(kernel.shape, np.nan))
-    with pytest.raises(ValueError, match="loss is nan at step 2"):
-        _fit(trainer, batches, tmp_path, 4)
-
-
-def test_mirrored_replicas_take_the_step_of_one_device(tiny_config, batch):
-    devices = tf.config.list_logical_devices("CPU")
-    if len(devices) < 2:
-        pytest.fail("conftest.py makes two logical CPU devices")
-    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    config = tiny_config.__class__(**{**vars(tiny_config), **still})
-    four = {k: np.concatenate([v, v[:1]]) for k, v in batch.items()}
-    labels, weights = _labels(scaled=False)
-    labels = {k: np.concatenate([v, v[:1]]) for k, v in labels.items()}
-    weights = {k: np.concatenate([v, v[:1]]) for k, v in weights.items()}
-    weights["mlm_logits"] *= np.float32(8 / 7)
-    batches = tf.data.Dataset.from_tensor_slices((four, labels, weights))
-    results = []
-    for strategy in (
-        tf.distribute.get_strategy(),
-        tf.distribute.MirroredStrategy(devices[:2]),
-    ):
-        with strategy.scope():
-            trainer = _trainer(config, clip_norm=0.1)
-            data = strategy.experimental_distribute_dataset(
-                batches.batch(4).repeat()
-            )
-            for one in itertools.islice(data, 3):
-                trainer.train_step(one)
-            results.append((trainer.scores.take(), trainer.model.get_weights()))
-    assert results[0][0] == pytest.approx(results[1][0], rel=1e-4)
-    for path, one, two in zip(
-        [v.path for v in trainer.model.weights],
-        results[0][1],
-        results[1][1],
-        strict=True,
-    ):
-        if "qkv_bias" not in path:  # the keys' have no gradient but noise
-            np.testing.assert_allclose(one, two, atol=1e-4, err_msg=path)
+    _fit(_trainer(tiny_config), batches, tmp_path, 2)
+    path = tmp_path / "history.jsonl"
+    whole = path.read_text("utf-8")
+    path.write_text(whole + '{"step": 4, "mlm_l', "utf-8")
+    _fit(_trainer(tiny_config), batches, tmp_path, 4)
+    lines = path.read_text("utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2, 4]
+    assert lines[0] + "\n" == whole

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last checkpoints of a run, each whole or not there."""
+
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+_NAME = re.compile(r"step-(\d+)")
+_STATE = "state"  # what TensorFlow's files in a checkpoint's folder begin with
+# Another model's raises AssertionError or ValueError instead.
+_DAMAGE = (tf.errors.OpError, IndexError, DecodeError)
+
+
+class Checkpoints:
+    """Folders step-00001000, ...: each is written beside, then renamed.
+
+    Args:
+        folder: where they are; it need not exist.
+        state: all that a resumed run needs.
+        keep: how many to keep, the newest.
+        say: takes a line that the user should see.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        state: Mapping[str, list[tf.Variable]],
+        *,
+        keep: int,
+        say: Callable[[str], object],
+    ):
+        self._folder = pathlib.Path(folder)
+        self._checkpoint = tf.train.Checkpoint(**state)
+        self._keep = keep
+        self._say = say
+
+    def restore(self) -> None:
+        """Takes up the newest that is whole; without any, changes nothing.
+
+        Raises: ValueError if they are all damaged or of another model.
+        """
+        damaged = []
+        for path in reversed(self._paths()):
+            try:
+                status = self._checkpoint.read(str(path / _STATE))
+                status.assert_consumed()
+            except _DAMAGE as error:
+                damaged.append((path, error))
+                continue
+            except (AssertionError, ValueError) as error:
+                raise ValueError(
+                    f"{path}: not a checkpoint of this run "
+                    f"({_first_line(error)}); wanted the flags it began with, "
+                    "or another --output_dir."
+                ) from None
+            for bad, error in damaged:
+                self._put_aside(bad)
+                self._say(
+                    f"{bad}: damaged ({_first_line(error)}); going on from "
+                    f"{path.name}."
+                )
+            return
+        if damaged:  # by now the variables hold parts of them
+            path, error = damaged[0]
+            raise ValueError(
+                f"{path}: damaged ({_first_line(error)}), and there is no "
+                "older one; remove it to begin again."
+            )
+
+    def save(self, step: int) -> None:
+        """Writes one, on the process that writes, and removes old ones.
+
+        Raises: OSError, with the older ones as they were.
+        """
+        if not tf.distribute.get_strategy().extended.should_checkpoint:
+            return
+        path = self._folder / f"step-{step:08}"
+        partial = self._folder / f".{path.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            self._checkpoint.write(str(partial / _STATE))
+            shutil.rmtree(path, ignore_errors=True)
+            os.replace(partial, path)
+        except (tf.errors.OpError, OSError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            last = [path.name for path in self._paths()[-1:]]
+            raise OSError(
+                f"{path}: not written ({_first_line(error)}); the last "
+                f"checkpoint is {', '.join(last) or 'none'}."
+            ) from None
+        for old in self._paths()[: -self._keep]:
+            shutil.rmtree(old)
+
+    def _paths(self):
+        if not self._folder.is_dir():
+            return []
+        found = self._folder.iterdir()
+        return sorted(path for path in found if _NAME.fullmatch(path.name))
+
+    def _put_aside(self, path):
+        if tf.distribute.get_strategy().extended.should_checkpoint:
+            aside = path.with_name(f"{path.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(path, aside)
+
+
+def _first_line(error):
+    text = getattr(error, "message", None) or str(error)
+    return (text or type(error).__name__).splitlines()[0]
