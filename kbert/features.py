@@ -4,8 +4,8 @@
 B batch, S tokens, P predictions, H hidden, V vocabulary, C classes.
 
 Inputs are int32 and named as KerasHub names them. In `padding_mask` 0 is
-padding and 1 a token; values above 1 are kept for several texts packed in
-one row. Labels and their weights are dicts keyed by the name of the output
+padding and 1 a token; where several texts are packed in one row, k is a token
+of the k-th. Labels and their weights are dicts keyed by the name of the output
 they belong to, which is what `model.fit` takes.
 """
 

@@ -145,11 +145,14 @@ config = BertConfig(
     vocab_size=15, lower_case=True, hidden_size=16, num_hidden_layers=2,
     num_attention_heads=2, intermediate_size=32, max_position_embeddings=24,
 )
-model = models.build_pretrainer(config)
-model.set_weights([store[f"w{i}"] for i in range(len(model.weights))])
 names = ("token_ids", "segment_ids", "padding_mask", "mask_positions")
-outputs = model({name: store[name] for name in names})
-np.savez(sys.argv[2], **{k: np.asarray(v) for k, v in outputs.items()})
+found = {}
+for packed in (False, True):
+    model = models.build_pretrainer(config, packed=packed)
+    model.set_weights([store[f"w{i}"] for i in range(len(model.weights))])
+    outputs = model({name: store[name] for name in names})
+    found |= {f"{k} {packed}": np.asarray(v) for k, v in outputs.items()}
+np.savez(sys.argv[2], **found)
 """
 
 
@@ -157,7 +160,10 @@ def test_jax_gives_the_same_without_tensorflow(tiny_config, batch, tmp_path):
     pytest.importorskip("jax")
     from kbert.models import build_pretrainer
 
+    batch["padding_mask"][0, 4:] = 2  # a second text, where rows are packed
     model = build_pretrainer(tiny_config)
+    peer = build_pretrainer(tiny_config, packed=True)
+    peer.set_weights(model.get_weights())
     weights = {f"w{i}": w for i, w in enumerate(model.get_weights())}
     np.savez(tmp_path / "in.npz", **weights, **batch)
     subprocess.run(
@@ -166,6 +172,8 @@ def test_jax_gives_the_same_without_tensorflow(tiny_config, batch, tmp_path):
         env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
         check=True,
     )
-    want, got = model(batch), np.load(tmp_path / "out.npz")
-    for name, value in want.items():
-        np.testing.assert_allclose(got[name], value, atol=2e-5)
+    got = np.load(tmp_path / "out.npz")
+    for one, packed in ((model, False), (peer, True)):
+        for name, value in one(batch).items():
+            found = got[f"{name} {packed}"]
+            np.testing.assert_allclose(found, value, atol=2e-5)

@@ -24,6 +24,7 @@ _LABEL_COLUMN = shared.label_column()
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 32, "Rows at once.", lower_bound=1
 )
+_MASKING = shared.masking()
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the scores.")
 
 
@@ -36,14 +37,14 @@ def main(argv):
     from kbert.runs import files, scoring
 
     loaded = folder.load(_MODEL.value)
-    if loaded.spec.task == "pretraining":
+    if loaded.spec.task in ("pretraining", "masked_lm"):
         record_set = record_sets.find(
             _INPUT.value,
             vocabulary=loaded.vocabulary,
             max_positions=loaded.config.max_position_embeddings,
         )
-        scores = scoring.pretraining_scores(
-            loaded.model, record_set, _BATCH_SIZE.value
+        scores = scoring.record_scores(
+            loaded, record_set, _BATCH_SIZE.value, _MASKING()
         )
     elif loaded.spec.task == "classification":
         columns = shared.columns(_TEXT_COLUMNS.value, loaded.spec.num_texts)

@@ -5,7 +5,15 @@ A command calls the functions it needs, `_MODEL = shared.model()`, and has no
 other flags than those. absl then counts the flag as the command's own.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from absl import flags
+
+if TYPE_CHECKING:  # it takes seconds to import
+    from kbert.data.masking import Masking
 
 flags.disclaim_key_flags()  # they belong to the module that calls
 
@@ -24,6 +32,40 @@ def lower_case() -> flags.FlagHolder[bool | None]:
         None,
         "Casing of a vocab.txt without a vocab.json beside it.",
     )
+
+
+def masking() -> Callable[[], Masking | None]:
+    """The fields of Masking, for records whose rows are not masked.
+
+    Returns: a function that gives the Masking, or None if no flag was given;
+        it raises ValueError, naming the flag.
+    """
+    holders = {
+        "max_predictions": flags.DEFINE_integer(
+            "max_predictions",
+            None,
+            "Tokens to predict in a row at most, for records that are not "
+            "masked; so are the next three.",
+        ),
+        "masked_lm_prob": flags.DEFINE_float(
+            "masked_lm_prob", 0.15, "Share of the tokens to predict."
+        ),
+        "whole_words": flags.DEFINE_boolean(
+            "whole_words", False, "Hide all pieces of a word."
+        ),
+        "max_ngram": flags.DEFINE_integer(
+            "max_ngram", 1, "Most tokens, or whole words, hidden in one go."
+        ),
+    }
+
+    def given():
+        from kbert.data.masking import Masking
+
+        if not any(holder.present for holder in holders.values()):
+            return None
+        return Masking(**{name: h.value for name, h in holders.items()})
+
+    return given
 
 
 def text_columns() -> flags.FlagHolder[list[str] | None]:

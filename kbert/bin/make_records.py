@@ -30,12 +30,14 @@ _NUM_WORKERS = flags.DEFINE_integer(
 for _name, _default, _help in (
     ("max_seq_length", 128, "Tokens of a row; shorter ones are padded."),
     ("max_predictions", 20, "Tokens to predict in a row at most."),
+    ("max_ngram", 1, "Most tokens, or whole words, hidden in one go."),
     ("dupe_factor", 1, "How often to use the text, with other choices."),
     ("num_shards", 16, "Files to write, if there is enough text."),
     ("seed", 0, "The same one gives the same files, by any --num_workers."),
 ):
     flags.DEFINE_integer(_name, _default, _help)
 flags.DEFINE_float("masked_lm_prob", 0.15, "Share of the tokens to predict.")
+flags.DEFINE_boolean("whole_words", False, "Hide all pieces of a word.")
 flags.DEFINE_float(
     "short_seq_prob", 0.1, "Share of the texts that are made shorter."
 )

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pre-trains a BERT on records: masked-LM and next-sentence prediction.
 
+Records without next-sentence labels train the masked-LM output alone, and
+records whose rows are not masked are masked anew in each epoch.
+
 Begins with random weights of a --model_config, or goes on from a model with
 --init. Runs on all visible GPUs, or on the processor. The model is written to
 <output_dir>/model.
@@ -32,6 +35,7 @@ _MODEL_CONFIG = flags.DEFINE_string(
 _INIT = flags.DEFINE_string(
     "init", None, "Folder of a kbert model to go on from."
 )
+_MASKING = shared.masking()
 _STEPS = flags.DEFINE_integer(
     "steps", 10000, "Steps of the whole run.", lower_bound=1
 )
@@ -54,6 +58,7 @@ def main(argv):
         model_config=_MODEL_CONFIG.value,
         init=_INIT.value,
         vocabulary=vocabulary,
+        masking=_MASKING(),
         steps=_STEPS.value,
         options=run_flags.options(),
     )

@@ -3,17 +3,21 @@
 
 import collections
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
 from kbert import features
 from kbert.data import records
+from kbert.data.masking import Masking, mask_tokens
 from kbert.data.record_sets import RecordSet
 
 # The order that a seed gives depends on these.
 _FILES_AT_ONCE = 16
 _ROWS_SHUFFLED = 32768
+
+# Held-out rows are masked so many at once, whatever the batch is.
+_ROWS_MASKED = 256
 
 
 def dataset(
@@ -22,6 +26,7 @@ def dataset(
     batch_size: int,
     seed: int | None,
     first_step: int = 0,
+    masking: Masking | None = None,
 ) -> tf.data.Dataset:
     """Batches (inputs, labels, weights), as `model.fit` takes them.
 
@@ -31,6 +36,11 @@ def dataset(
     one epoch and the start of the next. Without a seed, for evaluation: one
     pass in the order of the files; the last batch may be smaller.
 
+    Rows that are not masked yet are masked here: for training by the seed
+    and the number of the step, so in each epoch afresh (Liu et al. 2019,
+    arXiv:1907.11692, section 4.1); for evaluation always alike, whatever
+    the batch size.
+
     To go on after `first_step` batches gives exactly the batches that would
     have followed: the epochs before it are left out, and of its own epoch
     the rows before it are read again, but not parsed.
@@ -39,26 +49,70 @@ def dataset(
         record_set: what `record_sets.find` found. A damaged row raises
             TensorFlow's error; `record_set.damage_named()` explains it.
         batch_size: rows of a batch, on all replicas together.
-        seed: of the order, or None.
+        seed: of the order and the masks, or None.
         first_step: batches that were used already.
+        masking: of rows that are not masked yet; others stay as they are.
     Returns: inputs are ENCODER_INPUTS and MLM_INPUTS; labels and weights have
-        the keys "mlm_logits" and "nsp_logits". Masked-LM weights are scaled
-        by their number / their sum, so that the plain mean over a batch's
-        weighted losses is the mean over its predictions.
+        the keys "mlm_logits" and, if the rows have labels, "nsp_logits".
+        Masked-LM weights are scaled by their number / their sum, so that the
+        plain mean over a batch's weighted losses is the mean over its
+        predictions.
+    Raises: ValueError if the rows are not masked and `masking` is None.
     """
-    first_row = first_step * batch_size
+    if not record_set.row.max_predictions:
+        check_masking([record_set], masking)
+
+    def read(number, serialized):
+        row, vocabulary = record_set.row, record_set.vocabulary
+        rows = records.parse(serialized, row)
+        rows = records.checked(rows, row, len(vocabulary))
+        if row.max_predictions:
+            return rows
+        return rows | mask_tokens(
+            rows["token_ids"],
+            rows["padding_mask"],
+            vocabulary=vocabulary,
+            masking=masking,
+            seed=tf.random.fold_in(
+                tf.constant([seed or 0, seed is not None], tf.int64), number
+            ),
+        )
+
     if seed is None:
-        rows = tf.data.TFRecordDataset(record_set.files).skip(first_row)
+        batches = tf.data.TFRecordDataset(record_set.files).batch(_ROWS_MASKED)
+        batches = batches.enumerate().map(read)
+        batches = batches.rebatch(batch_size).skip(first_step).map(_to_model)
     else:
-        rows = _shuffled_rows(record_set, seed, first_row)
-    batches = rows.batch(batch_size, drop_remainder=seed is not None)
-    batches = batches.map(
-        lambda serialized: _to_model(records.parse(serialized, record_set.row)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+        rows = _shuffled_rows(record_set, seed, first_step * batch_size)
+        batches = rows.batch(batch_size, drop_remainder=True)
+        batches = batches.enumerate(first_step).map(
+            lambda number, serialized: _to_model(read(number, serialized)),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
     options = tf.data.Options()
     options.deterministic = True
     return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def check_masking(
+    record_sets: Sequence[RecordSet], masking: Masking | None
+) -> None:
+    """Sees that rows which are not masked yet, and only such, are to be.
+
+    Raises: ValueError, naming the file.
+    """
+    unmasked = [s for s in record_sets if not s.row.max_predictions]
+    if unmasked and not masking:
+        raise ValueError(
+            f"{unmasked[0].files[0]}: its rows are not masked; wanted a "
+            "number of max_predictions."
+        )
+    if masking and not unmasked:
+        raise ValueError(
+            f"{record_sets[0].files[0]}: its rows are masked already; "
+            "max_predictions, masked_lm_prob, whole_words and max_ngram are "
+            "for those that are not."
+        )
 
 
 def label_entropies(batches: Iterable) -> dict[str, float]:
@@ -69,15 +123,12 @@ def label_entropies(batches: Iterable) -> dict[str, float]:
 
     Args:
         batches: of `dataset`, without a seed.
-    Returns: "mlm_label_entropy" and "nsp_label_entropy".
+    Returns: "mlm_label_entropy" and, of rows with labels, "nsp_label_entropy".
     """
-    counts = {
-        features.MLM_LOGITS: collections.Counter(),
-        features.NSP_LOGITS: collections.Counter(),
-    }
+    counts = collections.defaultdict(collections.Counter)
     for _, labels, weights in batches:
-        for name, counter in counts.items():
-            counter.update(labels[name][weights[name] > 0].numpy().tolist())
+        for name, values in labels.items():
+            counts[name].update(values[weights[name] > 0].numpy().tolist())
     return {
         name.replace("logits", "label_entropy"): _entropy(counter)
         for name, counter in counts.items()
@@ -118,15 +169,12 @@ def _to_model(rows):
     weights = rows[features.MASK_WEIGHTS]
     total = tf.reduce_sum(weights)
     scale = tf.math.divide_no_nan(tf.cast(tf.size(weights), total.dtype), total)
-    labels = {
-        features.MLM_LOGITS: rows[features.MASK_IDS],
-        features.NSP_LOGITS: rows[features.NEXT_SENTENCE_LABELS],
-    }
-    weights = {
-        features.MLM_LOGITS: weights * scale,
-        features.NSP_LOGITS: tf.ones_like(
-            rows[features.NEXT_SENTENCE_LABELS], tf.float32
-        ),
-    }
     names = (*features.ENCODER_INPUTS, *features.MLM_INPUTS)
-    return {name: rows[name] for name in names}, labels, weights
+    inputs = {name: rows[name] for name in names}
+    labels = {features.MLM_LOGITS: rows[features.MASK_IDS]}
+    weights = {features.MLM_LOGITS: weights * scale}
+    if features.NEXT_SENTENCE_LABELS in rows:
+        is_random = rows[features.NEXT_SENTENCE_LABELS]
+        labels[features.NSP_LOGITS] = is_random
+        weights[features.NSP_LOGITS] = tf.ones_like(is_random, tf.float32)
+    return inputs, labels, weights

@@ -192,8 +192,7 @@ def _row_finisher(vocabulary, options):
                 rows["token_ids"],
                 rows["padding_mask"],
                 vocabulary=vocabulary,
-                max_predictions=options.max_predictions,
-                masked_lm_prob=options.masked_lm_prob,
+                masking=options.masking,
                 seed=seed,
             )
         if labels is not None:

@@ -43,7 +43,7 @@ class RecordSet:
 
     def damage_named(self):
         """Wrap it around reading: a damaged row becomes a ValueError."""
-        return records.damage_named(self.files, self.row)
+        return records.damage_named(self.files, self.row, len(self.vocabulary))
 
 
 def find(
@@ -149,7 +149,10 @@ def _read_own(folder: str, paths: Sequence[str]) -> RecordSet:
                 for path in paths
             ),
             row=records.RowLengths(
-                manifest["max_seq_length"], manifest["max_predictions"]
+                manifest["max_seq_length"],
+                manifest["max_predictions"] * manifest.get("masked", True),
+                next_sentence=manifest.get("next_sentence", True),
+                packed=manifest.get("packed", False),
             ),
             vocabulary=vocabulary,
         )
@@ -181,7 +184,7 @@ def _read_foreign(
     row = records.row_lengths(paths[0])
     return RecordSet(
         files=tuple(paths),
-        num_rows=records.count_rows(paths, row),
+        num_rows=records.count_rows(paths, row, len(vocabulary)),
         row=row,
         vocabulary=vocabulary,
     )

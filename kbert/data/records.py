@@ -5,8 +5,9 @@ Each row is one tf.train.Example, as google-research/bert, Model Garden and
 kbert write it: every list has its full length, padding included. Only this
 file knows the names on disk; everywhere else a row is a dict of the names in
 `kbert.features`: ENCODER_INPUTS (S,), MLM_INPUTS, MASK_IDS and MASK_WEIGHTS
-(P,), NEXT_SENTENCE_LABELS (). Which files belong together, and to which
-vocabulary, is told in record_sets.py.
+(P,), NEXT_SENTENCE_LABELS (). kbert's own rows may lack the predictions, to
+be masked by whoever reads them, or the label. Which files belong together,
+and to which vocabulary, is told in record_sets.py.
 """
 
 import contextlib
@@ -28,43 +29,47 @@ _PREDICTIONS = {
     "masked_lm_positions": "mask_positions",
     "masked_lm_ids": features.MASK_IDS,
 }
-_WEIGHTS = "masked_lm_weights"  # the only floats
-_LABELS = "next_sentence_labels"
+_LABEL = {"next_sentence_labels": features.NEXT_SENTENCE_LABELS}
+_WEIGHTS = {"masked_lm_weights": features.MASK_WEIGHTS}  # the only floats
 
 _FRAME_BYTES = 16  # of the TFRecord format, around each row
 _DAMAGE = (tf.errors.DataLossError, tf.errors.InvalidArgumentError)
 
 
 class RowLengths(NamedTuple):
-    """Columns of every row of a file, padding included."""
+    """Columns of every row of a file, padding included, and what it holds."""
 
     max_seq_length: int  # S
-    max_predictions: int  # P
+    max_predictions: int  # P, or 0 where nothing is masked
+    next_sentence: bool = True  # whether there is a label
+    packed: bool = False  # whether padding_mask may number several texts
 
 
 def serialize(rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """Rows to serialized tf.train.Examples, (B,) string, in the graph.
 
-    The messages are put together by tf.io.encode_proto, level by level, for
-    the whole batch at once: several times as fast as one Example a row.
+    Those of the features that `rows` has are written. The messages are put
+    together by tf.io.encode_proto, level by level, for the whole batch at
+    once: several times as fast as one Example a row.
     """
-    rows = {n: tf.cast(v, tf.int64) for n, v in rows.items()} | {
-        features.MASK_WEIGHTS: rows[features.MASK_WEIGHTS]
-    }
     entries = [
-        _entry(on_disk, rows[name], "Int64List", "int64_list")
-        for on_disk, name in (_TOKENS | _PREDICTIONS).items()
+        _entry(on_disk, tf.cast(rows[name], tf.int64), "Int64List")
+        for on_disk, name in (_TOKENS | _PREDICTIONS | _LABEL).items()
+        if name in rows
     ]
-    labels = rows[features.NEXT_SENTENCE_LABELS][:, None]
-    entries.append(_entry(_LABELS, labels, "Int64List", "int64_list"))
-    weights = rows[features.MASK_WEIGHTS]
-    entries.append(_entry(_WEIGHTS, weights, "FloatList", "float_list"))
+    entries += [
+        _entry(on_disk, rows[name], "FloatList")
+        for on_disk, name in _WEIGHTS.items()
+        if name in rows
+    ]
     all_entries = _encode("Features", {"feature": tf.stack(entries, 1)})
     return _encode("Example", {"features": all_entries[:, None]})
 
 
-def _entry(name, values, list_message, field):
+def _entry(name, values, list_message):
+    values = tf.reshape(values, (tf.shape(values)[0], -1))
     values = _encode(list_message, {"value": values})
+    field = {"Int64List": "int64_list", "FloatList": "float_list"}[list_message]
     feature = _encode("Feature", {field: values[:, None]})
     key = tf.fill(tf.shape(feature), name)
     return _encode(
@@ -86,21 +91,57 @@ def _encode(message, fields):
 
 def parse(serialized: tf.Tensor, row: RowLengths) -> dict[str, tf.Tensor]:
     """(B,) string to int32 and float32 features, in the graph."""
-    lengths = dict.fromkeys(_TOKENS, [row.max_seq_length])
-    lengths |= dict.fromkeys(_PREDICTIONS, [row.max_predictions])
-    shapes = {n: tf.io.FixedLenFeature(s, tf.int64) for n, s in lengths.items()}
-    shapes[_LABELS] = tf.io.FixedLenFeature([1], tf.int64)
-    shapes[_WEIGHTS] = tf.io.FixedLenFeature([row.max_predictions], tf.float32)
+    S, P = row.max_seq_length, row.max_predictions
+    names = dict(_TOKENS)
+    shapes = dict.fromkeys(_TOKENS, tf.io.FixedLenFeature([S], tf.int64))
+    if P:
+        ints, floats = (
+            tf.io.FixedLenFeature([P], dtype)
+            for dtype in (tf.int64, tf.float32)
+        )
+        names |= _PREDICTIONS | _WEIGHTS
+        shapes |= dict.fromkeys(_PREDICTIONS, ints)
+        shapes |= dict.fromkeys(_WEIGHTS, floats)
+    if row.next_sentence:
+        names |= _LABEL
+        shapes |= dict.fromkeys(_LABEL, tf.io.FixedLenFeature([], tf.int64))
     found = tf.io.parse_example(serialized, shapes)
-    rows = {
-        name: tf.cast(found[on_disk], tf.int32)
-        for on_disk, name in (_TOKENS | _PREDICTIONS).items()
+    return {
+        name: found[on_disk]
+        if on_disk in _WEIGHTS
+        else tf.cast(found[on_disk], tf.int32)
+        for on_disk, name in names.items()
     }
-    rows[features.NEXT_SENTENCE_LABELS] = tf.cast(
-        found[_LABELS][:, 0], tf.int32
-    )
-    rows[features.MASK_WEIGHTS] = found[_WEIGHTS]
-    return rows
+
+
+def checked(
+    rows: Mapping[str, tf.Tensor], row: RowLengths, vocab_size: int
+) -> dict[str, tf.Tensor]:
+    """What `parse` gives, in the graph, if its numbers can be used.
+
+    Raises: tf.errors.InvalidArgumentError if a token, a place or a label is
+        none; `damage_named` tells which.
+    """
+    wrong = [
+        tf.reduce_any((rows[name] < 0) | (rows[name] > highest))
+        for name, highest in _highest(rows, row, vocab_size).items()
+    ]
+    check = tf.debugging.Assert(~tf.reduce_any(wrong), ["numbers out of range"])
+    with tf.control_dependencies([] if check is None else [check]):  # eager
+        return {name: tf.identity(value) for name, value in rows.items()}
+
+
+def _highest(rows, row, vocab_size):
+    """The highest number of each feature, by name; the lowest is 0."""
+    highest = {
+        "token_ids": vocab_size - 1,
+        "padding_mask": row.max_seq_length if row.packed else 1,
+        "segment_ids": 1,
+        "mask_positions": row.max_seq_length - 1,
+        features.MASK_IDS: vocab_size - 1,
+        features.NEXT_SENTENCE_LABELS: 1,
+    }
+    return {name: highest[name] for name in rows if name in highest}
 
 
 def write(path: str, batches: Iterable[tf.Tensor]) -> int:
@@ -115,7 +156,10 @@ def write(path: str, batches: Iterable[tf.Tensor]) -> int:
 
 
 def row_lengths(path: str) -> RowLengths:
-    """Tokens and predictions of a file's first row.
+    """What a file's first row holds.
+
+    It cannot tell whether other rows are of several texts; where there are
+    no labels, they are taken to be.
 
     Raises: ValueError, naming the file, if it is no file of such rows.
     """
@@ -129,35 +173,44 @@ def row_lengths(path: str) -> RowLengths:
         found = tf.train.Example.FromString(rows[0]).features.feature
     except Exception:  # DecodeError, of the protobuf that is installed
         raise ValueError(f"{path}: no tf.train.Example.") from None
-    wanted = {*_TOKENS, *_PREDICTIONS, _WEIGHTS, _LABELS}
+    wanted = {*_TOKENS}
+    if masked := not found.keys().isdisjoint(_PREDICTIONS | _WEIGHTS):
+        wanted |= {*_PREDICTIONS, *_WEIGHTS}
     if missing := sorted(wanted - set(found)):
         raise ValueError(f"{path}: features {missing} are missing.")
+    next_sentence = not found.keys().isdisjoint(_LABEL)
     return RowLengths(
         len(found["input_ids"].int64_list.value),
-        len(found["masked_lm_ids"].int64_list.value),
+        len(found["masked_lm_ids"].int64_list.value) if masked else 0,
+        next_sentence=next_sentence,
+        packed=not next_sentence,
     )
 
 
-def count_rows(files: Sequence[str], row: RowLengths) -> int:
+def count_rows(files: Sequence[str], row: RowLengths, vocab_size: int) -> int:
     """Reads files through.
 
-    Raises: ValueError, naming file and row, at the first row that is damaged
-        or has other lengths.
+    Raises: ValueError, naming file and row, at the first row that is damaged,
+        has other lengths or a number that cannot be, such as a token id of
+        vocab_size.
     """
     num_rows = 0
     for path in files:
         try:
-            rows, size = _measure(path, row)
+            rows, size = _measure(path, row, vocab_size)
         except _DAMAGE:
             rows, size = 0, -1
         if size != os.path.getsize(path):
-            raise ValueError(f"{path}: {_describe_damage(path, row)}")
+            reason = _describe_damage(path, row, vocab_size)
+            raise ValueError(f"{path}: {reason}")
         num_rows += rows
     return num_rows
 
 
 @contextlib.contextmanager
-def damage_named(files: Sequence[str], row: RowLengths) -> Iterator[None]:
+def damage_named(
+    files: Sequence[str], row: RowLengths, vocab_size: int
+) -> Iterator[None]:
     """Turns TensorFlow's error at a damaged row into a ValueError.
 
     Wrap it around code that reads records. The error names file and row; it
@@ -166,15 +219,16 @@ def damage_named(files: Sequence[str], row: RowLengths) -> Iterator[None]:
     Args:
         files: those that are read.
         row: lengths of their rows.
+        vocab_size: token ids are below it.
     """
     try:
         yield
     except _DAMAGE:
-        count_rows(files, row)
+        count_rows(files, row, vocab_size)
         raise  # the files are whole, so it is something else
 
 
-def _measure(path, row):
+def _measure(path, row, vocab_size):
     """Rows of a file that can all be parsed, and bytes that they take.
 
     Bytes, because TensorFlow ends without an error where a file is cut short
@@ -182,7 +236,8 @@ def _measure(path, row):
     """
 
     def measure(serialized):
-        rows = parse(serialized, row)  # what nothing uses would not be run
+        # What nothing uses would not be run.
+        rows = checked(parse(serialized, row), row, vocab_size)
         num_rows = tf.shape(rows["token_ids"], tf.int64)[0]
         size = tf.reduce_sum(tf.strings.length(serialized))
         return num_rows, tf.cast(size, tf.int64) + num_rows * _FRAME_BYTES
@@ -196,11 +251,13 @@ def _measure(path, row):
     return [int(number) for number in total]
 
 
-def _describe_damage(path, row):
+def _describe_damage(path, row, vocab_size):
     whole = 0
     try:
         for serialized in tf.data.TFRecordDataset(path):
-            parse(serialized[None], row)
+            rows = parse(serialized[None], row)
+            if wrong := _out_of_range(rows, row, vocab_size):
+                return f"row {whole + 1}: {wrong}"
             whole += 1
     except tf.errors.InvalidArgumentError as error:
         reason = error.message.rpartition("}} ")[2]  # less the node's name
@@ -211,3 +268,12 @@ def _describe_damage(path, row):
     except tf.errors.DataLossError:
         pass
     return f"damaged or cut short after {whole} whole rows."
+
+
+def _out_of_range(rows, row, vocab_size):
+    names = {v: k for k, v in (_TOKENS | _PREDICTIONS | _LABEL).items()}
+    for name, highest in _highest(rows, row, vocab_size).items():
+        for number in rows[name].numpy().ravel().tolist():
+            if not 0 <= number <= highest:
+                return f"{number} in {names[name]}; wanted 0 to {highest}."
+    return None

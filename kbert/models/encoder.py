@@ -27,17 +27,18 @@ class Encoded(NamedTuple):
     token_embedding: keras.layers.ReversibleEmbedding
 
 
-def build_encoder(config: BertConfig) -> keras.Model:
+def build_encoder(config: BertConfig, packed: bool = False) -> keras.Model:
     """The encoder with its pooler.
 
     Inputs: token_ids, segment_ids, padding_mask, each (B, S) int32. A token
-        attends to those whose padding_mask is not 0.
+        attends to those whose padding_mask is not 0; if `packed`, to those
+        whose padding_mask is the same, and each text has positions from 0.
     Outputs: sequence (B, S, H), pooled (B, H): the first token through a
         dense layer and tanh; both float32.
     Source: Devlin et al. 2019, arXiv:1810.04805, section 3.
     """
     inputs = features.keras_inputs(features.ENCODER_INPUTS)
-    encoded = encode(config, inputs)
+    encoded = encode(config, inputs, packed=packed)
     outputs = {
         features.SEQUENCE: encoded.sequence,
         features.POOLED: encoded.pooled,
@@ -49,6 +50,7 @@ def encode(
     config: BertConfig,
     inputs: Mapping[str, keras.KerasTensor],
     positions: keras.KerasTensor | None = None,
+    packed: bool = False,
 ) -> Encoded:
     """The encoder inside a functional model, its head to follow.
 
@@ -61,6 +63,9 @@ def encode(
         positions: (B, P) int32, for a head that reads no more than these
             tokens, the first of them token 0: the last block then computes
             nothing else, which is most of its work. The numbers are the same.
+        packed: whether a row may hold several texts, the k-th where its
+            padding_mask is k. Each is then as in a row of its own: a token
+            attends to its own text, and the positions begin anew.
     """
     tokens = keras.layers.ReversibleEmbedding(
         config.vocab_size,
@@ -70,6 +75,17 @@ def encode(
         reverse_dtype=keras.config.dtype_policy().compute_dtype,
         name="token_embedding",
     )
+    padding_mask = inputs["padding_mask"]
+    position_ids = None
+    if packed:
+        same_BSS = ops.equal(
+            ops.expand_dims(padding_mask, 2), ops.expand_dims(padding_mask, 1)
+        )
+        position_ids = _places(same_BSS)
+        attention_mask = ops.expand_dims(same_BSS, 1)  # (B, 1, S, S)
+    else:
+        is_token = ops.not_equal(padding_mask, 0)
+        attention_mask = ops.expand_dims(is_token, (1, 2))  # (B, 1, 1, S)
     rows = Embeddings(
         max_position_embeddings=config.max_position_embeddings,
         type_vocab_size=config.type_vocab_size,
@@ -78,9 +94,7 @@ def encode(
         dropout=config.hidden_dropout_prob,
         initializer_range=config.initializer_range,
         name="embeddings",
-    )(tokens(inputs["token_ids"]), inputs["segment_ids"])
-    is_token = ops.not_equal(inputs["padding_mask"], 0)
-    attention_mask = ops.expand_dims(is_token, (1, 2))  # (B, 1, 1, S)
+    )(tokens(inputs["token_ids"]), inputs["segment_ids"], position_ids)
     last = config.num_hidden_layers - 1
     for index in range(last):
         rows = _block(config, index)(rows, attention_mask)
@@ -93,6 +107,14 @@ def encode(
         name="pooler",
     )(rows[:, 0])
     return Encoded(rows, pooled, tokens)
+
+
+def _places(same_BSS: keras.KerasTensor) -> keras.KerasTensor:
+    """The place (B, S) of each token in its own text, from 0."""
+    # The first token of the text is the first that is True.
+    first_BS = ops.argmax(ops.cast(same_BSS, "int32"), axis=2)
+    place_BS = ops.cumsum(ops.ones_like(first_BS), axis=1) - 1
+    return ops.cast(place_BS - first_BS, "int32")
 
 
 def _block(config: BertConfig, index: int) -> EncoderBlock:

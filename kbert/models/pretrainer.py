@@ -15,7 +15,9 @@ OUTPUTS = (features.MLM_LOGITS, features.NSP_LOGITS)
 
 
 def build_pretrainer(
-    config: BertConfig, outputs: Collection[str] = OUTPUTS
+    config: BertConfig,
+    outputs: Collection[str] = OUTPUTS,
+    packed: bool = False,
 ) -> keras.Model:
     """The encoder with the masked-LM and the next-sentence output, or one.
 
@@ -26,6 +28,8 @@ def build_pretrainer(
         config says otherwise; nsp_logits (B, 2), index 0 for "b is the next
         sentence", 1 for "b is random"; both float32. Without nsp_logits
         there is no pooler.
+    If `packed`, a row may hold several texts; see `encode`. Its nsp_logits
+        are the first one's.
     Raises: ValueError if `outputs` is empty or names another output.
     Source: Devlin et al. 2019, arXiv:1810.04805, section 3.1.
     """
@@ -39,7 +43,7 @@ def build_pretrainer(
     if features.MLM_LOGITS in outputs:
         inputs |= features.keras_inputs(features.MLM_INPUTS)
         positions = ops.concatenate([positions, inputs["mask_positions"]], 1)
-    encoded = encode(config, inputs, positions=positions)
+    encoded = encode(config, inputs, positions=positions, packed=packed)
     logits = {}
     if features.MLM_LOGITS in outputs:
         logits[features.MLM_LOGITS] = _mlm_logits(config, encoded)

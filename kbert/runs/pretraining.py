@@ -6,11 +6,12 @@ import pathlib
 
 import keras
 
-from kbert import tasks
+from kbert import features, models, tasks
 from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
 from kbert.config import BertConfig
 from kbert.data import pretraining, record_sets
+from kbert.data.masking import Masking
 from kbert.data.record_sets import RecordSet
 from kbert.runs import files, run, scoring
 from kbert.runs.run import RunOptions
@@ -25,12 +26,15 @@ def pretrain(
     model_config: str | None,
     init: str | None,
     vocabulary: Vocabulary | None,
+    masking: Masking | None,
     steps: int,
     options: RunOptions,
 ) -> None:
-    """Trains both pre-training outputs and writes <output_dir>/model.
+    """Trains the pre-training outputs and writes <output_dir>/model.
 
-    Held-out scores from before and after stand in evaluation.json.
+    Records without next-sentence labels train the masked-LM output alone,
+    and the model has no other. Held-out scores from before and after stand
+    in evaluation.json.
 
     Args:
         records: folders, paths and globs, by commas.
@@ -38,6 +42,7 @@ def pretrain(
         model_config: a name or a file, to begin with random weights.
         init: or the model folder to go on from.
         vocabulary: of records that have none beside them, else None.
+        masking: of records whose rows are not masked, else None.
         steps: of the whole run.
         options: how to train.
     Raises: ValueError, naming the file or the flag; OSError.
@@ -60,19 +65,21 @@ def pretrain(
             vocabulary=record_set.vocabulary,
             max_positions=config.max_position_embeddings,
         )
-    spec = tasks.TaskSpec(
-        task="pretraining",
-        max_seq_length=record_set.row.max_seq_length,
-        num_texts=2,
-    )
+    all_sets = [record_set, held_out] if held_out else [record_set]
+    pretraining.check_masking(all_sets, masking)
+    spec = _spec(record_set)
     with run.begin(options).scope():
-        model = tasks.build(run.with_dropout(config, options), spec)
+        model = models.build_pretrainer(
+            run.with_dropout(config, options),
+            _outputs(record_set),
+            packed=any(s.row.packed for s in all_sets),
+        )
         if initial:
             _start_from(initial, model, init)
-        _score(model, held_out, "before", options)
+        _score(model, held_out, "before", masking, options)
         with record_set.damage_named():
-            _train(model, record_set, steps, options)
-        _score(model, held_out, "after", options)
+            _train(model, record_set, steps, masking, options)
+        _score(model, held_out, "after", masking, options)
     path = options.model_folder
     folder.save(
         path,
@@ -83,6 +90,20 @@ def pretrain(
         licences=initial.licences if initial else {},
     )
     print(f"{path}: the trained model")
+
+
+def _outputs(record_set: RecordSet) -> list[str]:
+    pairs = record_set.row.next_sentence
+    return [features.MLM_LOGITS, *([features.NSP_LOGITS] if pairs else [])]
+
+
+def _spec(record_set: RecordSet) -> tasks.TaskSpec:
+    pairs = record_set.row.next_sentence
+    return tasks.TaskSpec(
+        task="pretraining" if pairs else "masked_lm",
+        max_seq_length=record_set.row.max_seq_length,
+        num_texts=2 if pairs else 1,
+    )
 
 
 def _config(initial, model_config, record_set: RecordSet) -> BertConfig:
@@ -108,9 +129,17 @@ def _start_from(initial: LoadedModel, model: keras.Model, path) -> None:
     fresh = folder.copy_weights(initial.model, model)
     if fresh:
         print(f"{path}: begun with random weights: {', '.join(fresh)}")
+    ours = {layer.name for layer in model.layers}
+    dropped = [
+        layer.name
+        for layer in initial.model.layers
+        if layer.weights and layer.name not in ours
+    ]
+    if dropped:
+        print(f"{path}: left out: {', '.join(dropped)}")
 
 
-def _train(model, record_set, steps, options):
+def _train(model, record_set, steps, masking, options):
     run.train(
         model,
         lambda step: pretraining.dataset(
@@ -118,15 +147,16 @@ def _train(model, record_set, steps, options):
             batch_size=options.batch_size,
             seed=options.seed,
             first_step=step,
+            masking=masking,
         ),
         steps=steps,
-        losses=losses.pretraining_losses(),
-        metrics=losses.pretraining_metrics(),
+        losses=scoring.chosen(losses.pretraining_losses(), model.output),
+        metrics=scoring.chosen(losses.pretraining_metrics(), model.output),
         options=options,
     )
 
 
-def _score(model, held_out, moment, options):
+def _score(model, held_out, moment, masking, options):
     """Prints the held-out scores and keeps them in evaluation.json."""
     if not held_out:
         return
@@ -136,7 +166,7 @@ def _score(model, held_out, moment, options):
         scores = json.loads(path.read_text(encoding="utf-8"))
     if moment == "after" or moment not in scores:  # a resumed run keeps it
         scores[moment] = scoring.pretraining_scores(
-            model, held_out, options.batch_size
+            model, held_out, options.batch_size, masking
         )
         files.write_text(path, json.dumps(scores, indent=2) + "\n")
     print(f"held out, {moment}: {run.describe(scores[moment])}", flush=True)

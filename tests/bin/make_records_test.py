@@ -39,11 +39,13 @@ def test_flags_reach_the_records_and_counts_are_shown(run, tmp_path):
         counts["true"] == f"true next {true_next} {share} of the rows".split()
     )
     manifest = json.loads((tmp_path / "records" / "records.json").read_text())
-    made_with = {name: manifest[name] for name in list(manifest)[4:14]}
+    made_with = {name: manifest[name] for name in list(manifest)[4:16]}
     assert made_with == {
         "max_seq_length": 24,
         "max_predictions": 3,
         "masked_lm_prob": 0.15,
+        "whole_words": False,
+        "max_ngram": 1,
         "short_seq_prob": 0.1,
         "next_sentence": True,
         "packed": False,

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from kbert.data import pretraining, record_sets, records
+from kbert.data.masking import Masking
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 NUM_ROWS = 100
 FILES = 5
 
 
-VOCABULARY = Vocabulary((*SPECIAL_TOKENS, "word"), lower_case=True)
+WORDS = tuple(f"word{i}" for i in range(1100))
+VOCABULARY = Vocabulary((*SPECIAL_TOKENS, *WORDS), lower_case=True)
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +171,115 @@ def test_damage_is_named_while_training(record_set, tmp_path):
     with pytest.raises(ValueError, match=r"bad\.tfrecord: damaged"):
         with record_set.damage_named():
             first_batches(record_set, 20, batch_size=10, seed=0)
+
+
+MASKING = Masking(
+    max_predictions=3, masked_lm_prob=0.2, whole_words=False, max_ngram=2
+)
+
+
+@pytest.fixture(scope="module")
+def unmasked(tmp_path_factory):
+    """Row i has 10 tokens 6 + i, without predictions and labels."""
+    folder = tmp_path_factory.mktemp("unmasked")
+    paths = []
+    for first in range(0, NUM_ROWS, 20):
+        numbers = np.arange(first, first + 20)[:, None]
+        rows = {
+            "token_ids": np.repeat(6 + numbers, 10, 1),
+            "padding_mask": np.ones((20, 10)),
+            "segment_ids": np.zeros((20, 10)),
+        }
+        paths.append(str(folder / f"{first:03}.tfrecord"))
+        records.write(paths[-1], [records.serialize(rows)])
+    return record_sets.find(",".join(paths), vocabulary=VOCABULARY)
+
+
+def masks_of_rows(batches):
+    """Row number -> its positions, which must all hide its own token."""
+    masks = {}
+    for inputs, labels, weights in batches:
+        for row, count in enumerate((weights["mlm_logits"] > 0).sum(1)):
+            [number] = {*labels["mlm_logits"][row, :count].tolist()}
+            positions = inputs["mask_positions"][row, :count].tolist()
+            kept = np.delete(inputs["token_ids"][row], positions)
+            assert {*kept.tolist()} == {number}
+            assert positions == sorted(set(positions)) and count == 2
+            masks[number - 6] = positions
+    return masks
+
+
+def test_each_epoch_masks_afresh(unmasked):
+    batches = first_batches(
+        unmasked, 20, batch_size=10, seed=3, masking=MASKING
+    )
+    first, second = (masks_of_rows(batches[i : i + 10]) for i in (0, 10))
+    assert first.keys() == second.keys() == set(range(NUM_ROWS))
+    assert sum(first[row] == second[row] for row in first) < NUM_ROWS / 4
+    assert batches[0][1].keys() == batches[0][2].keys() == {"mlm_logits"}
+    for part in batches[0][1:]:
+        assert part["mlm_logits"].shape == (10, 3)
+
+
+@pytest.mark.parametrize("first_step", [0, 1, 3, 7])
+def test_a_run_goes_on_with_the_same_masks(unmasked, first_step):
+    whole = first_batches(unmasked, 9, batch_size=32, seed=5, masking=MASKING)
+    rest = first_batches(
+        unmasked,
+        9 - first_step,
+        batch_size=32,
+        seed=5,
+        first_step=first_step,
+        masking=MASKING,
+    )
+    for got, want in zip(rest, whole[first_step:], strict=True):
+        for one, other in zip(got, want, strict=True):
+            for name, value in other.items():
+                np.testing.assert_array_equal(one[name], value)
+
+
+def test_held_out_rows_are_masked_alike(unmasked, monkeypatch):
+    monkeypatch.setattr(pretraining, "_ROWS_MASKED", 48)
+
+    def masks(batch_size):
+        batches = first_batches(
+            unmasked, 99, batch_size=batch_size, seed=None, masking=MASKING
+        )
+        sizes = [len(inputs["token_ids"]) for inputs, _, _ in batches]
+        assert max(sizes) == sizes[0] == batch_size
+        return masks_of_rows(batches)
+
+    one = masks(7)
+    assert list(one) == list(range(NUM_ROWS))
+    assert len(set(map(tuple, one.values()))) > 5
+    assert masks(7) == masks(64) == one
+
+
+def test_masking_is_for_unmasked_rows_and_for_no_others(unmasked, record_set):
+    with pytest.raises(ValueError, match=r"000\.tfrecord: .* not masked"):
+        pretraining.dataset(unmasked, batch_size=2, seed=0)
+    with pytest.raises(ValueError, match=r"000\.tfrecord: .* not masked"):
+        pretraining.check_masking([record_set, unmasked], None)
+    with pytest.raises(ValueError, match=r"000\.tfrecord: .* masked already"):
+        pretraining.check_masking([record_set], MASKING)
+    pretraining.check_masking([record_set, unmasked], MASKING)
+    pretraining.check_masking([record_set], None)
+
+
+def test_a_token_that_the_vocabulary_lacks_is_named(unmasked):
+    tokens = VOCABULARY.tokens[:80]
+    small = dataclasses.replace(
+        unmasked, vocabulary=Vocabulary(tokens, lower_case=True)
+    )
+    message = r"060\.tfrecord: row 15: 80 in input_ids; wanted 0 to 79"
+    with pytest.raises(ValueError, match=message):
+        with small.damage_named():
+            first_batches(small, 20, batch_size=9, seed=0, masking=MASKING)
+
+
+def test_label_entropies_without_next_sentences(unmasked):
+    batches = pretraining.dataset(
+        unmasked, batch_size=32, seed=None, masking=MASKING
+    )
+    entropies = pretraining.label_entropies(batches)
+    assert entropies == pytest.approx({"mlm_label_entropy": np.log(NUM_ROWS)})

@@ -56,7 +56,7 @@ def test_a_folder_tells_all(folder, vocabulary):
     found = record_sets.find(str(folder), vocabulary=vocabulary)
     assert [file[-10:] for file in found.files] == ["0.tfrecord", "1.tfrecord"]
     assert found.num_rows == 8
-    assert found.row == (6, 2)
+    assert found.row == records.RowLengths(6, 2)
     assert record_sets.find(str(folder)).vocabulary == vocabulary
     one = record_sets.find(f"{folder}/*1.tfrecord", max_positions=6)
     assert (len(one.files), one.num_rows) == (1, 5)

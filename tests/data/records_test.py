@@ -8,6 +8,7 @@ import tensorflow as tf
 from kbert.data import records
 
 ROW = records.RowLengths(max_seq_length=6, max_predictions=2)
+VOCAB_SIZE = 70001
 
 
 def published_row(number):
@@ -73,7 +74,7 @@ def test_rows_are_written_as_by_hand(file, tmp_path):
 
 def test_lengths_and_number_of_rows_are_found(file):
     assert records.row_lengths(file) == ROW
-    assert records.count_rows([file, file], ROW) == 100
+    assert records.count_rows([file, file], ROW, VOCAB_SIZE) == 100
 
 
 def test_a_missing_feature_is_named(tmp_path):
@@ -107,7 +108,7 @@ def test_damage_names_file_and_row(file, tmp_path, damage):
     files = [file, str(bad)]
     message = r"bad\.tfrecord: damaged or cut short after 30 whole rows"
     with pytest.raises(ValueError, match=message):
-        with records.damage_named(files, ROW):
+        with records.damage_named(files, ROW, VOCAB_SIZE):
             for _ in tf.data.TFRecordDataset(files).prefetch(2):
                 pass
 
@@ -118,15 +119,69 @@ def test_counting_notices_what_tensorflow_does_not(file, tmp_path):
     bad.write_bytes(content[: 30 * len(content) // 50 + 10])
     assert sum(1 for _ in tf.data.TFRecordDataset(str(bad))) == 30
     with pytest.raises(ValueError, match="cut short after 30 whole rows"):
-        records.count_rows([str(bad)], ROW)
+        records.count_rows([str(bad)], ROW, VOCAB_SIZE)
 
 
 def test_a_row_of_another_length_is_named(file):
     with pytest.raises(ValueError, match="row 1 is none of 7 tokens and 2"):
-        records.count_rows([file], records.RowLengths(7, 2))
+        records.count_rows([file], records.RowLengths(7, 2), VOCAB_SIZE)
 
 
 def test_errors_that_are_not_damage_pass(file):
     with pytest.raises(tf.errors.InvalidArgumentError, match="mine"):
-        with records.damage_named([file], ROW):
+        with records.damage_named([file], ROW, VOCAB_SIZE):
             raise tf.errors.InvalidArgumentError(None, None, "mine")
+
+
+def write(path, *rows):
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for row in rows:
+            writer.write(row.SerializeToString())
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("feature", "number"),
+    [
+        *(("input_ids", VOCAB_SIZE), ("input_ids", -1), ("segment_ids", 2)),
+        *(("masked_lm_ids", VOCAB_SIZE), ("masked_lm_positions", 6)),
+        *(("input_mask", 2), ("next_sentence_labels", 2)),
+    ],
+)
+def test_a_number_that_cannot_be_is_named(tmp_path, feature, number):
+    bad = published_row(2)
+    bad.features.feature[feature].int64_list.value[0] = number
+    path = write(tmp_path / "bad.tfrecord", *map(published_row, (0, 1)), bad)
+    message = (
+        rf"bad\.tfrecord: row 3: {number} in {feature}; wanted 0 to \d+\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        records.count_rows([path], ROW, VOCAB_SIZE)
+    batches = tf.data.TFRecordDataset(path).batch(9)
+    batches = batches.map(
+        lambda x: records.checked(records.parse(x, ROW), ROW, VOCAB_SIZE)
+    )
+    with pytest.raises(ValueError, match=message):
+        with records.damage_named([path], ROW, VOCAB_SIZE):
+            list(batches)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_rows_may_lack_predictions_and_labels(file, tmp_path, masked, labelled):
+    rows = parsed(file)
+    if not masked:
+        for name in ("mask_positions", "mask_ids", "mask_weights"):
+            del rows[name]
+    if not labelled:
+        del rows["next_sentence_labels"]
+    path = str(tmp_path / "rows.tfrecord")
+    records.write(path, [records.serialize(rows)])
+    found = records.row_lengths(path)
+    assert found == (6, 2 if masked else 0, labelled, not labelled)
+    assert records.count_rows([path], found, VOCAB_SIZE) == 50
+    again = next(iter(tf.data.TFRecordDataset(path).batch(99)))
+    again = records.parse(again, found)
+    assert again.keys() == rows.keys()
+    for name, value in rows.items():
+        np.testing.assert_array_equal(again[name], value)

@@ -19,6 +19,8 @@ def test_the_script_leaves_a_model_folder(vocabulary, tmp_path):
             max_seq_length=16,
             max_predictions=3,
             masked_lm_prob=0.15,
+            whole_words=False,
+            max_ngram=1,
             short_seq_prob=0.1,
             next_sentence=True,
             packed=False,

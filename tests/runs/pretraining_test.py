@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pre-training on records of all kinds, through the commands."""
+
+import json
+import re
+
+import h5py
+import numpy as np
+import pytest
+
+from kbert import models
+from kbert.checkpoints import folder
+from kbert.data import records
+from kbert.runs import run
+from kbert.tasks import TaskSpec
+
+MASKING = ("--max_predictions=2", "--whole_words", "--max_ngram=2")
+
+
+@pytest.fixture
+def pretrain(tmp_path, tiny_config, vocabulary, call):
+    """Runs four steps on records that have nothing beside them."""
+    tiny_config.to_json(tmp_path / "config.json")
+    vocabulary.save(tmp_path / "vocab")
+
+    def pretrain(name, *more, begin="--model_config={}/config.json"):
+        return call(
+            "pretrain",
+            begin.format(tmp_path),
+            f"--output_dir={tmp_path}/{name}",
+            "--steps=4",
+            "--batch_size=4",
+            "--save_every=2",
+            "--log_every=1",
+            *(more if "--init" in begin else [_vocab(tmp_path), *more]),
+        )
+
+    return pretrain
+
+
+def _vocab(folder):
+    return f"--vocab={folder}/vocab/vocab.txt"
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """Unmasked rows of one to three texts, without labels."""
+    draw = np.random.default_rng(1)
+    token_ids = draw.integers(5, 15, (10, 16))
+    padding_mask = np.ones((10, 16), int)
+    padding_mask[::2, 5:] = 2
+    padding_mask[::4, 12:] = 3
+    padding_mask[1, 9:] = 0
+    first = np.diff(padding_mask, axis=1, prepend=0) > 0
+    token_ids[first] = 2
+    token_ids[np.roll(first, -1, 1)] = 3
+    rows = {
+        "token_ids": token_ids,
+        "padding_mask": padding_mask,
+        "segment_ids": np.zeros((10, 16)),
+    }
+    path = tmp_path / "packed.tfrecord"
+    records.write(str(path), [records.serialize(rows)])
+    return f"--input={path}", f"--eval_input={path}"
+
+
+@pytest.fixture
+def published(tmp_path, batch):
+    """Masked rows with labels."""
+    rows = {
+        **{name: np.tile(rows, (2, 1)) for name, rows in batch.items()},
+        "mask_ids": np.full((6, 2), 9),
+        "mask_weights": np.tile([[1, 1], [1, 1], [1, 0]], (2, 1)),
+        "next_sentence_labels": np.arange(6) % 2,
+    }
+    rows["mask_weights"] = rows["mask_weights"].astype("float32")
+    path = tmp_path / "published.tfrecord"
+    records.write(str(path), [records.serialize(rows)])
+    return f"--input={path}"
+
+
+def _weights(path):
+    with h5py.File(path / "model" / "model.weights.h5") as file:
+        arrays = {}
+        file.visititems(
+            lambda name, item: (
+                arrays.update({name: item[()]})
+                if isinstance(item, h5py.Dataset)
+                else None
+            )
+        )
+    return arrays
+
+
+class _Killed(Exception):
+    pass
+
+
+def test_a_run_on_unmasked_packed_rows_goes_on_as_it_was(
+    pretrain, packed, tmp_path, monkeypatch, call
+):
+    out = pretrain("whole", *packed, *MASKING)
+    assert "held out, after: mlm loss" in out and "nsp" not in out
+
+    def kill(self, what, step, steps):
+        if step == 3:
+            raise _Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run.Progress, "__call__", kill)
+        with pytest.raises(_Killed):
+            pretrain("stopped", *packed, *MASKING)
+    pretrain("stopped", *packed, *MASKING)
+    logs = [
+        (tmp_path / name / "history.jsonl").read_text().splitlines()
+        for name in ("whole", "stopped")
+    ]
+    for one, other in zip(*logs, strict=True):
+        assert json.loads(one) == json.loads(other)
+    whole, resumed = (_weights(tmp_path / n) for n in ("whole", "stopped"))
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(resumed[name], value)
+
+    found = folder.load(tmp_path / "whole" / "model")
+    assert (found.spec.task, found.spec.num_texts) == ("masked_lm", 1)
+    assert list(found.model.output) == ["mlm_logits"]
+    scores = json.loads((tmp_path / "whole" / "evaluation.json").read_text())
+    assert scores["after"].keys() == {
+        *("mlm_loss", "mlm_accuracy", "mlm_label_entropy"),
+    }
+    model = f"--model={tmp_path}/whole/model"
+    # Where each text's loss depends on the others', so would the figures.
+    out = call("evaluate", model, packed[0], *MASKING, "--batch_size=3")
+    assert f"mlm loss: {scores['after']['mlm_loss']:.4f}" in out
+
+
+def test_a_head_that_is_not_trained_is_dropped_and_named(
+    pretrain, packed, tmp_path, tiny_config, vocabulary
+):
+    folder.save(
+        tmp_path / "both",
+        models.build_pretrainer(tiny_config),
+        config=tiny_config,
+        vocabulary=vocabulary,
+        spec=TaskSpec(task="pretraining", max_seq_length=16, num_texts=2),
+    )
+    begin = "--init={}/both"
+    out = pretrain("next", packed[0], *MASKING, begin=begin)
+    [line] = re.findall(r".*/both: left out: (.*)", out)
+    assert set(line.split(", ")) == {"pooler", "nsp"}
+    assert "random weights" not in out
+
+
+def test_flags_of_masking_that_do_not_fit_the_records(
+    pretrain, packed, published
+):
+    with pytest.raises(ValueError, match=r"packed\.tfrecord: .*not masked"):
+        pretrain("out", packed[0])
+    with pytest.raises(ValueError, match="max_predictions is None; wanted 1"):
+        pretrain("out", packed[0], "--masked_lm_prob=0.2")
+    for flag in (*MASKING, "--masked_lm_prob=0.15"):
+        flags = {"--max_predictions=2", flag}
+        message = r"published\.tfrecord: its rows are masked already"
+        with pytest.raises(ValueError, match=message):
+            pretrain("out", published, *flags)
+
+
+def test_masked_rows_train_beside_unmasked_ones_held_out(
+    pretrain, packed, published, tmp_path
+):
+    out = pretrain("out", published, packed[1], *MASKING)
+    assert re.search(r"step 4/4  mlm loss .*nsp loss", out)
+    scores = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert "nsp_loss" not in scores["after"]
