@@ -149,13 +149,13 @@ def tokenize(
                 kept = sizes > 0
                 *numbers, current = documents
                 numbers = np.array(numbers, np.int64)[kept]
-                ids.values.numpy().astype("<i4").tofile(tokens)
-                sizes[kept].tofile(lengths)
-                (np.diff(numbers, prepend=last) > 0).tofile(borders)
+                tokens.write(ids.values.numpy().astype("<i4").tobytes())
+                lengths.write(sizes[kept].tobytes())
+                borders.write((np.diff(numbers, prepend=last) > 0).tobytes())
                 last = numbers[-1] if len(numbers) else last
                 report(position - done)
                 done = position
-            np.array([current > last]).tofile(borders)
+            borders.write(np.array([current > last]).tobytes())
 
 
 def _batches(block):
@@ -264,17 +264,17 @@ def join(
                 table = np.empty(len(lengths), SENTENCE)
                 table["token"] = token + np.cumsum(lengths) - lengths
                 table["document"] = document - 1 + np.cumsum(borders)
-                table.tofile(sentences)
+                sentences.write(table.tobytes())
                 firsts = sentence + np.flatnonzero(borders)
                 firsts = np.append(first, firsts)
-                _stretches(firsts, least_sentences).tofile(stretches)
+                stretches.write(_stretches(firsts, least_sentences).tobytes())
                 first = firsts[-1]
                 token += int(lengths.sum())
                 document += int(borders.sum())
                 sentence += len(lengths)
             firsts = np.array([first, sentence])
-            _stretches(firsts, least_sentences).tofile(stretches)
-            np.array([(token, document)], SENTENCE).tofile(sentences)
+            stretches.write(_stretches(firsts, least_sentences).tobytes())
+            sentences.write(np.array([(token, document)], SENTENCE).tobytes())
 
 
 def _all_windows(parts, tokens):

@@ -69,10 +69,8 @@ class RecordRows:
         make = self._pairs if options.next_sentence else self._full_sentences
         first = self._number << 32
         for rows in make(groups):
-            labels = rows.pop(features.NEXT_SENTENCE_LABELS, None)
             serialized, rows = finish(
                 {n: tf.convert_to_tensor(v, tf.int32) for n, v in rows.items()},
-                labels,
                 np.array([options.seed, first]),
             )
             rows = {name: value.numpy() for name, value in rows.items()}
@@ -176,16 +174,18 @@ def _pair_packer(vocabulary, seq_length):
 @functools.lru_cache(maxsize=1)
 def _row_finisher(vocabulary, options):
     """A function that masks rows, if they are to be, and serializes them."""
-    length = options.max_seq_length
-    tokens = tf.TensorSpec([None, length], tf.int32)
-    signature = [dict.fromkeys(features.ENCODER_INPUTS, tokens)]
-    labels = tf.TensorSpec([None], tf.int32) if options.next_sentence else None
+    tokens = tf.TensorSpec([None, options.max_seq_length], tf.int32)
+    specs: dict[str, tf.TensorSpec] = {}
+    specs |= dict.fromkeys(features.ENCODER_INPUTS, tokens)
+    if options.next_sentence:
+        labels = tf.TensorSpec([None], tf.int32)
+        specs[features.NEXT_SENTENCE_LABELS] = labels
 
     @tf.function(
         autograph=False,
-        input_signature=[*signature, labels, tf.TensorSpec([2], tf.int64)],
+        input_signature=[specs, tf.TensorSpec([2], tf.int64)],
     )
-    def finish(rows, labels, seed):
+    def finish(rows, seed):
         rows = dict(rows)
         if options.masked:
             rows |= mask_tokens(
@@ -195,8 +195,6 @@ def _row_finisher(vocabulary, options):
                 masking=options.masking,
                 seed=seed,
             )
-        if labels is not None:
-            rows[features.NEXT_SENTENCE_LABELS] = labels
         return records.serialize(rows), rows
 
     return finish

@@ -258,10 +258,14 @@ def test_a_run_that_was_stopped_goes_on(
 
 
 def test_a_run_killed_at_its_end_goes_on(made, text, tmp_path, monkeypatch):
-    def killed(*arguments, **options):
-        raise KeyboardInterrupt
+    rmtree = shutil.rmtree
 
-    monkeypatch.setattr(record_writer.shutil, "rmtree", killed)
+    def killed(path, **options):
+        if path.name == "work":
+            raise KeyboardInterrupt
+        rmtree(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
         make([text], tmp_path / "new")
     monkeypatch.undo()
