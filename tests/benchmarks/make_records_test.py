@@ -2,8 +2,18 @@
 import importlib.util
 
 import pytest
+from absl import flags
 
 from benchmarks import make_records
+
+
+@pytest.fixture
+def own_flags():
+    """Takes away the flags that Model Garden's module defines: ours too."""
+    before = set(flags.FLAGS)
+    yield
+    for flag in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, flag)
 
 
 def test_ratios_are_to_the_peer_with_the_same_tokens():
@@ -30,7 +40,7 @@ def test_ratios_are_to_the_peer_with_the_same_tokens():
 @pytest.mark.skipif(
     importlib.util.find_spec("official") is None, reason="no Model Garden"
 )
-def test_both_sides_run_on_the_same_text(tmp_path, monkeypatch):
+def test_both_sides_run_on_the_same_text(tmp_path, monkeypatch, own_flags):
     monkeypatch.setattr("os.sched_setaffinity", lambda *arguments: None)
     for name in ("pretrain", "vocab"):
         (tmp_path / name).mkdir()
