@@ -2,8 +2,9 @@
 """Makes pre-training records from text files.
 
 The text holds one sentence or one paragraph a line, and a blank line between
-documents. Give the records a vocabulary of kbert-make-vocab, or a vocab.txt
-of others together with --lower_case or --nolower_case.
+documents; files may be zipped, NAME.gz. Give the records a vocabulary of
+kbert-make-vocab, or a vocab.txt of others together with --lower_case or
+--nolower_case. A run that was killed goes on when it is started again.
 """
 
 import dataclasses
@@ -23,25 +24,34 @@ _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "New folder for the records.", required=True
 )
 _NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", 1, "Processes; each makes whole files."
+    "num_workers", 1, "Processes, each on one core."
 )
 # The others are the fields of RecordOptions.
 for _name, _default, _help in (
-    ("max_seq_length", 128, "Tokens of a row; shorter pairs are padded."),
+    ("max_seq_length", 128, "Tokens of a row; shorter ones are padded."),
     ("max_predictions", 20, "Tokens to predict in a row at most."),
     ("max_ngram", 1, "Most tokens, or whole words, hidden in one go."),
     ("dupe_factor", 1, "How often to use the text, with other choices."),
-    ("num_shards", 16, "Files to write, if there are as many documents."),
+    ("num_shards", 16, "Files to write, if there is enough text."),
     ("seed", 0, "The same one gives the same files, by any --num_workers."),
 ):
     flags.DEFINE_integer(_name, _default, _help)
 flags.DEFINE_float("masked_lm_prob", 0.15, "Share of the tokens to predict.")
 flags.DEFINE_boolean("whole_words", False, "Hide all pieces of a word.")
 flags.DEFINE_float(
-    "short_seq_prob", 0.1, "Share of the pairs that are made shorter."
+    "short_seq_prob", 0.1, "Share of the texts that are made shorter."
 )
-
-_SHARE_OF = {"random_next": "pairs", "cut": "pairs", "predictions": "tokens"}
+flags.DEFINE_boolean(
+    "next_sentence",
+    True,
+    "Pairs with next-sentence labels, or else rows of full sentences.",
+)
+flags.DEFINE_boolean(
+    "packed", False, "Several texts in a row; with --nonext_sentence only."
+)
+flags.DEFINE_boolean(
+    "masked", True, "Masked rows, or else for a run that masks each epoch anew."
+)
 
 
 def main(argv):
@@ -50,7 +60,7 @@ def main(argv):
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     import tensorflow as tf
 
-    from kbert.data import record_writer
+    from kbert.data import record_statistics, record_writer
     from kbert.text import files
     from kbert.text.vocabulary import Vocabulary
 
@@ -59,7 +69,7 @@ def main(argv):
         field.name: flags.FLAGS[field.name].value
         for field in dataclasses.fields(record_writer.RecordOptions)
     }
-    counts = record_writer.make_records(
+    statistics = record_writer.make_records(
         files.expand(_INPUT.value),
         _OUTPUT_DIR.value,
         vocabulary=Vocabulary.load(_VOCAB.value, lower_case=_LOWER_CASE.value),
@@ -68,10 +78,11 @@ def main(argv):
         progress=Progress(),
     )
     print(f"{_OUTPUT_DIR.value}:")
-    for name, count in counts.items():
-        line = f"  {name.replace('_', ' '):14}{count:15,}"
-        if whole := _SHARE_OF.get(name):
-            line += f"  {count / counts[whole]:6.1%} of the {whole}"
+    for name, count in statistics["counts"].items():
+        line = f"  {name.replace('_', ' '):18}{count:15,}"
+        if name in statistics["shares"]:
+            whole = record_statistics.SHARE_OF[name].replace("_", " ")
+            line += f"  {statistics['shares'][name]:6.1%} of the {whole}"
         print(line)
 
 

@@ -12,28 +12,41 @@ into sentences by one rule, `split_sentences`. Thus
   is a document, and so is each title, of one sentence.
 
 A text whose lines are broken at a fixed width has to be joined first: no
-sentence goes on over the end of a line.
+sentence goes on over the end of a line. A file NAME.gz is unzipped.
+
+Files of any size are read in blocks, each of which `tokenize` turns into
+token ids by itself, in any order and process. `join` puts the blocks
+together, on disk; `Corpus` reads there.
 """
 
-import array
 import dataclasses
-import itertools
+import gzip
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shutil
+import zlib
+from collections.abc import Callable, Iterable
 
 import numpy as np
+import tensorflow as tf
 
-from kbert.text.files import read_lines
+from kbert.data.resumable import beside
+from kbert.text.files import not_utf8
 
+_BLOCK_BYTES = 1 << 24
 _SENTENCES_AT_ONCE = 8192
+_CHARACTERS_AT_ONCE = 1 << 20
+_WINDOW = 1 << 20  # sentences of a block that are joined at once
+_LONGEST = 4096  # sentences of a stretch
 
 # Where a sentence may end: final punctuation and closing marks, then white
 # space, then opening marks and a letter; or CJK punctuation without a space.
+# With all of the punctuation first, `re` skips quickly over what ends none.
 _END = re.compile(
-    r"""[.!?…।॥؟۔]["'”’»)\]]*\s+(?=["'“‘«(\[]*([^\W\d_]))"""
-    r"""|[。！？]["'”’」』）]*\s*(?=\S)"""
+    r"""[.!?…।॥؟۔。！？](?:"""
+    r"""(?<![。！？])["'”’»)\]]*\s+(?=["'“‘«(\[]*([^\W\d_]))"""
+    r"""|(?<=[。！？])["'”’」』）]*\s*(?=\S))"""
 )
 # "J. Smith", "the U.S. Senate", "Dr. Who", and a "1." that starts a sentence:
 # a full stop that ends none.
@@ -70,106 +83,295 @@ def split_sentences(line: str) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def read_sentences(paths: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Yields each sentence with the number of the document it stands in.
-
-    Raises: OSError; ValueError, naming file and line, at text not in UTF-8.
-    """
-    document = 0
-    for path in paths:
-        for line in read_lines(path):
-            sentences = split_sentences(line)
-            if not sentences:
-                document += 1
-            for sentence in sentences:
-                yield document, sentence
-        document += 1
+SENTENCE = np.dtype([("token", "<i8"), ("document", "<i8")])
+STRETCH = np.dtype(
+    [(name, "<i8") for name in ("first", "end", "own_first", "own_end")]
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Corpus:
-    """The token ids of a text; none of its sentences is empty.
+class Block:
+    """The lines of a text file that start in a part of its bytes."""
 
-    Attributes:
-        tokens: (tokens,) int32, in the order of the text.
-        sentences: (sentences + 1,) int64: sentence i holds the tokens from
-            sentences[i] up to sentences[i + 1].
-        documents: (documents + 1,) int64: the same for documents, whose
-            parts are sentences.
-    """
+    path: str
+    start: int
+    end: int
 
-    tokens: np.ndarray
-    sentences: np.ndarray
-    documents: np.ndarray
+    def __str__(self) -> str:
+        """What a worker is said to read."""
+        return f"{self.path} from byte {self.start} on"
 
-    @property
-    def num_sentences(self) -> int:
-        """Number of sentences in all documents."""
-        return len(self.sentences) - 1
 
-    @property
-    def num_documents(self) -> int:
-        """Number of documents that hold a token."""
-        return len(self.documents) - 1
-
-    @classmethod
-    def open(cls, folder: pathlib.Path) -> "Corpus":
-        """What `tokenize` left in a folder; tokens stay on disk until used."""
-        return cls(
-            np.memmap(folder / "tokens.i4", "<i4", "r"),
-            np.load(folder / "sentences.npy"),
-            np.load(folder / "documents.npy"),
-        )
+def blocks(paths: Iterable[str]) -> list[Block]:
+    """Cuts files into parts of 16 MB; a zipped one stays whole."""
+    found = []
+    for path in paths:
+        size = os.path.getsize(path)
+        step = size if _is_zipped(path) else _BLOCK_BYTES
+        found += [
+            Block(path, start, min(start + step, size))
+            for start in range(0, size, max(step, 1))
+        ]
+    return found
 
 
 def tokenize(
-    paths: Sequence[str],
+    block: Block,
     tokenizer: Callable,
     folder: pathlib.Path,
-    progress: Callable[[int, int], object],
-) -> Corpus:
-    """Turns text files into token ids, kept in a new folder.
+    report: Callable[[int], object],
+) -> None:
+    """Leaves a block's token ids in a new folder, for `join`.
+
+    They are tokens.i4; lengths.i4, tokens of each sentence, without those
+    that have none; borders.u1, whether another document begins before each
+    sentence, and at last whether one does after them all.
 
     Args:
-        paths: text files in the form this module describes.
+        block: of `blocks`.
         tokenizer: a `kbert.text.tokenizer.Tokenizer`.
-        folder: where the ids are kept, on disk rather than in memory; other
-            processes read them with `Corpus.open(folder)`.
-        progress: called with the bytes of text that are done and all bytes.
-    Raises: ValueError if there is no text or only one document.
+        folder: stands there when it is whole.
+        report: called with numbers of bytes that were read since the last.
+    Raises: ValueError, naming the file, if it cannot be read or has become
+        shorter; naming the line too if it is not UTF-8.
     """
-    folder.mkdir()
-    size = sum(os.path.getsize(path) for path in paths)
-    done = 0
-    lengths = array.array("i")
-    documents = array.array("i")  # of each sentence
-    pending = read_sentences(paths)
-    with open(folder / "tokens.i4", "wb") as file:
-        while batch := list(itertools.islice(pending, _SENTENCES_AT_ONCE)):
-            numbers, texts = zip(*batch, strict=True)
-            ids = tokenizer(list(texts))
-            ids.values.numpy().astype("<i4").tofile(file)
-            lengths.extend(ids.row_lengths().numpy().tolist())
-            documents.extend(numbers)
-            done += sum(len(text.encode()) for text in texts)
-            progress(min(done, size), size)
-    progress(size, size)  # white space was not counted
-    _save_offsets(np.array(lengths), np.array(documents), folder, paths)
-    return Corpus.open(folder)
+    with beside(folder) as new:
+        new.mkdir()
+        with (
+            open(new / "tokens.i4", "wb") as tokens,
+            open(new / "lengths.i4", "wb") as lengths,
+            open(new / "borders.u1", "wb") as borders,
+        ):
+            last = current = done = 0
+            for position, documents, sentences in _batches(block):
+                ids = tokenizer(tf.constant(sentences, tf.string))
+                sizes = ids.row_lengths().numpy().astype("<i4")
+                kept = sizes > 0
+                *numbers, current = documents
+                numbers = np.array(numbers, np.int64)[kept]
+                tokens.write(ids.values.numpy().astype("<i4").tobytes())
+                lengths.write(sizes[kept].tobytes())
+                borders.write((np.diff(numbers, prepend=last) > 0).tobytes())
+                last = numbers[-1] if len(numbers) else last
+                report(position - done)
+                done = position
+            borders.write(np.array([current > last]).tobytes())
 
 
-def _save_offsets(lengths, documents, folder, paths):
-    named = paths[0] if len(paths) == 1 else f"{paths[0]} to {paths[-1]}"
-    if not lengths.any():
-        raise ValueError(f"{named}: no text found.")
-    documents = documents[lengths > 0]
-    lengths = lengths[lengths > 0]
-    first = np.flatnonzero(np.diff(documents, prepend=-1))  # of a document
-    if len(first) == 1:
-        raise ValueError(
-            f"{named}: one document only; wanted two or more, with a blank "
-            "line between them: a random next sentence comes from another."
-        )
-    sentences = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    np.save(folder / "sentences.npy", sentences)
-    np.save(folder / "documents.npy", np.append(first, len(lengths)))
+def _batches(block):
+    """Yields a block's sentences, some thousands at once.
+
+    Yields: bytes of it that were read; for each sentence, and for the next
+        one, the number of its document, from 0; the sentences.
+    """
+    documents, sentences = [], []
+    position = document = characters = 0
+    for position, line in _lines(block):
+        found = split_sentences(line)
+        if not found:
+            document += 1
+        sentences += found
+        documents += [document] * len(found)
+        characters += len(line)
+        if (
+            len(sentences) >= _SENTENCES_AT_ONCE
+            or characters >= _CHARACTERS_AT_ONCE
+        ):
+            yield position, [*documents, document], sentences
+            documents, sentences, characters = [], [], 0
+    yield position, [*documents, document], sentences
+
+
+def _lines(block):
+    """Yields bytes of the block that were read, and the text of each line."""
+    encoding = "utf-8" if block.start else "utf-8-sig"
+    try:
+        with open(block.path, "rb") as file:
+            raw_lines = _raw_lines(block, file)
+            for number, (position, line) in enumerate(raw_lines):
+                try:
+                    yield position, line.decode(encoding)
+                except UnicodeDecodeError as error:
+                    number += _count_lines(file, block.start) + 1
+                    raise not_utf8(block.path, number, error) from error
+                encoding = "utf-8"
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{block.path}: damaged: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{block.path}: {error.strerror}.") from error
+
+
+def _raw_lines(block, file):
+    if _is_zipped(block.path):
+        with gzip.open(file) as unzipped:
+            for line in unzipped:
+                yield file.tell(), line
+        return
+    if block.start:  # to the end of the line that starts before
+        file.seek(block.start - 1)
+        while (part := file.readline(1 << 20)) and not part.endswith(b"\n"):
+            pass
+    position = file.tell()
+    while position < block.end:
+        line = file.readline()
+        if not line:
+            raise ValueError(
+                f"{block.path}: has become shorter while it was read."
+            )
+        position += len(line)
+        yield position - block.start, line
+
+
+def _count_lines(file, start):
+    """Number of the lines that begin before a byte of a file."""
+    if not start:
+        return 0
+    file.seek(0)
+    count, left = 1, start - 1
+    while left and (part := file.read(min(left, 1 << 20))):
+        count += part.count(b"\n")
+        left -= len(part)
+    return count
+
+
+def _is_zipped(path):
+    return path.endswith(".gz")
+
+
+def join(
+    parts: Iterable[tuple[Block, pathlib.Path]],
+    folder: pathlib.Path,
+    *,
+    least_sentences: int,
+) -> None:
+    """Makes a folder for `Corpus` out of the folders of `tokenize`.
+
+    Args:
+        parts: each block, in the order of the text, with its folder.
+        folder: stands there when it is whole.
+        least_sentences: of a document that has stretches, at least.
+    """
+    token = document = 0
+    first = sentence = 0  # of the last document, and of all
+    with beside(folder) as new:
+        new.mkdir()
+        with (
+            open(new / "tokens", "wb") as tokens,
+            open(new / "sentences", "wb") as sentences,
+            open(new / "stretches", "wb") as stretches,
+        ):
+            for lengths, borders in _all_windows(parts, tokens):
+                table = np.empty(len(lengths), SENTENCE)
+                table["token"] = token + np.cumsum(lengths) - lengths
+                table["document"] = document - 1 + np.cumsum(borders)
+                sentences.write(table.tobytes())
+                firsts = sentence + np.flatnonzero(borders)
+                firsts = np.append(first, firsts)
+                stretches.write(_stretches(firsts, least_sentences).tobytes())
+                first = firsts[-1]
+                token += int(lengths.sum())
+                document += int(borders.sum())
+                sentence += len(lengths)
+            firsts = np.array([first, sentence])
+            stretches.write(_stretches(firsts, least_sentences).tobytes())
+            sentences.write(np.array([(token, document)], SENTENCE).tobytes())
+
+
+def _all_windows(parts, tokens):
+    """Copies the tokens of each block and yields what tells their sentences.
+
+    Yields: lengths of some sentences, int64; which of them begin a document.
+    """
+    border = True
+    for block, part in parts:
+        border |= block.start == 0
+        with open(part / "tokens.i4", "rb") as file:
+            shutil.copyfileobj(file, tokens, 1 << 20)
+        with (
+            open(part / "lengths.i4", "rb") as all_lengths,
+            open(part / "borders.u1", "rb") as all_borders,
+        ):
+            while len(lengths := np.fromfile(all_lengths, "<i4", _WINDOW)):
+                borders = np.fromfile(all_borders, bool, len(lengths))
+                borders[0] |= border
+                border = False
+                yield lengths.astype(np.int64), borders
+            border |= np.fromfile(all_borders, bool)[0]
+
+
+def _stretches(firsts, least_sentences):
+    """Cuts documents, from each of `firsts` up to the next, if long enough."""
+    start, end = firsts[:-1], firsts[1:]
+    pieces = -(-(end - start) // _LONGEST)
+    pieces[end - start < least_sentences] = 0
+    document = np.repeat(np.arange(len(start)), pieces)
+    number = np.arange(len(document)) - np.repeat(
+        np.cumsum(pieces) - pieces, pieces
+    )
+    start, end, pieces = start[document], end[document], pieces[document]
+    table = np.empty(len(document), STRETCH)
+    table["own_first"], table["own_end"] = start, end
+    table["first"] = start + (end - start) * number // pieces
+    table["end"] = start + (end - start) * (number + 1) // pieces
+    return table
+
+
+class Corpus:
+    """The token ids of a text, in files of which it reads what is asked for.
+
+    A sentence has one token at least. A stretch is the sentences, from
+    `first` up to `end`, of a document, or of a part of one that has more
+    than 4,096; all of that document are from `own_first` up to `own_end`.
+
+    Attributes: num_tokens, num_sentences, num_documents, num_stretches.
+
+    Args:
+        folder: of `join`.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self._tokens = folder / "tokens"
+        self._sentences = folder / "sentences"
+        self._stretches = folder / "stretches"
+        size = os.path.getsize(self._sentences)
+        self.num_sentences = size // SENTENCE.itemsize - 1
+        size = os.path.getsize(self._stretches)
+        self.num_stretches = size // STRETCH.itemsize
+        [end] = self.sentences([self.num_sentences], [1])
+        self.num_tokens = int(end["token"])
+        self.num_documents = int(end["document"])
+
+    def tokens(
+        self, starts: Iterable[int], counts: Iterable[int]
+    ) -> np.ndarray:
+        """Runs of tokens, one after the other: (sum of counts,) int32."""
+        return _read(self._tokens, np.dtype("<i4"), starts, counts)
+
+    def sentences(
+        self, starts: Iterable[int], counts: Iterable[int]
+    ) -> np.ndarray:
+        """Runs of sentences: (sum of counts,) with `token` and `document`.
+
+        They are a sentence's first token and its document, both int64.
+        Sentence `num_sentences` stands for the end of all.
+        """
+        return _read(self._sentences, SENTENCE, starts, counts)
+
+    def stretches(self, share: int, num_shares: int) -> np.ndarray:
+        """Each num_shares-th stretch, from number `share` on."""
+        at_once = num_shares * max(1, _WINDOW // num_shares)
+        found = []
+        with open(self._stretches, "rb") as file:
+            while len(some := np.fromfile(file, STRETCH, at_once)):
+                found.append(some[share::num_shares].copy())
+        return np.concatenate(found)
+
+
+def _read(path, dtype, starts, counts):
+    size = dtype.itemsize
+    with open(path, "rb", buffering=0) as file:
+        runs = [
+            os.pread(file.fileno(), count * size, start * size)
+            for start, count in zip(starts, counts, strict=True)
+        ]
+    return np.frombuffer(b"".join(runs), dtype)

@@ -17,11 +17,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kbert.data import records
+from kbert.data.resumable import beside
 from kbert.text import files as text_files
 from kbert.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
-_MANIFEST = "records.json"
+MANIFEST = "records.json"  # stands in a folder whose files are all whole
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ def find(
     paths = text_files.expand(_files_in_folders(patterns))
     sets = []
     for folder, group in itertools.groupby(paths, os.path.dirname):
-        if os.path.exists(os.path.join(folder, _MANIFEST)):
+        if os.path.exists(os.path.join(folder, MANIFEST)):
             sets.append(_read_own(folder, list(group)))
         else:
             sets.append(_read_foreign(list(group), vocabulary))
@@ -87,7 +88,7 @@ def write_manifest(
     *,
     vocabulary: Vocabulary,
     made_with: Mapping[str, Any],
-    counts: Mapping[str, Any],
+    statistics: Mapping[str, Any],
 ) -> None:
     """Adds vocabulary and records.json to a folder of finished files.
 
@@ -96,7 +97,8 @@ def write_manifest(
         rows: number of rows by file name.
         vocabulary: what the token ids stand for.
         made_with: all settings, among them max_seq_length, max_predictions.
-        counts: what there was to count; for the reader, nothing checks it.
+        statistics: what there was to count, by the name of each part; for the
+            reader, nothing checks it.
     """
     vocabulary.save(folder)
     manifest = {
@@ -105,14 +107,15 @@ def write_manifest(
         "lower_case": vocabulary.lower_case,
         "fingerprint": vocabulary.fingerprint,
         **made_with,
-        "counts": dict(counts),
+        **statistics,
         "files": {
             name: {"rows": n, "bytes": (folder / name).stat().st_size}
             for name, n in rows.items()
         },
     }
     text = json.dumps(manifest, indent=2) + "\n"
-    (folder / _MANIFEST).write_text(text, encoding="utf-8")
+    with beside(folder / MANIFEST) as file:
+        file.write_text(text, encoding="utf-8")
 
 
 def _files_in_folders(patterns: str) -> str:
@@ -124,7 +127,7 @@ def _files_in_folders(patterns: str) -> str:
 
 
 def _read_own(folder: str, paths: Sequence[str]) -> RecordSet:
-    file = os.path.join(folder, _MANIFEST)
+    file = os.path.join(folder, MANIFEST)
     vocabulary = Vocabulary.load(os.path.join(folder, "vocab.txt"))
     try:
         manifest = json.loads(pathlib.Path(file).read_text(encoding="utf-8"))
@@ -175,7 +178,7 @@ def _read_foreign(
 ) -> RecordSet:
     if vocabulary is None:
         raise ValueError(
-            f"{paths[0]}: no {_MANIFEST} beside it, so its vocabulary is "
+            f"{paths[0]}: no {MANIFEST} beside it, so its vocabulary is "
             "unknown; give the one it was made with."
         )
     row = records.row_lengths(paths[0])

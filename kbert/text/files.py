@@ -41,9 +41,16 @@ def read_lines(path: str | os.PathLike) -> Iterator[str]:
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{os.fspath(path)}:{number}: not UTF-8: byte "
-                    f"0x{error.object[error.start]:02x} at column "
-                    f"{error.start + 1}. Convert the file to UTF-8."
-                ) from error
+                raise not_utf8(path, number, error) from error
             yield text.removesuffix("\n").removesuffix("\r")
+
+
+def not_utf8(
+    path: str | os.PathLike, line: int, error: UnicodeDecodeError
+) -> ValueError:
+    """What to raise where a line, counted from 1, cannot be decoded."""
+    return ValueError(
+        f"{os.fspath(path)}:{line}: not UTF-8: byte "
+        f"0x{error.object[error.start]:02x} at column {error.start + 1}. "
+        "Convert the file to UTF-8."
+    )

@@ -32,12 +32,14 @@ def test_flags_reach_the_records_and_counts_are_shown(run, tmp_path):
         ["documents", "2"],
         ["sentences", "5"],
     ]
-    pairs, random_next = int(lines[4][1]), int(lines[5][2])
-    assert lines[4][0] == "pairs"
-    share = f"{random_next / pairs:.1%}"
-    assert lines[5] == f"random next {random_next} {share} of the pairs".split()
+    counts = {" ".join(line[:1]): line for line in lines[1:]}
+    rows, true_next = int(counts["rows"][1]), int(counts["true"][2])
+    share = f"{true_next / rows:.1%}"
+    assert (
+        counts["true"] == f"true next {true_next} {share} of the rows".split()
+    )
     manifest = json.loads((tmp_path / "records" / "records.json").read_text())
-    made_with = {name: manifest[name] for name in list(manifest)[4:13]}
+    made_with = {name: manifest[name] for name in list(manifest)[4:16]}
     assert made_with == {
         "max_seq_length": 24,
         "max_predictions": 3,
@@ -45,6 +47,9 @@ def test_flags_reach_the_records_and_counts_are_shown(run, tmp_path):
         "whole_words": False,
         "max_ngram": 1,
         "short_seq_prob": 0.1,
+        "next_sentence": True,
+        "packed": False,
+        "masked": True,
         "dupe_factor": 1,
         "num_shards": 16,
         "seed": 9,

@@ -37,7 +37,7 @@ def make_folder(folder, vocabulary, length=6):
         rows,
         vocabulary=vocabulary,
         made_with={"max_seq_length": length, "max_predictions": 2, "seed": 1},
-        counts={"pairs": 8},
+        statistics={"counts": {"rows": 8}},
     )
     return folder
 
@@ -63,7 +63,7 @@ def test_a_folder_tells_all(folder, vocabulary):
     manifest = json.loads((folder / "records.json").read_text())
     assert manifest["vocab_size"] == len(vocabulary)
     assert manifest["lower_case"] is True
-    assert manifest["counts"] == {"pairs": 8}
+    assert manifest["counts"] == {"rows": 8}
 
 
 def test_folders_and_files_of_others_go_together(tmp_path, folder, vocabulary):

@@ -1,13 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import fcntl
+import itertools
 import json
 import operator
+import os
+import resource
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert.data import record_sets, record_writer, records
+from kbert.data import (
+    documents,
+    record_sets,
+    record_writer,
+    records,
+    workers,
+)
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 NUM_DOCUMENTS, NUM_SENTENCES = 40, 24
@@ -27,6 +38,9 @@ OPTIONS = record_writer.RecordOptions(
     whole_words=False,
     max_ngram=1,
     short_seq_prob=0.1,
+    next_sentence=True,
+    packed=False,
+    masked=True,
     dupe_factor=2,
     num_shards=4,
     seed=7,
@@ -112,30 +126,72 @@ def test_rows_are_pairs_of_passages(rows):
 
 
 def test_counts_and_manifest_tell_what_is_there(made, rows):
-    folder, counts = made
+    folder, statistics = made
+    counts = statistics["counts"]
     num_sentences = NUM_DOCUMENTS * NUM_SENTENCES
+    is_random = rows["next_sentence_labels"] == 1
+    length = rows["padding_mask"].sum(1)
+    negatives = set()
+    for ids, segments in zip(
+        unmasked(rows)[is_random], rows["segment_ids"][is_random], strict=True
+    ):
+        negatives.add(tuple(ids[segments == 1][:2].tolist()))
+    row, column = np.nonzero(rows["mask_weights"])
+    shown = rows["token_ids"][row, rows["mask_positions"][row, column]]
+    hidden = rows["mask_ids"][row, column]
+    masked, kept = shown == PLACES.mask_id, shown == hidden
     assert counts == {
         "documents": NUM_DOCUMENTS,
         "sentences": num_sentences,
         "corpus_tokens": 2 * num_sentences,
-        "pairs": len(rows["token_ids"]),
-        "random_next": rows["next_sentence_labels"].sum(),
+        "rows": len(length),
+        "texts": len(length),
+        "short": counts["short"],
         "cut": counts["cut"],
-        "tokens": rows["padding_mask"].sum(),
-        "predictions": int(rows["mask_weights"].sum()),
+        "true_next": (~is_random).sum(),
+        "random_next": is_random.sum(),
+        "distinct_negatives": len(negatives),
+        "places": rows["padding_mask"].size,
+        "padding": (rows["padding_mask"] == 0).sum(),
+        "tokens": length.sum(),
+        "predictions": len(row),
+        "masked": masked.sum(),
+        "random": (~masked & ~kept).sum(),
+        "kept": kept.sum(),
     }
-    assert abs(counts["random_next"] / counts["pairs"] - 0.5) < 0.1
     full = rows["padding_mask"].all(1).sum()
     assert 0 < counts["cut"] <= full  # only a full row can have been cut
+    assert statistics["lengths"] == {
+        f"{low} to {low + 1}": np.isin(length, [low, low + 1]).sum()
+        for low in range(1, 29, 2)
+    }
     manifest = json.loads((folder / "records.json").read_text())
-    assert manifest["counts"] == counts
+    assert {name: manifest[name] for name in statistics} == statistics
     assert dataclasses.asdict(OPTIONS).items() <= manifest.items()
     assert Vocabulary.load(folder / "vocab.txt") == PLACES
     assert len(list(folder.iterdir())) == OPTIONS.num_shards + 3
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_records_do_not_depend_on_the_number_of_workers(made, text, tmp_path):
+def test_shares_are_those_of_the_paper(text, tmp_path):
+    shares = record_writer.make_records(
+        [text],
+        tmp_path / "many",
+        vocabulary=PLACES,
+        options=dataclasses.replace(OPTIONS, dupe_factor=20, num_shards=1),
+    )["shares"]
+    assert abs(shares["true_next"] - 0.5) < 0.03
+    assert abs(shares["short"] - 0.1) < 0.02
+    assert abs(shares["predictions"] - 0.15) < 0.01
+    assert abs(shares["masked"] - 0.8) < 0.02
+    assert abs(shares["random"] - 0.1) < 0.015
+    assert abs(shares["kept"] - 0.1) < 0.015
+
+
+def test_records_do_not_depend_on_the_number_of_workers(
+    made, text, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(documents, "_BLOCK_BYTES", 1000)
     record_writer.make_records(
         [text],
         tmp_path / "two",
@@ -143,8 +199,202 @@ def test_records_do_not_depend_on_the_number_of_workers(made, text, tmp_path):
         options=OPTIONS,
         num_workers=2,
     )
-    for file in sorted(made[0].iterdir()):
-        assert (tmp_path / "two" / file.name).read_bytes() == file.read_bytes()
+    check_same(tmp_path / "two", made[0])
+
+
+def check_same(folder, wanted):
+    names = sorted(file.name for file in wanted.iterdir())
+    assert sorted(file.name for file in folder.iterdir()) == names
+    for name in names:
+        assert (folder / name).read_bytes() == (wanted / name).read_bytes()
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Makes a module's function raise when it was called some times."""
+
+    def stop_after(module, name, times, error):
+        calls = itertools.count()
+        function = getattr(module, name)
+
+        def stopping(*arguments):
+            if next(calls) == times:
+                raise error
+            return function(*arguments)
+
+        monkeypatch.setattr(module, name, stopping)
+
+    return stop_after
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "done"),
+    [(documents, "tokenize", "work/block*"), (records, "write", "records-*")],
+)
+def test_a_run_that_was_stopped_goes_on(
+    made, text, tmp_path, monkeypatch, stop_after, module, name, done
+):
+    monkeypatch.setattr(documents, "_BLOCK_BYTES", 1000)
+    stop_after(module, name, 2, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make([text], tmp_path / "new")
+    partial = tmp_path / "new.partial"
+    assert list(tmp_path.iterdir()) == [partial]
+    before = {path: path.stat().st_mtime_ns for path in partial.glob(done)}
+    assert len(before) == 2
+    left = partial / ".records-00003-of-00004.tfrecord.1"  # by a SIGKILL
+    left.write_text("half")
+    stop_after(module, name, 1, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make([text], tmp_path / "new")
+    after = {path: path.stat().st_mtime_ns for path in partial.glob(done)}
+    assert len(after) == 3 and before.items() <= after.items()
+    assert not left.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(documents, "_BLOCK_BYTES", 1000)
+    make([text], tmp_path / "new")
+    check_same(tmp_path / "new", made[0])
+    assert list(tmp_path.iterdir()) == [tmp_path / "new"]
+
+
+def test_a_run_killed_at_its_end_goes_on(made, text, tmp_path, monkeypatch):
+    rmtree = shutil.rmtree
+
+    def killed(path, **options):
+        if path.name == "work":
+            raise KeyboardInterrupt
+        rmtree(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        make([text], tmp_path / "new")
+    monkeypatch.undo()
+    assert (tmp_path / "new.partial" / "records.json").exists()
+    make([text], tmp_path / "new")
+    check_same(tmp_path / "new", made[0])
+
+
+def test_a_full_disk_loses_nothing(made, text, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    partial = tmp_path / "new.partial"
+    for limit, left in ((3000, "settings.json"), (20_000, "work/corpus")):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+        try:
+            with pytest.raises(OSError, match="start again to go on") as caught:
+                make([text], tmp_path / "new")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert "File too large" in str(caught.value)
+        assert str(partial) in str(caught.value)
+        assert (partial / left).exists()
+        for path in partial.glob("*.tfrecord"):  # only what is whole
+            assert path.read_bytes() == (made[0] / path.name).read_bytes()
+    make([text], tmp_path / "new")
+    check_same(tmp_path / "new", made[0])
+
+
+def test_a_run_with_other_settings_is_refused(text, tmp_path, stop_after):
+    stop_after(records, "write", 0, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make([text], tmp_path / "new")
+
+    def again(message, files=(text,), vocabulary=PLACES, **changed):
+        with pytest.raises(ValueError, match=message) as caught:
+            record_writer.make_records(
+                files,
+                tmp_path / "new",
+                vocabulary=vocabulary,
+                options=dataclasses.replace(OPTIONS, **changed),
+            )
+        assert "Give the same to go on, or remove the folder" in str(caught)
+
+    again(r"new\.partial: .* began it with seed 7, now it is 8", seed=8)
+    again('vocabulary "', vocabulary=dataclasses.replace(PLACES, lower_case=0))
+    again(r'text\.txt "of [0-9]+ bytes.*", now it is not there', files=())
+    (tmp_path / "other.txt").write_text("d1 s1")
+    other = str(tmp_path / "other.txt")
+    again(r'other\.txt not there, now it is "of 5 b', files=(text, other))
+    os.utime(text, (1, 1))
+    again(r"text\.txt .*, now it is .*, changed 1970")
+
+
+def test_a_folder_that_another_process_fills_is_refused(text, tmp_path):
+    partial = tmp_path / "new.partial"
+    partial.mkdir()
+    lock = os.open(partial, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(ValueError, match=r"new\.partial: another process"):
+        make([text], tmp_path / "new")
+    os.close(lock)
+    (partial / "notes.txt").write_text("")
+    with pytest.raises(ValueError, match=r"new\.partial: is there, without"):
+        make([text], tmp_path / "new")
+    assert (partial / "notes.txt").exists()
+
+
+def test_text_that_changes_while_it_is_read(text, tmp_path, monkeypatch):
+    path = tmp_path / "text.txt"
+    shutil.copy(text, path)
+    tokenize = documents.tokenize
+
+    def tokenize_and_change(*arguments):
+        tokenize(*arguments)
+        with open(path, "a") as file:
+            file.write("d1 s1")
+
+    monkeypatch.setattr(documents, "tokenize", tokenize_and_change)
+    with pytest.raises(ValueError, match=r"text\.txt: was changed while"):
+        make([str(path)], tmp_path / "new")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", r"text\.txt: no text"),
+        ("\n \n", r"text\.txt: no text"),
+        ("d1 s1\nd1 s2\n", r"text\.txt: one document only"),
+        ("d1 s1\n\nd2 s1", r"text\.txt: none of 2 documents has two"),
+    ],
+)
+def test_text_that_cannot_be_used(tmp_path, content, message):
+    path = tmp_path / "text.txt"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        make([str(path)], tmp_path / "new")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_full_sentences_without_labels(text, tmp_path, packed):
+    statistics = record_writer.make_records(
+        [text],
+        tmp_path / "full",
+        vocabulary=PLACES,
+        options=dataclasses.replace(
+            OPTIONS,
+            next_sentence=False,
+            packed=packed,
+            masked=False,
+            max_seq_length=40,
+            num_shards=1,
+            dupe_factor=1,
+        ),
+    )
+    rows = read(tmp_path / "full")
+    assert set(rows) == {"token_ids", "segment_ids", "padding_mask"}
+    found = []
+    for ids, mask in zip(rows["token_ids"], rows["padding_mask"], strict=True):
+        for k in range(1, mask.max() + 1):
+            found += places(ids[mask == k][1:-1])
+    assert sorted(found) == [
+        (d, s) for d in range(NUM_DOCUMENTS) for s in range(NUM_SENTENCES)
+    ]
+    assert (rows["padding_mask"].max() > 1) == packed
+    counts, shares = statistics["counts"], statistics["shares"]
+    assert "predictions" not in counts and "true_next" not in counts
+    assert counts["texts"] >= counts["rows"] == len(rows["token_ids"])
+    assert (shares["padding"] < 0.1) == packed
 
 
 def test_another_seed_gives_other_records(rows, text, tmp_path):
@@ -177,6 +427,7 @@ def test_each_pass_and_each_row_is_masked_anew(rows):
         ({"short_seq_prob": -0.1}, "short_seq_prob is -0.1"),
         ({"dupe_factor": 0}, "dupe_factor is 0"),
         ({"seed": 2**63}, "seed is 9223372036854775808"),
+        ({"packed": True}, "packed and next_sentence are both true"),
     ],
 )
 def test_options_that_make_no_sense(changed, message):
@@ -196,9 +447,6 @@ def test_nothing_is_written_over(made, text, tmp_path):
         make([text], made[0])
     after = {file: file.stat().st_mtime_ns for file in made[0].iterdir()}
     assert after == before
-    (tmp_path / "new.partial").mkdir()
-    with pytest.raises(ValueError, match=r"new\.partial: another run"):
-        make([text], tmp_path / "new")
 
 
 def test_nothing_half_written_is_left(tmp_path):
@@ -216,7 +464,8 @@ def test_a_folder_that_cannot_be_made(text, tmp_path):
 
 
 def test_a_worker_that_dies_is_an_error(monkeypatch):
-    # It divides a list: a quick end, without TensorFlow.
-    monkeypatch.setattr(record_writer, "_work", operator.floordiv)
-    with pytest.raises(OSError, match="worker process ended with exit code 1"):
-        list(record_writer._make_in_processes([1, 2], 2))
+    # It divides a pipe: a quick end, without TensorFlow.
+    monkeypatch.setattr(workers, "_serve", operator.floordiv)
+    message = "worker process [0-9]+ ended with exit code 1 at this task"
+    with workers.Workers(2) as some, pytest.raises(OSError, match=message):
+        list(some.run(["this task"], print))

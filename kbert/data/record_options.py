@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of pre-training records."""
+
+import dataclasses
+
+from kbert.data.masking import Masking
+
+_LOWEST = {
+    "max_seq_length": 8,
+    "max_predictions": 1,
+    "dupe_factor": 1,
+    "num_shards": 1,
+    "seed": 0,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordOptions:
+    """What decides the rows, beside text and vocabulary.
+
+    Attributes:
+        max_seq_length: S, tokens of a row; shorter pairs are padded.
+        max_predictions: P, tokens to predict in a row at most.
+        masked_lm_prob: share of the tokens to predict.
+        whole_words: whether the pieces of a word, "##x", go with it.
+        max_ngram: most tokens, or whole words, that are hidden in one go.
+        short_seq_prob: share of the texts that are made shorter than S.
+        next_sentence: whether rows are pairs of passages with next-sentence
+            labels; else they are of consecutive sentences.
+        packed: whether rows hold several texts where they fit; not of pairs.
+        masked: whether tokens are masked here; else whoever reads the
+            records masks them, and what is told of predictions is not used.
+        dupe_factor: how often the text is gone through, with other choices.
+        num_shards: record files, if there are as many documents.
+        seed: the same text, vocabulary and options give the same files.
+    Raises: ValueError, naming the option.
+    """
+
+    max_seq_length: int
+    max_predictions: int
+    masked_lm_prob: float
+    whole_words: bool
+    max_ngram: int
+    short_seq_prob: float
+    next_sentence: bool
+    packed: bool
+    masked: bool
+    dupe_factor: int
+    num_shards: int
+    seed: int
+
+    def __post_init__(self):
+        """Checks every option."""
+        for name, lowest in _LOWEST.items():
+            value = getattr(self, name)
+            if not lowest <= value < 2**63:
+                raise ValueError(f"{name} is {value}; wanted {lowest} or more.")
+        if self.max_predictions > self.max_seq_length:
+            raise ValueError(
+                f"max_predictions is {self.max_predictions}; wanted at most "
+                f"max_seq_length, which is {self.max_seq_length}."
+            )
+        _ = self.masking  # checks the others
+        if not 0 <= self.short_seq_prob < 1:
+            raise ValueError(
+                f"short_seq_prob is {self.short_seq_prob}; wanted 0 <= p < 1."
+            )
+        if self.packed and self.next_sentence:
+            raise ValueError(
+                "packed and next_sentence are both true; a pair has a row of "
+                "its own, so wanted one of them."
+            )
+
+    @property
+    def masking(self) -> Masking:
+        """What is hidden of a row."""
+        names = [field.name for field in dataclasses.fields(Masking)]
+        return Masking(**{name: getattr(self, name) for name in names})

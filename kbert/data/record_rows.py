@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of one record file, made some at a time."""
+
+import functools
+import random
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from kbert import features
+from kbert.data import full_sentences, records, sentence_pairs
+from kbert.data.documents import Corpus
+from kbert.data.masking import mask_tokens
+from kbert.data.record_options import RecordOptions
+from kbert.data.record_statistics import Statistics
+from kbert.text.packing import pack
+from kbert.text.vocabulary import Vocabulary
+
+PARTS = 1000  # of which the progress through a file is told
+
+# A seed's rows depend on these.
+_SENTENCES_AT_ONCE = 8192
+_TOKENS_AT_ONCE = 1 << 18
+
+
+class RecordRows:
+    """Rows of each n-th stretch of a corpus, in an order of their own.
+
+    Attributes:
+        statistics: of the rows that were made.
+        negatives: (sentences / 8,) uint8: a bit for each sentence of the
+            corpus that begins a random next passage.
+
+    Args:
+        corpus: the whole text.
+        vocabulary: of its tokens.
+        options: what decides the rows.
+        number: of this file.
+        num_shards: n, the number of files.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        vocabulary: Vocabulary,
+        options: RecordOptions,
+        *,
+        number: int,
+        num_shards: int,
+    ):
+        self.statistics = Statistics(options.max_seq_length)
+        self.negatives = np.zeros(corpus.num_sentences // 8 + 1, np.uint8)
+        self._corpus, self._vocabulary = corpus, vocabulary
+        self._options, self._number = options, number
+        self._stretches = corpus.stretches(number, num_shards)
+
+    def serialized(
+        self, report: Callable[[int], object]
+    ) -> Iterator[tf.Tensor]:
+        """Yields some rows at a time, as `records.serialize` gives them.
+
+        Args:
+            report: called with parts, of PARTS, that were done since the last.
+        """
+        finish = _row_finisher(self._vocabulary, self._options)
+        groups = self._groups(report)
+        options = self._options
+        make = self._pairs if options.next_sentence else self._full_sentences
+        first = self._number << 32
+        for rows in make(groups):
+            serialized, rows = finish(
+                {n: tf.convert_to_tensor(v, tf.int32) for n, v in rows.items()},
+                np.array([options.seed, first]),
+            )
+            rows = {name: value.numpy() for name, value in rows.items()}
+            self.statistics.count(rows, self._vocabulary)
+            first += len(rows["token_ids"])
+            yield serialized
+
+    def _groups(self, report):
+        """Yields the stretches some at a time, each pass in another order."""
+        options = self._options
+        draw = random.Random(f"{options.seed} {self._number} order")
+        lengths = self._stretches["end"] - self._stretches["first"]
+        total, done, reported = int(lengths.sum()) * options.dupe_factor, 0, 0
+        for _ in range(options.dupe_factor):
+            u = np.array([draw.random() for _ in range(len(lengths))])
+            order = np.argsort(u, kind="stable")
+            ends = np.cumsum(lengths[order])
+            cuts = np.flatnonzero(np.diff(ends // _SENTENCES_AT_ONCE)) + 1
+            for places in np.split(order, cuts):
+                yield self._stretches[places]
+                done += int(lengths[places].sum())
+                part = PARTS * done // total
+                report(part - reported)
+                reported = part
+
+    def _pairs(self, groups):
+        options, corpus = self._options, self._corpus
+        packer = _pair_packer(self._vocabulary, options.max_seq_length)
+        at_once = max(1, _TOKENS_AT_ONCE // options.max_seq_length)
+        for pairs in sentence_pairs.choose(
+            corpus,
+            groups,
+            max_tokens=options.max_seq_length - 3,
+            short_seq_prob=options.short_seq_prob,
+            seed=f"{options.seed} {self._number}",
+        ):
+            at = pairs.random_sentence[pairs.random_sentence >= 0]
+            bits = np.left_shift(1, at & 7).astype(np.uint8)
+            np.bitwise_or.at(self.negatives, at >> 3, bits)
+            self.statistics.counts["short"] += int(pairs.is_short.sum())
+            self.statistics.counts["texts"] += len(pairs)
+            for first in range(0, len(pairs), at_once):
+                some = pairs[first : first + at_once]
+                rows, cut = packer(
+                    *self._take(some.a_start, some.a_end),
+                    *self._take(some.b_start, some.b_end),
+                )
+                self.statistics.counts["cut"] += int(cut)
+                is_random = (some.random_sentence >= 0).astype(np.int32)
+                yield rows | {features.NEXT_SENTENCE_LABELS: is_random}
+
+    def _take(self, start, end):
+        """Copies spans, as values and row lengths; no more than can be kept."""
+        lengths = np.minimum(end - start, self._options.max_seq_length)
+        return self._corpus.tokens(start.tolist(), lengths.tolist()), lengths
+
+    def _full_sentences(self, groups):
+        options, corpus = self._options, self._corpus
+        at_once = max(1, _TOKENS_AT_ONCE // options.max_seq_length)
+        for texts in full_sentences.choose(
+            corpus,
+            groups,
+            max_tokens=options.max_seq_length - 2,
+            short_seq_prob=options.short_seq_prob,
+            packed=options.packed,
+            seed=f"{options.seed} {self._number}",
+        ):
+            self.statistics.counts["short"] += int(texts.is_short.sum())
+            self.statistics.counts["texts"] += len(texts)
+            for first in range(0, texts.num_rows, at_once):
+                yield full_sentences.fill(
+                    corpus,
+                    texts.of_rows(first, first + at_once),
+                    seq_length=options.max_seq_length,
+                    vocabulary=self._vocabulary,
+                )
+
+
+@functools.lru_cache(maxsize=1)  # traced once in a process
+def _pair_packer(vocabulary, seq_length):
+    tokens = tf.TensorSpec([None], tf.int32)
+    number_a_row = tf.TensorSpec([None], tf.int64)
+
+    @tf.function(
+        autograph=False,  # no Python control flow in it; seconds less to trace
+        input_signature=[tokens, number_a_row, tokens, number_a_row],
+    )
+    def pack_pairs(a_ids, a_lengths, b_ids, b_lengths):
+        rows, cut = pack(
+            tf.RaggedTensor.from_row_lengths(a_ids, a_lengths, validate=False),
+            tf.RaggedTensor.from_row_lengths(b_ids, b_lengths, validate=False),
+            vocabulary=vocabulary,
+            seq_length=seq_length,
+            pad_to=seq_length,
+        )
+        return rows, tf.math.count_nonzero(cut)
+
+    return pack_pairs
+
+
+@functools.lru_cache(maxsize=1)
+def _row_finisher(vocabulary, options):
+    """A function that masks rows, if they are to be, and serializes them."""
+    tokens = tf.TensorSpec([None, options.max_seq_length], tf.int32)
+    specs: dict[str, tf.TensorSpec] = {}
+    specs |= dict.fromkeys(features.ENCODER_INPUTS, tokens)
+    if options.next_sentence:
+        labels = tf.TensorSpec([None], tf.int32)
+        specs[features.NEXT_SENTENCE_LABELS] = labels
+
+    @tf.function(
+        autograph=False,
+        input_signature=[specs, tf.TensorSpec([2], tf.int64)],
+    )
+    def finish(rows, seed):
+        rows = dict(rows)
+        if options.masked:
+            rows |= mask_tokens(
+                rows["token_ids"],
+                rows["padding_mask"],
+                vocabulary=vocabulary,
+                masking=options.masking,
+                seed=seed,
+            )
+        return records.serialize(rows), rows
+
+    return finish

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tasks with TensorFlow in them, done by several processes.
+
+A task is a callable that can be pickled; `str(task)` names its work. It is
+called with a function that it tells, now and then, how much it has done.
+"""
+
+import collections
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import multiprocessing.resource_tracker
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+Report = Callable[[int], object]
+Task = Callable[[Report], Any]
+
+
+class WorkerDied(OSError):
+    """A process ended before its task did."""
+
+
+class Workers:
+    """Processes that do tasks; if there is but one, it is the caller's own.
+
+    They are started when they are first needed, each computing on one core,
+    and end with the `with` block. More than one needs a caller whose
+    `__main__` is safe to import.
+
+    Args:
+        count: of the processes that work.
+    """
+
+    def __init__(self, count: int):
+        self._count = count
+        self._processes: dict[Any, Any] = {}  # by our end of their pipe
+
+    def __enter__(self) -> "Workers":
+        """Starts none yet."""
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Ends them, whatever they do."""
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            process.join()
+
+    def run(
+        self, tasks: Sequence[Task], report: Report
+    ) -> Iterator[tuple[Task, Any]]:
+        """Yields each task with what it returned, in the order of their ends.
+
+        Raises: WorkerDied, naming the task; the ValueError or OSError of a
+            task.
+        """
+        if self._count == 1:
+            for task in tasks:
+                yield task, task(report)
+            return
+        waiting = collections.deque(tasks)
+        idle, busy = list(self._processes), {}
+        while waiting or busy:
+            while waiting and (idle or len(self._processes) < self._count):
+                connection = idle.pop() if idle else self._start()
+                busy[connection] = waiting.popleft()
+                with contextlib.suppress(BrokenPipeError):  # recv tells more
+                    connection.send(busy[connection])
+            for connection in multiprocessing.connection.wait(list(busy)):
+                done, value = self._receive(connection, busy)
+                if done:
+                    idle.append(connection)
+                    yield busy.pop(connection), value
+                else:
+                    report(value)
+
+    def _start(self):
+        context = multiprocessing.get_context("spawn")  # TensorFlow can't fork
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        # Ctrl-C goes to all; this process hears it and ends the others.
+        multiprocessing.resource_tracker.ensure_running()  # resets the mask
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        theirs.close()  # so that the worker's end is the only one
+        self._processes[ours] = process
+        return ours
+
+    def _receive(self, connection, busy):
+        """Whether the task is done, and its result or else its progress."""
+        try:
+            done, value = connection.recv()
+        except (EOFError, ConnectionResetError):
+            process = self._processes[connection]
+            process.join()
+            raise WorkerDied(
+                f"The worker process {process.pid} ended with exit code "
+                f"{process.exitcode} at {busy[connection]} (-9 may be the "
+                "system, short of memory)"
+            ) from None
+        if isinstance(value, Exception):
+            raise value
+        return done, value
+
+
+def _serve(connection):
+    """What a worker process runs, until its caller has gone."""
+    tf.config.set_visible_devices([], "GPU")
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            task = connection.recv()
+            try:
+                result = task(lambda amount: connection.send((False, amount)))
+            except (ValueError, OSError) as error:
+                result = error
+            connection.send((True, result))
