@@ -20,7 +20,8 @@ def define(*, batch_size: int, learning_rate: float) -> None:
         "output_dir",
         None,
         "Folder of the run: its model/, checkpoints, TensorBoard logs and "
-        "history. A run that was stopped goes on from its last checkpoint.",
+        "history. A run that was stopped goes on from its last checkpoint; "
+        "SIGTERM saves one and exits with 75.",
         required=True,
     )
     whole = {

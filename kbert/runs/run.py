@@ -29,6 +29,11 @@ POLICIES = {
 }
 OPTIMIZERS = {"adamw": FusedAdamW, "lamb": Lamb}
 MODEL_FOLDER = "model"  # in output_dir
+# What TensorFlow raises in a step when another worker does not answer.
+_WORKER_GONE = (
+    *(tf.errors.UnavailableError, tf.errors.AbortedError),
+    *(tf.errors.CancelledError, tf.errors.InternalError),
+)
 # Of a log's values, those that do not say how well the model is.
 _SPEEDS = {
     *("tokens_per_second", "model_tflops"),
@@ -198,7 +203,15 @@ def train(
     )
     with sigterm.remembered() as came:
         watcher = _watcher(steps, measure, came)
-        done = loop.fit(trainer, batches_from, plan, watcher)
+        try:
+            done = loop.fit(trainer, batches_from, plan, watcher)
+        except _WORKER_GONE as error:
+            if options.strategy != "multi_worker":
+                raise
+            raise ValueError(
+                f"A worker of TF_CONFIG is gone ({type(error).__name__}); "
+                "start all of them again to go on from the last checkpoint."
+            ) from None
     if done < steps:
         _say(f"SIGTERM: saved at step {done:,}; start it again to go on.")
         sys.exit(sigterm.EXIT_CODE)

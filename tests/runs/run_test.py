@@ -148,7 +148,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(work, call, strategy):
     assert [line["step"] for line in _history(work / killed)] == [4, 8, 12]
 
 
-def test_a_run_that_is_told_to_stop_saves(work, call, capfd):
+def test_a_run_that_is_told_to_stop_saves(work, call, capsys):
     flags = _flags(work, "stopped", strategy="one_device", steps=100_000)
     history = work / "stopped" / "history.jsonl"
 
@@ -166,7 +166,7 @@ def test_a_run_that_is_told_to_stop_saves(work, call, capfd):
     step = _history(work / "stopped")[-1]["step"]
     saved = work / "stopped" / "checkpoints" / f"step-{step:08}"
     assert saved.is_dir()
-    assert f"SIGTERM: saved at step {step:,};" in capfd.readouterr().err
+    assert f"SIGTERM: saved at step {step:,};" in capsys.readouterr().err
     assert not (work / "stopped" / "model").exists()
     assert "tokens_per_second" in _history(work / "stopped")[-1]
 
