@@ -21,8 +21,9 @@ help:
 demo: $(VENV)/demo.stamp ## the whole journey; SENTENCES='"a fine film" "a bore"'
 	$(BIN)/python examples/demo.py $(DEMO_ARGS) $(SENTENCES)
 
+# Processes take 2 GB each, and more than four have little to do.
 test: check ## lint, types and all tests but the slow ones
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile
 
 test-all: test $(PLAIN)/plain.stamp ## and slow ones (DATA_DIR=...), and what a plain install gets
 	$(BIN)/python -m pytest -m slow $(if $(DATA_DIR),--data_dir=$(DATA_DIR))

@@ -115,7 +115,8 @@ def model_flops(work: Work) -> float:
     a matrix and row that it multiplies, 12 * heads * head width for each
     query and key of a block; nothing for what is computed again. Rows are
     counted where a head reads them: of the last block, the predicted and the
-    first ones. What a side computes beyond that, counts as lost.
+    first ones. What a side computes beyond that, counts as lost. Rows count
+    at their full length, where a run's own log leaves padding out.
     """
     H, S, P = work.hidden_size, work.length, work.predictions
     read = P + 1

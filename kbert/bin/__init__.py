@@ -31,7 +31,10 @@ sys.meta_path.insert(0, quiet.TensorFlowFinder())
 
 
 def run(main: Callable[[list[str]], object], module_file: str) -> None:
-    """Runs one command and exits: 0 done or help, 1 bad input, 130 Ctrl-C.
+    """Runs one command and exits.
+
+    0 done or help, 1 bad input, 130 Ctrl-C; a training run that SIGTERM
+    stopped has a code of its own, of `kbert.runs.sigterm`.
 
     ValueError, OSError and wrong flags become one line on stderr, such as
     `kbert-pretrain: error: vocab.txt: no [MASK].`; any other exception is a

@@ -46,6 +46,11 @@ def main(argv):
         scores = scoring.record_scores(
             loaded, record_set, _BATCH_SIZE.value, _MASKING()
         )
+    elif _MASKING():
+        raise app.UsageError(
+            "--max_predictions and the other flags of masking are for "
+            "pre-trained models."
+        )
     elif loaded.spec.task == "classification":
         columns = shared.columns(_TEXT_COLUMNS.value, loaded.spec.num_texts)
         rows = tables.read_table(_INPUT.value, columns, _LABEL_COLUMN.value)

@@ -150,9 +150,9 @@ def _read_own(folder: str, paths: Sequence[str]) -> RecordSet:
             ),
             row=records.RowLengths(
                 manifest["max_seq_length"],
-                manifest["max_predictions"] * manifest.get("masked", True),
-                next_sentence=manifest.get("next_sentence", True),
-                packed=manifest.get("packed", False),
+                manifest["max_predictions"] * manifest["masked"],
+                next_sentence=manifest["next_sentence"],
+                packed=manifest["packed"],
             ),
             vocabulary=vocabulary,
         )

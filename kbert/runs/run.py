@@ -212,7 +212,9 @@ def train(
                 f"A worker of TF_CONFIG is gone ({type(error).__name__}); "
                 "start all of them again to go on from the last checkpoint."
             ) from None
-    if done < steps:
+    # Heard in the last step too; workers, who cannot ask then, go on.
+    heard = came() and options.strategy != "multi_worker"
+    if done < steps or heard:
         _say(f"SIGTERM: saved at step {done:,}; start it again to go on.")
         sys.exit(sigterm.EXIT_CODE)
     # Averages, if any, become the weights; the checkpoints have both.

@@ -21,7 +21,8 @@ Losses = Mapping[str, keras.losses.Loss]
 Metrics = Mapping[str, list[keras.metrics.Metric]]
 
 HISTORY_FILE = "history.jsonl"  # {"step": ..., "<name>": ...}, a line a log
-_STOP_EVERY = 10  # steps after which processes ask each other
+# How long processes go on, at most, before they ask each other to stop.
+_STOP_STEPS, _STOP_SECONDS = 10, 5.0
 
 
 class Trainer:
@@ -297,11 +298,12 @@ def fit(
     trainer.train_step.get_concrete_function(batches.element_spec)
     logger = _Logger(output, done)
     pace = _Pace(trainer, watcher)
+    should_stop = _StopSign(watcher, done)
     steps_left = range(done + 1, plan.steps + 1)
     for step, batch in zip(steps_left, batches, strict=False):
         trainer.train_step(batch)
         watcher.tick(step)
-        stop = step < plan.steps and _should_stop(watcher, step)
+        stop = step < plan.steps and should_stop(step)
         last = stop or step == plan.steps
         is_log, is_save = (
             last or step % every == 0
@@ -323,20 +325,39 @@ def fit(
 
 
 def _check_same_step(done):
-    if replicas.mean_over_processes(done) != done:
+    if replicas.means_over_processes(done) != (done,):
         raise ValueError(
             f"This worker goes on from step {done}, others do not; wanted an "
             "--output_dir that all workers see."
         )
 
 
-def _should_stop(watcher, step):
-    """Several processes agree, now and then: none may stop alone."""
-    if not getattr(tf.distribute.get_strategy(), "cluster_resolver", None):
-        return watcher.should_stop()
-    if step % _STOP_EVERY:
-        return False
-    return replicas.mean_over_processes(watcher.should_stop()) > 0
+class _StopSign:
+    """Tells whether to end after a step.
+
+    Several processes agree on it, now and then, as none may stop alone; and
+    on the step at which they do so again.
+    """
+
+    def __init__(self, watcher, done):
+        self._watcher = watcher
+        self._last_step, self._next_step = done, done + 1
+        self._last_time = time.monotonic()
+
+    def __call__(self, step):
+        if not replicas.several_processes():
+            return self._watcher.should_stop()
+        if step < self._next_step:
+            return False
+        now = time.monotonic()
+        pace = (now - self._last_time) / (step - self._last_step)
+        stop, pace = replicas.means_over_processes(
+            self._watcher.should_stop(), pace
+        )
+        steps = int(min(_STOP_STEPS, _STOP_SECONDS / max(pace, 1e-9)))
+        self._last_time, self._last_step = now, step
+        self._next_step = step + max(1, steps)
+        return stop > 0
 
 
 def _stop_lost(step, batches_from, output):

@@ -24,12 +24,13 @@ def vary_dropout(model: keras.Model) -> None:
     The first replica's masks are those of one device.
 
     Args:
-        model: not yet trained; each model once.
+        model: not yet trained.
     """
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Dropout) and layer.rate:
             generator = layer.seed_generator
-            generator.next = functools.partial(_own_seed, generator.next)
+            if getattr(generator.next, "func", None) is not _own_seed:
+                generator.next = functools.partial(_own_seed, generator.next)
 
 
 def _own_seed(draw, *args, **kwargs):
@@ -80,18 +81,28 @@ def split(rows: tf.Tensor, parts: int) -> tf.Tensor:
     return split
 
 
-def mean_over_processes(value: float) -> float:
-    """The mean of what all processes of the strategy call this with."""
+def several_processes() -> bool:
+    """Whether the current strategy has replicas in other processes."""
     strategy = tf.distribute.get_strategy()
-    if not getattr(strategy, "cluster_resolver", None):
-        return value
+    return getattr(strategy, "cluster_resolver", None) is not None
 
+
+def means_over_processes(*values: float) -> tuple[float, ...]:
+    """The mean of each of what all processes of the strategy call this with."""
+    if not several_processes():
+        return values
+    mean = _mean(tf.distribute.get_strategy())
+    return tuple(mean(tf.constant(values, tf.float64)).numpy().tolist())
+
+
+@functools.cache  # traced once
+def _mean(strategy):
     @tf.function
-    def mean(number):
-        numbers = strategy.run(tf.identity, args=(number,))
+    def mean(numbers):
+        numbers = strategy.run(tf.identity, args=(numbers,))
         return strategy.reduce(tf.distribute.ReduceOp.MEAN, numbers, axis=None)
 
-    return float(mean(tf.constant(value, tf.float64)))
+    return mean
 
 
 def apply_summed(

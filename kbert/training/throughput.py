@@ -16,7 +16,7 @@ class Work(NamedTuple):
     Attributes:
         rows: how many.
         tokens: of all rows.
-        squares: of each row's tokens.
+        squares: of each row's tokens, several texts in a row together.
         predictions: masked tokens.
         reads: of each row's tokens times the places that the outputs read,
             which are its predictions and [CLS].

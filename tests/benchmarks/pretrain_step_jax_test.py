@@ -43,19 +43,6 @@ LAMB = {  # weights, and their gradients at three steps
         "dbias": (3, 3),
     }.items()
 }
-# Runs a script where jax, Keras and numpy are all that is installed.
-ALONE = """
-import runpy, sys
-MISSING = {"tensorflow", "tensorflow_text", "tf_keras", "keras_hub", "torch",
-           "transformers", "tokenizers", "safetensors"}
-class Finder:
-    def find_spec(name, path=None, target=None):
-        if name in MISSING:
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Finder)
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 OPTIMIZERS = {"AdamW": FusedAdamW, "Lamb": Lamb}  # JAX's and TensorFlow's
 
 

@@ -36,7 +36,14 @@ def make_folder(folder, vocabulary, length=6):
         folder,
         rows,
         vocabulary=vocabulary,
-        made_with={"max_seq_length": length, "max_predictions": 2, "seed": 1},
+        made_with={
+            "max_seq_length": length,
+            "max_predictions": 2,
+            "next_sentence": True,
+            "packed": False,
+            "masked": True,
+            "seed": 1,
+        },
         statistics={"counts": {"rows": 8}},
     )
     return folder

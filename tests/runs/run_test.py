@@ -14,9 +14,11 @@ import time
 import h5py
 import numpy as np
 import pytest
+from absl import flags
 
 from kbert.data import record_writer
-from kbert.runs import sigterm
+from kbert.runs import devices, pretraining, run, sigterm
+from kbert.training import optimizer
 from tests.runs.devices_test import free_ports
 
 STEPS = 12
@@ -107,6 +109,50 @@ def _history(folder):
     return [json.loads(line) for line in lines]
 
 
+def test_flags_offer_what_there_is(work, call, monkeypatch):
+    offered = {}
+
+    def pretrain(**_):
+        for name in ("strategy", "optimizer", "schedule", "dtype"):
+            offered[name] = tuple(flags.FLAGS[name].parser.enum_values)
+
+    monkeypatch.setattr(pretraining, "pretrain", pretrain)
+    call("pretrain", *_flags(work, "never"))
+    assert offered == {
+        "strategy": devices.STRATEGIES,
+        "optimizer": tuple(run.OPTIMIZERS),
+        "schedule": optimizer.DECAYS,
+        "dtype": tuple(run.POLICIES),
+    }
+
+
+def test_a_run_with_every_option_can_be_repeated(work, call):
+    given = {
+        "optimizer": "lamb",
+        "schedule": "cosine",
+        "layer_decay": 0.9,
+        "ema_decay": 0.9,
+        "remat": True,
+        "accumulate_steps": 2,
+        "peak_tflops": 1,
+    }
+    call("pretrain", *_flags(work, "first", **given))
+    call(
+        "pretrain",
+        f"--flagfile={work / 'first/flags.txt'}",
+        f"--output_dir={work / 'again'}",
+        "--ema_decay=0",
+    )
+    first, again = (_history(work / name) for name in ("first", "again"))
+    for one, other in zip(first, again, strict=True):
+        assert one["mlm_loss"] == other["mlm_loss"]
+        assert 0 < one["flop_utilization"] < 1
+    # What is saved are averages, or the last weights themselves.
+    one, other = _weights(work / "first"), _weights(work / "again")
+    name = next(name for name in one if one[name].shape == (13, 16))
+    assert np.abs(one[name] - other[name]).max() > 1e-4
+
+
 # Two devices, and SIGKILL within the second checkpoint's write.
 KILLED = """
 import os, signal, sys
@@ -162,7 +208,7 @@ def test_a_run_that_is_told_to_stop_saves(work, call, capsys):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    thread = threading.Thread(target=stop)
+    thread = threading.Thread(target=stop, daemon=True)
     thread.start()
     with pytest.raises(SystemExit) as info:
         call("pretrain", *flags)
@@ -212,7 +258,7 @@ def _worker(flags, index, ports):
 
 
 def test_two_workers_reach_what_one_does(work, call):
-    how = {"dropout": 0, "accumulate_steps": 2}
+    how = {"dropout": 0, "accumulate_steps": 2, "eval_input": work / "records"}
     flags = _flags(work, "two", strategy="multi_worker", **how)
     ports = free_ports(2)
     workers = [_worker(flags, index, ports) for index in (0, 1)]
@@ -222,9 +268,13 @@ def test_two_workers_reach_what_one_does(work, call):
         assert worker.returncode == 0, err
     two, one = _weights(work / "two"), _weights(work / "alone")
     for name, values in one.items():
-        if values.shape != (48,):  # the keys' biases, with the others
-            error = np.abs(two[name] - values).max() / np.abs(values).max()
-            assert error <= 1e-5, f"{name} is off by {error:.1e}"
+        # Less the keys' biases: their true gradient is 0.
+        mine, theirs = (
+            np.delete(x, np.s_[16:32]) if x.shape == (48,) else x
+            for x in (two[name], values)
+        )
+        error = np.abs(mine - theirs).max() / np.abs(theirs).max()
+        assert error <= 1e-5, f"{name} is off by {error:.1e}"
     for ours, theirs in zip(
         _history(work / "two"), _history(work / "alone"), strict=True
     ):
@@ -264,10 +314,11 @@ def test_a_worker_whose_peer_dies_ends(work):
     workers = [_worker(flags, index, ports) for index in (0, 1)]
     history = work / "dies" / "history.jsonl"
     while not history.exists() or not history.stat().st_size:
+        assert workers[0].poll() is None and workers[1].poll() is None
         time.sleep(0.1)
     workers[1].kill()
-    workers[0].terminate()
-    _, err = workers[0].communicate(timeout=60)
+    _, err = workers[0].communicate(timeout=100)
     workers[1].communicate()
-    assert workers[0].returncode in (1, 75), err
+    assert workers[0].returncode == 1, err
+    assert "A worker of TF_CONFIG is gone" in err
     assert "Traceback" not in err
