@@ -90,6 +90,9 @@ def test_the_whole_journey(work, call):
     scores = json.loads((work / "pretrain/evaluation.json").read_text())
     before, after = scores["before"], scores["after"]
     assert after["mlm_loss"] < before["mlm_loss"] - 0.5
+    # To small random weights all tokens are alike.
+    tokens = (work / "vocab/vocab.txt").read_text("utf-8").splitlines()
+    assert before["mlm_perplexity"] == pytest.approx(len(tokens), rel=0.1)
     assert "--batch_size=8" in (work / "pretrain/flags.txt").read_text()
 
     (work / "pretrain/model/LICENSE").write_text("theirs", "utf-8")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import keras
+import numpy as np
 
 from kbert import models
 from kbert.checkpoints import folder
@@ -32,7 +33,8 @@ def pretraining_scores(
     """Losses, accuracies and label entropies of a pre-training model.
 
     They are of the outputs that the model has and the records have labels
-    for. The model must be made for packed rows if there are any.
+    for; the masked-LM perplexity is e to the loss. The model must be made
+    for packed rows if there are any.
     """
     batches = pretraining.dataset(
         record_set, batch_size=batch_size, seed=None, masking=masking
@@ -50,6 +52,8 @@ def pretraining_scores(
             (inputs, chosen(labels, names), weights)
             for inputs, labels, weights in batches
         )
+    if "mlm_loss" in scores:
+        scores["mlm_perplexity"] = float(np.exp(scores["mlm_loss"]))
     return {**scores, **entropies}
 
 

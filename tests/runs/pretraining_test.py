@@ -137,6 +137,7 @@ def test_a_run_on_unmasked_packed_rows_goes_on_as_it_was(
     scores = json.loads((tmp_path / "whole" / "evaluation.json").read_text())
     assert scores["after"].keys() == {
         *("mlm_loss", "mlm_accuracy", "mlm_label_entropy"),
+        "mlm_perplexity",
     }
     call(
         "evaluate",
