@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times kbert's record writer and Model Garden's, in turn, on the same text.
+r"""Times kbert's record writer and Model Garden's, in turn, on the same text.
 
 Model Garden's is tf-models-official's create_pretraining_data, called as its
 command does: one process, which holds all in memory. kbert's is make_records
@@ -9,10 +9,16 @@ written. Lengths, shares and the number of passes are the same.
 
 kbert has costs that do not grow with the text: it builds its tokenizer and
 traces its graphs, in two processes it also starts them. So it is timed on the
-text and on the text repeated. The table on standard output is ready for
-RESULTS.md:
+text and on the text repeated. Growth is that of the process that grew most,
+from when 3 % of the text is read to the end. The table on standard output is
+ready for RESULTS.md:
 
     python -m benchmarks.make_records --data_dir=DIR
+
+and for a gigabyte, of 10 MB in DIR:
+
+    python -m benchmarks.make_records --data_dir=DIR \
+        --sides=kbert_repeated_2_processes --repeat=100
 
 DIR holds pretrain/*.txt, one sentence or paragraph a line and a blank line
 between documents, and vocab/bert-base-uncased-vocab.txt.
@@ -21,6 +27,8 @@ between documents, and vocab/bert-base-uncased-vocab.txt.
 import argparse
 import importlib.metadata
 import json
+import math
+import multiprocessing
 import os
 import pathlib
 import random
@@ -31,13 +39,13 @@ import sys
 import tempfile
 import time
 
-_PEER = "Model Garden"
+_PEER = "model_garden"
 # Side: its processes, and whether the text is repeated.
 SIDES = {
     _PEER: (1, False),
     "kbert": (1, False),
-    "kbert, repeated text": (1, True),
-    "kbert, 2 processes, repeated text": (2, True),
+    "kbert_repeated": (1, True),
+    "kbert_repeated_2_processes": (2, True),
 }
 _SETTINGS = {
     "max_seq_length": 128,
@@ -46,6 +54,7 @@ _SETTINGS = {
     "dupe_factor": 1,
 }
 _PREDICTIONS = 20
+_BEGUN = 0.03  # of the text, when all processes have done some of their work
 _SHARDS = 16
 _PACKAGES = ("tensorflow", "tensorflow-text", "tf-models-official")
 
@@ -58,6 +67,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--data_dir", type=pathlib.Path, required=True)
+    parser.add_argument("--sides", type=_sides, default=",".join(SIDES))
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=10)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
@@ -65,7 +75,7 @@ def main() -> None:
     if args.side:
         print(json.dumps(run_side(args.side, args.data_dir, args.repeat)))
         return
-    rounds: dict[str, list[Measured]] = {name: [] for name in SIDES}
+    rounds: dict[str, list[Measured]] = {name: [] for name in args.sides}
     for _ in range(args.rounds):
         for name, results in rounds.items():
             results.append(_start(name, args))
@@ -74,6 +84,15 @@ def main() -> None:
     print(format_report(rounds))
     print(f"\n{args.rounds} rounds, {args.repeat} times the text where it is")
     print(f"repeated; {', '.join(versions)}.")
+
+
+def _sides(names: str) -> list[str]:
+    chosen = names.split(",")
+    if unknown := [name for name in chosen if name not in SIDES]:
+        raise argparse.ArgumentTypeError(
+            f"{unknown} are not among {list(SIDES)}"
+        )
+    return chosen
 
 
 def _start(side: str, args: argparse.Namespace) -> Measured:
@@ -93,7 +112,7 @@ def run_side(side: str, data_dir: pathlib.Path, repeat: int) -> Measured:
     """Writes records in a folder that goes away again.
 
     Returns: seconds, rows, the peak MB of this process and, for kbert, tokens
-        of the text.
+        of the text and the growth in MB.
     """
     processes, repeated = SIDES[side]
     cores = sorted(os.sched_getaffinity(0))
@@ -131,6 +150,7 @@ def _run_kbert(texts, vocab, work, processes):
         num_shards=_SHARDS,
         seed=1,
     )
+    growth = Growth()
     start = time.perf_counter()
     counts = record_writer.make_records(
         [str(text) for text in texts],
@@ -138,10 +158,37 @@ def _run_kbert(texts, vocab, work, processes):
         vocabulary=Vocabulary.load(vocab, lower_case=True),
         options=options,
         num_workers=processes,
+        progress=growth,
     )["counts"]
-    seconds = time.perf_counter() - start
-    tokens = counts["corpus_tokens"]
-    return {"seconds": seconds, "rows": counts["rows"], "tokens": tokens}
+    return {
+        "seconds": time.perf_counter() - start,
+        "rows": counts["rows"],
+        "tokens": counts["corpus_tokens"],
+        "growth_mb": growth.megabytes,
+    }
+
+
+class Growth:
+    """The memory of this process and its children, at each progress.
+
+    Attributes:
+        megabytes: by which the one that grew most has grown.
+    """
+
+    def __init__(self):
+        self.megabytes = 0.0
+        self._first: dict[int, float] = {}
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """What `make_records` calls with its progress."""
+        if not self._first and done < _BEGUN * total:
+            return
+        children = multiprocessing.active_children()
+        for pid in (os.getpid(), *(child.pid for child in children)):
+            pages = pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]
+            now = int(pages) * resource.getpagesize() / 1e6
+            first = self._first.setdefault(pid, now)
+            self.megabytes = max(self.megabytes, now - first)
 
 
 def _run_peer(texts, vocab, work):
@@ -172,11 +219,11 @@ def _run_peer(texts, vocab, work):
 
 
 def summarize(rounds: dict[str, list[Measured]]) -> dict[str, Measured]:
-    """Medians over the rounds, and the speed over Model Garden's.
+    """Medians over the rounds, and the speed over that of the first side.
 
-    Its tokens are those that kbert counts in the same text.
+    Model Garden's tokens are those that kbert counts in the same text.
     """
-    tokens = rounds["kbert"][0]["tokens"]
+    tokens = rounds["kbert"][0]["tokens"] if _PEER in rounds else 0
     rates = {
         name: statistics.median(
             result.get("tokens", tokens) / result["seconds"]
@@ -184,14 +231,16 @@ def summarize(rounds: dict[str, list[Measured]]) -> dict[str, Measured]:
         )
         for name, results in rounds.items()
     }
+    first = next(iter(rates.values()))
     return {
         name: {
             "tokens": results[0].get("tokens", tokens),
             "rows": results[0]["rows"],
             "seconds": statistics.median(r["seconds"] for r in results),
             "rate": rates[name],
-            "ratio": rates[name] / rates[_PEER],
+            "ratio": rates[name] / first,
             "peak_mb": statistics.median(r["peak_mb"] for r in results),
+            "growth_mb": max(r.get("growth_mb", math.nan) for r in results),
         }
         for name, results in rounds.items()
     }
@@ -200,14 +249,16 @@ def summarize(rounds: dict[str, list[Measured]]) -> dict[str, Measured]:
 def format_report(rounds: dict[str, list[Measured]]) -> str:
     """A Markdown table, one line for each side."""
     lines = [
-        "| side | M tokens | rows | s | tokens/s | times as fast | peak MB |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| side | M tokens | rows | s | tokens/s | times as fast | peak MB "
+        "| growth MB |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, result in summarize(rounds).items():
         lines.append(
             f"| {name} | {result['tokens'] / 1e6:.2f} | {result['rows']:,} | "
             f"{result['seconds']:.1f} | {result['rate']:,.0f} | "
-            f"{result['ratio']:.1f} | {result['peak_mb']:,.0f} |"
+            f"{result['ratio']:.1f} | {result['peak_mb']:,.0f} | "
+            f"{result['growth_mb']:,.0f} |"
         )
     return "\n".join(lines)
 

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pre-trains beside PyTorch's BertForPreTraining: same start, same batches.
 
-    kbert    what kbert-pretrain does
-    pytorch  transformers' model, with the logits of predicted tokens only
+    kbert           what kbert-pretrain does
+    pytorch         transformers', with the logits of predicted tokens only
+    kbert_bfloat16  what kbert-pretrain --dtype=bfloat16 does
 
-Both train without dropout on the processor, one after the other. Held-out
+All train without dropout on the processor, one after the other. Held-out
 scores go to OUTPUT_DIR/SIDE.jsonl as they come, the curves to
 OUTPUT_DIR/curves.png, and a table to standard output. A side whose file is
 whole is not run again:
 
     python -m benchmarks.pretrain_curve --records=DIR --held_out=DIR
+
+and in bfloat16 with --sides=kbert,kbert_bfloat16 --steps=500 --score_every=25.
 """
 
 import argparse
@@ -26,7 +29,12 @@ from benchmarks.curve_sides import Task
 from benchmarks.pretrain_step import processor
 from kbert import process
 
-SIDES = ("kbert", "pytorch")
+# A module of curve_sides, and the dtype policy.
+SIDES = {
+    "kbert": ("kbert", "float32"),
+    "pytorch": ("pytorch", "float32"),
+    "kbert_bfloat16": ("kbert", "mixed_bfloat16"),
+}
 
 Rows = list[dict[str, Any]]
 
@@ -37,12 +45,12 @@ def main() -> None:
     os.environ.update(CUDA_VISIBLE_DEVICES="", TF_CPP_MIN_LOG_LEVEL="3")
     output = pathlib.Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
-    settings = vars(args) | {"start": str(output / "start")}
+    settings = vars(args) | {"start": str(output / "start"), "dtype": "float32"}
     task = Task(**{f.name: settings[f.name] for f in dataclasses.fields(Task)})
     if not (output / "start").exists():
         _in_new_process(_make_start, task, args.model_config)
     curves = {}
-    for side in SIDES:
+    for side in args.sides:
         path = output / f"{side}.jsonl"
         if not path.exists() or _read(path)[-1]["step"] < task.steps:
             _in_new_process(_run, side, task, path)
@@ -57,6 +65,7 @@ def _parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--records", required=True, help="a folder")
     parser.add_argument("--held_out", required=True, help="a folder")
+    parser.add_argument("--sides", type=_sides, default="kbert,pytorch")
     parser.add_argument("--output_dir", default="out/pretrain_curve")
     parser.add_argument("--model_config", default="tiny")
     parser.add_argument("--steps", type=int, default=2000)
@@ -65,6 +74,15 @@ def _parse_args() -> argparse.Namespace:
     parser.add_argument("--learning_rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
+
+
+def _sides(names: str) -> list[str]:
+    chosen = names.split(",")
+    if unknown := [name for name in chosen if name not in SIDES]:
+        raise argparse.ArgumentTypeError(
+            f"{unknown} are not among {list(SIDES)}"
+        )
+    return chosen
 
 
 def _in_new_process(function, *arguments) -> None:
@@ -114,12 +132,14 @@ def _make_start(task: Task, model_config: str) -> None:
 
 
 def _run(side: str, task: Task, path: pathlib.Path) -> None:
-    if side == "kbert":  # what the command does before it imports TensorFlow
+    name, dtype = SIDES[side]
+    task = dataclasses.replace(task, dtype=dtype)
+    if name == "kbert":  # what the command does before it imports TensorFlow
         process.use_onednn()
         process.keep_freed_memory()
     else:
         task = dataclasses.replace(task, start=f"{task.start}_hugging_face")
-    module = importlib.import_module(f"benchmarks.curve_sides.{side}")
+    module = importlib.import_module(f"benchmarks.curve_sides.{name}")
     with path.open("w", encoding="utf-8") as file:
         for point in module.train(task):
             line = json.dumps(dataclasses.asdict(point))
@@ -172,16 +192,16 @@ def format_report(curves: dict[str, Rows]) -> str:
             f"| {last['nsp_accuracy']:.4f} "
             f"| {1e3 * last['seconds'] / last['step']:.0f} |"
         )
-    difference = (
-        curves["kbert"][-1]["mlm_loss"] - curves["pytorch"][-1]["mlm_loss"]
-    )
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"kbert's masked-LM loss is {difference:+.4f} from PyTorch's.",
-        ]
-    )
+    first, *others = curves
+    lines.append("")
+    for side in others:
+        own, other = ([p["mlm_loss"] for p in curves[s]] for s in (first, side))
+        apart = max(abs(b / a - 1) for a, b in zip(own, other, strict=True))
+        lines.append(
+            f"{first}'s last masked-LM loss is {own[-1] - other[-1]:+.4f} from "
+            f"{side}'s; their curves are {apart:.2%} apart at most."
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

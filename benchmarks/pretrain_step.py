@@ -3,11 +3,13 @@
 
 A step is forward, backward, clipping and AdamW, on the processor, on the
 same batches, with dropout 0.1. Each side is one process; they take turns, a
-few steps each, for some rounds, so that all see the same machine. The table
-on standard output is ready for RESULTS.md:
+few steps each, for some rounds, so that all see the same machine. `products`
+is no side of its own, but the step's matrix products alone. The table on
+standard output is ready for RESULTS.md:
 
     python -m benchmarks.pretrain_step --layers=2 --hidden_size=128 --batch=32
     python -m benchmarks.pretrain_step --layers=6 --hidden_size=384 --batch=16
+    python -m benchmarks.pretrain_step --layers=12 --hidden_size=768 --batch=8
 """
 
 import argparse
@@ -39,9 +41,10 @@ SIDES = {
     "model_garden_tuned": Side("model_garden", _MODEL_GARDEN, tuned=True),
     "model_garden_xla": Side("model_garden", _MODEL_GARDEN, xla=True),
     "hugging_face": Side("hugging_face", ("torch", "transformers")),
+    "products": Side("products", ("tensorflow",), tuned=True),
 }
 _PEERS = ("keras_hub", "model_garden", "hugging_face")
-_DEFAULT_SIDES = "kbert,kbert_bfloat16," + ",".join(_PEERS)
+_DEFAULT_SIDES = "kbert,kbert_bfloat16," + ",".join(_PEERS) + ",products"
 _PAUSE = 0.5  # seconds between sides: worker threads spin a while, then sleep
 
 
@@ -173,15 +176,15 @@ def format_report(
         f"A model that knows nothing has loss {expected:.2f}.",
         "",
         f"| side | ms a step | times as fast as {fastest} | over the rounds "
-        "| loss, step 0 | parameters |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| loss, step 0 | parameters | peak memory, MB |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, result in results.items():
         each = result["speed_each_round"]
         lines.append(
             f"| {name} | {result['median_ms']:.0f} | {result['speed']:.2f} "
             f"| {min(each):.2f} to {max(each):.2f} | {result['loss']:.2f} "
-            f"| {result['parameters']:,} |"
+            f"| {result['parameters']:,} | {result['peak_mb']:,.0f} |"
         )
     return "\n".join(lines)
 

@@ -3,7 +3,8 @@
 
 Several sides can so be alive at once while only one computes. Parent and
 child speak in lines of JSON: first a description of the work, answered by
-what the side is; then numbers of steps, answered by their times.
+what the side is; then numbers of steps, answered by their times and the most
+memory that the child had until then.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ import importlib
 import importlib.metadata
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -45,7 +47,11 @@ class Side:
 
 
 class SideProcess:
-    """The parent's end of one side."""
+    """The parent's end of one side.
+
+    Attributes:
+        about: what the side is, and `peak_mb`, 2**20 bytes at most so far.
+    """
 
     def __init__(self, side: Side, work: Work):
         hidden = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -61,7 +67,8 @@ class SideProcess:
 
     def run(self, steps: int) -> list[float]:
         """Milliseconds of each of this many steps."""
-        return self._ask(steps)
+        times, self.about["peak_mb"] = self._ask(steps)
+        return times
 
     def close(self) -> None:
         """Ends the process."""
@@ -108,7 +115,8 @@ def _serve() -> None:
             steps.run(done % _BATCHES)
             times.append(1e3 * (time.perf_counter() - start))
             done += 1
-        answer(times)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        answer((times, peak))
 
 
 if __name__ == "__main__":

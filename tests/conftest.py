@@ -79,8 +79,10 @@ def data_dir(request) -> pathlib.Path:
 
 
 @pytest.fixture(autouse=True)
-def _seed():
+def _as_at_first():
+    """No test sees another's random numbers or dtypes."""
     keras.utils.set_random_seed(20181011)
+    keras.config.set_dtype_policy("float32")
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ class Task:
         score_every: steps between two scores of the held-out rows.
         batch_size: rows of a step.
         learning_rate: the highest.
+        dtype: of kbert's matrix products, one of Keras's dtype policies.
         seed: of the order of the rows.
     """
 
@@ -41,6 +42,7 @@ class Task:
     score_every: int
     batch_size: int
     learning_rate: float
+    dtype: str
     seed: int
 
     @property

@@ -4,6 +4,8 @@
 import time
 from collections.abc import Iterator
 
+import keras
+
 from benchmarks import curve_sides
 from benchmarks.curve_sides import Point, Task
 from kbert.checkpoints import folder
@@ -15,6 +17,7 @@ from kbert.training.optimizer import WarmupDecay
 
 def train(task: Task) -> Iterator[Point]:
     """Trains, and scores the held-out rows now and then."""
+    keras.config.set_dtype_policy(task.dtype)
     model = folder.load(task.start).model
     trainer = loop.Trainer(
         model,

@@ -209,9 +209,14 @@ class _BlockTask:
         documents.tokenize(self.block, tokenizer, self.part, report)
 
 
+@functools.lru_cache(maxsize=1)  # read once in a process
+def _vocabulary(folder):
+    return Vocabulary.load(folder / VOCABULARY_FILE)
+
+
 @functools.lru_cache(maxsize=1)  # made once in a process
 def _tokenizer(folder):
-    return Tokenizer(Vocabulary.load(folder / VOCABULARY_FILE))
+    return Tokenizer(_vocabulary(folder))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,7 +248,7 @@ class _ShardTask:
         options, folder = self.options, self.folder
         shard = RecordRows(
             documents.Corpus(folder / _CORPUS),
-            Vocabulary.load(folder / VOCABULARY_FILE),
+            _vocabulary(folder),
             options,
             number=self.number,
             num_shards=self.num_shards,

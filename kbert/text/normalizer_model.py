@@ -86,14 +86,12 @@ def _trie(values: np.ndarray, string_of: np.ndarray) -> np.ndarray:
         targets = np.append(
             np.full(too_short, targets[-1]), targets[too_short:]
         )
-        rows, row_of = np.unique(
-            targets.reshape(-1, 64), axis=0, return_inverse=True
-        )
+        rows, row_of = _distinct(targets.reshape(-1, 64))
         pages = len(units) + _addresses(len(rows))
         units = np.append(units, np.zeros(256 * -(-len(rows) // 2), np.uint32))
         units[pages] = units[first_value]
         _write(units, pages[:, np.newaxis], np.arange(0x80, 0xC0), rows)
-        targets = pages[row_of.ravel()]
+        targets = pages[row_of]
         levels.append(targets)
     root = np.full(256, first_value)
     root[:0x80] = first_value + string_of[:0x80]
@@ -105,6 +103,16 @@ def _trie(values: np.ndarray, string_of: np.ndarray) -> np.ndarray:
     units[256:384][string_of[:0x80] == UNCHANGED] = 0  # no node
     units[0] = 256 << 10
     return units
+
+
+def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different rows, and which of them each row is."""
+    number: dict[
+        bytes, int
+    ] = {}  # np.unique sorts, and takes ten times as long
+    row_of = [number.setdefault(row.tobytes(), len(number)) for row in rows]
+    _, first = np.unique(row_of, return_index=True)
+    return rows[first], np.array(row_of)
 
 
 def _addresses(count: int) -> np.ndarray:

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from benchmarks import pretrain_step
+from benchmarks.peers import products
 from benchmarks.pretrain_batches import Work, make_batches
+from kbert.config import BertConfig
+from kbert.training import throughput
 
 WORK = Work(
     vocab_size=1000,
@@ -75,3 +80,35 @@ def test_ratios_are_to_the_fastest_peer():
     assert math.isclose(results["kbert"]["speed"], 13 / 8.5)
     assert results["kbert"]["speed_each_round"] == [2.0, 1.0]
     assert results["hugging_face"]["speed_each_round"] == [0.5, 0.25]
+
+
+def test_products_are_all_that_a_step_needs(monkeypatch):
+    work = dataclasses.replace(
+        WORK, layers=3, hidden_size=64, length=32, batch=4
+    )
+    trace = tf.function
+    monkeypatch.setattr(tf, "function", lambda step: step)
+    steps = products.make_steps(work, [], dtype="float32", xla=False)
+    graph = trace(lambda: steps.run(0)).get_concrete_function().graph
+    found = 0
+    for op in graph.get_operations():
+        if op.type in ("MatMul", "BatchMatMulV2"):
+            name = "transpose_a" if op.type == "MatMul" else "adj_x"
+            inner = op.inputs[0].shape[-2 if op.get_attr(name) else -1]
+            found += 2 * inner * math.prod(op.outputs[0].shape)
+    done = throughput.Work(
+        rows=work.batch,
+        tokens=work.batch * work.length,
+        squares=work.batch * work.length**2,
+        predictions=work.batch * work.predictions,
+        reads=work.batch * work.length * (work.predictions + 1),
+    )
+    config = BertConfig(
+        vocab_size=work.vocab_size,
+        hidden_size=work.hidden_size,
+        num_hidden_layers=work.layers,
+        num_attention_heads=work.heads,
+        intermediate_size=4 * work.hidden_size,
+        lower_case=True,
+    )
+    assert found == throughput.flops(done, config)
