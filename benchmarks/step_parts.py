@@ -40,8 +40,8 @@ def _whole_last_block() -> Iterator[None]:
 
     encode = pretrainer.encode
 
-    def encode_all(config, inputs, positions):
-        encoded = encode(config, inputs)
+    def encode_all(config, inputs, positions, packed):
+        encoded = encode(config, inputs, packed=packed)
         places = ops.expand_dims(positions, -1)
         rows = ops.take_along_axis(encoded.sequence, places, axis=1)
         return encoded._replace(sequence=rows)
@@ -93,7 +93,7 @@ def main() -> None:
     )
     process.use_onednn()
     process.keep_freed_memory()
-    variants = {name: _make(part, work) for name, part in VARIANTS.items()}
+    variants = {name: make(part, work) for name, part in VARIANTS.items()}
     times: dict[str, list[float]] = {name: [] for name in variants}
     names = list(variants)
     for index in range(args.rounds):
@@ -121,9 +121,10 @@ def _parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _make(
+def make(
     part: Callable[[], contextlib.AbstractContextManager], work: Work
 ) -> Steps:
+    """A step with this part, warmed up."""
     with part():
         from benchmarks.peers import kbert
 
