@@ -14,7 +14,7 @@ from kbert.tasks import TaskSpec
 
 @pytest.fixture
 def finetune(tmp_path, tiny_config, vocabulary, call):
-    """Twelve steps on eight rows, whose labels the held-out rows may flip."""
+    """Twelve steps on eight rows, most of one label; it may be flipped."""
     config = dataclasses.replace(tiny_config, num_hidden_layers=1)
     spec = TaskSpec(task="classification", max_seq_length=8, labels=("a", "b"))
     model = tasks.build(config, spec)
@@ -25,7 +25,7 @@ def finetune(tmp_path, tiny_config, vocabulary, call):
         vocabulary=vocabulary,
         spec=spec,
     )
-    rows = [("the film was good", "good"), ("the film was bad", "bad")] * 4
+    rows = [("the film was good", "good")] * 7 + [("the film was bad", "bad")]
     flip = {"good": "bad", "bad": "good"}
     for name, told in (("same", rows), ("flipped", None)):
         told = told or [(text, flip[label]) for text, label in rows]
@@ -64,7 +64,7 @@ def _held_out(out):
 
 
 def test_the_best_step_is_a_model_of_its_own(finetune, call, tmp_path):
-    """It learns the opposite of the held-out labels: the first is the best."""
+    """Most held-out labels are the other one: the first score is the best."""
     flags = ["--strategy=mirrored", "--ema_decay=0.3", "--keep_checkpoints=1"]
     printed = finetune("flipped", "--eval_every=4", *flags)
     out = tmp_path / "out"
