@@ -116,6 +116,7 @@ class Demo:
             learning_rate=2e-3,
             dropout=0,
             log_every=100,
+            eval_every=200,
         )
         path = out / "pretrain/evaluation.json"
         scores = json.loads(path.read_text("utf-8"))
@@ -193,10 +194,8 @@ class Demo:
         figure, axes = pyplot.subplots(1, 2, figsize=(10, 4))
         held_out = self.metrics
         axes[0].plot(*self._curve("pretrain", "mlm_loss"), label="training")
-        axes[0].axhline(
-            held_out["pretrain_heldout_mlm_loss_after"],
-            color="C1",
-            label="held out, at the end",
+        axes[0].plot(
+            *self._curve("pretrain", "held_out_mlm_loss"), label="held out"
         )
         axes[0].axhline(
             held_out["pretrain_heldout_mlm_label_entropy"],
@@ -222,6 +221,7 @@ class Demo:
     def _curve(self, run, name):
         path = self.output / run / "history.jsonl"
         rows = [json.loads(line) for line in path.open(encoding="utf-8")]
+        rows = [row for row in rows if name in row]
         return [row["step"] for row in rows], [row[name] for row in rows]
 
     def write_metrics(self):

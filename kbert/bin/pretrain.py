@@ -21,7 +21,9 @@ _INPUT = flags.DEFINE_string(
     required=True,
 )
 _EVAL_INPUT = flags.DEFINE_string(
-    "eval_input", None, "Records to score the model on, before and after."
+    "eval_input",
+    None,
+    "Records to score the model on, before and after and at --eval_every.",
 )
 _VOCAB = flags.DEFINE_string(
     "vocab", None, "The vocab.txt of records that were not made by kbert."

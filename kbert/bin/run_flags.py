@@ -33,10 +33,18 @@ def define(*, batch_size: int, learning_rate: float) -> None:
         ),
         "log_every": (100, "Steps between two logs."),
         "save_every": (1000, "Steps between two checkpoints."),
-        "keep_checkpoints": (2, "How many to keep, the newest."),
+        "keep_checkpoints": (2, "How many to keep, the newest and the best."),
     }
     for name, (default, text) in whole.items():
         flags.DEFINE_integer(name, default, text, lower_bound=1)
+    flags.DEFINE_integer(
+        "eval_every",
+        None,
+        "Steps between two scores on the held-out data, each with a "
+        "checkpoint; the best step's model goes to best_model/. Without it, "
+        "scores are from before and after.",
+        lower_bound=1,
+    )
     shares = {
         "warmup_share": (0.1, "Share of the steps in which the rate rises."),
         "dropout": (None, "Dropout, instead of what the model's config says."),

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A fine-tuning run: a model and a table, to a classifier's folder."""
 
-import json
-import pathlib
-
 from kbert import tasks
 from kbert.checkpoints import folder
+from kbert.checkpoints.folder import LoadedModel
 from kbert.config import BertConfig
 from kbert.data import finetuning
 from kbert.data.tables import Rows
-from kbert.runs import files, run, scoring
+from kbert.runs import run, scoring
 from kbert.runs.run import RunOptions
 from kbert.tasks import TaskSpec, classification
 
@@ -26,7 +24,7 @@ def finetune(
     """Trains a classifier and writes <output_dir>/model.
 
     The labels are those of the training table. Scores on dev, if given,
-    stand in evaluation.json.
+    and the best step's stand in evaluation.json.
 
     Args:
         init: folder of the model to start from.
@@ -37,6 +35,7 @@ def finetune(
         options: how to train.
     Raises: ValueError, naming the file or the flag; OSError.
     """
+    run.check_eval_every(options, "--dev", dev)
     strategy = run.strategy(options)
     initial = folder.load(init)
     spec = _spec(train, max_seq_length, initial.config)
@@ -52,7 +51,13 @@ def finetune(
             print(
                 f"{init}: begun with random weights: {', '.join(fresh) or '-'}"
             )
-            run.train(
+        score = None
+        if held_out:
+            score = scoring.classifier_scores(
+                model, held_out, options.batch_size
+            )
+        with strategy.scope():
+            trainer = run.train(
                 model,
                 lambda step: finetuning.dataset(
                     examples,
@@ -65,29 +70,19 @@ def finetune(
                 losses=classification.losses(),
                 metrics=classification.metrics(),
                 config=config,
+                score=score,
                 options=options,
             )
         if not strategy.extended.should_checkpoint:
             return
-        if dev and held_out:
-            _score(model, dev, held_out, options)
-        folder.save(
-            options.model_folder,
-            model,
-            config=initial.config,
-            vocabulary=initial.vocabulary,
-            spec=spec,
-            licences=initial.licences,
+        if dev and score:
+            scores = score()
+            print(f"{dev.path}: {run.describe(scores)}", flush=True)
+            run.keep_scores(options, **scores)
+        trained = LoadedModel(
+            model, initial.config, initial.vocabulary, spec, initial.licences
         )
-    print(f"{options.model_folder}: the trained model")
-
-
-def _score(model, dev, held_out, options):
-    """Prints the held-out scores and keeps them in evaluation.json."""
-    scores = scoring.classification_scores(model, held_out, options.batch_size)
-    print(f"{dev.path}: {run.describe(scores)}", flush=True)
-    path = pathlib.Path(options.output_dir) / "evaluation.json"
-    files.write_text(path, json.dumps(scores, indent=2) + "\n")
+        run.save(trained, trainer, options)
 
 
 def _spec(rows: Rows, max_seq_length: int, config: BertConfig) -> TaskSpec:

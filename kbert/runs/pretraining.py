@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pre-training run: records and a config or a model, to a model folder."""
 
-import json
-import pathlib
-
 import keras
 
 from kbert import features, models, tasks
@@ -13,7 +10,7 @@ from kbert.config import BertConfig
 from kbert.data import pretraining, record_sets
 from kbert.data.masking import Masking
 from kbert.data.record_sets import RecordSet
-from kbert.runs import files, run, scoring
+from kbert.runs import run, scoring
 from kbert.runs.run import RunOptions
 from kbert.text.vocabulary import Vocabulary
 from kbert.training import losses
@@ -33,8 +30,8 @@ def pretrain(
     """Trains the pre-training outputs and writes <output_dir>/model.
 
     Records without next-sentence labels train the masked-LM output alone,
-    and the model has no other. Held-out scores from before and after stand
-    in evaluation.json.
+    and the model has no other. Held-out scores from before and after, and
+    the best step's, stand in evaluation.json.
 
     Args:
         records: folders, paths and globs, by commas.
@@ -47,6 +44,7 @@ def pretrain(
         options: how to train.
     Raises: ValueError, naming the file or the flag; OSError.
     """
+    run.check_eval_every(options, "--eval_input", eval_records)
     strategy = run.strategy(options)
     if bool(init) == bool(model_config):
         raise ValueError("Give one of --model_config and --init.")
@@ -65,7 +63,6 @@ def pretrain(
         )
     all_sets = [record_set, held_out] if held_out else [record_set]
     pretraining.check_masking(all_sets, masking)
-    spec = _spec(record_set)
     with run.begun(options, strategy):
         with strategy.scope():
             model = models.build_pretrainer(
@@ -75,23 +72,26 @@ def pretrain(
             )
             if initial:
                 _start_from(initial, model, init)
-        if not strategy.extended.should_checkpoint:
-            held_out = None
-        _score(model, held_out, "before", masking, options)
+        score = held_out and scoring.RecordScores(
+            model, held_out, options.batch_size, masking
+        )
+        if strategy.extended.should_checkpoint:
+            _score(score, "before", options)
         with strategy.scope(), record_set.damage_named():
-            _train(model, record_set, config, steps, masking, options)
+            trainer = _train(
+                model, record_set, config, steps, masking, score, options
+            )
         if not strategy.extended.should_checkpoint:
             return
-        _score(model, held_out, "after", masking, options)
-        folder.save(
-            options.model_folder,
+        _score(score, "after", options)
+        trained = LoadedModel(
             model,
-            config=config,
-            vocabulary=record_set.vocabulary,
-            spec=spec,
-            licences=initial.licences if initial else {},
+            config,
+            record_set.vocabulary,
+            _spec(record_set),
+            initial.licences if initial else {},
         )
-    print(f"{options.model_folder}: the trained model")
+        run.save(trained, trainer, options)
 
 
 def _outputs(record_set: RecordSet) -> list[str]:
@@ -141,8 +141,8 @@ def _start_from(initial: LoadedModel, model: keras.Model, path) -> None:
         print(f"{path}: left out: {', '.join(dropped)}")
 
 
-def _train(model, record_set, config, steps, masking, options):
-    run.train(
+def _train(model, record_set, config, steps, masking, score, options):
+    return run.train(
         model,
         lambda step: pretraining.dataset(
             record_set,
@@ -155,21 +155,17 @@ def _train(model, record_set, config, steps, masking, options):
         losses=scoring.chosen(losses.pretraining_losses(), model.output),
         metrics=scoring.chosen(losses.pretraining_metrics(), model.output),
         config=config,
+        score=score,
         options=options,
     )
 
 
-def _score(model, held_out, moment, masking, options):
+def _score(score, moment, options):
     """Prints the held-out scores and keeps them in evaluation.json."""
-    if not held_out:
+    if not score:
         return
-    path = pathlib.Path(options.output_dir) / "evaluation.json"
-    scores = {}
-    if path.exists():
-        scores = json.loads(path.read_text(encoding="utf-8"))
-    if moment == "after" or moment not in scores:  # a resumed run keeps it
-        scores[moment] = scoring.pretraining_scores(
-            model, held_out, options.batch_size, masking
-        )
-        files.write_text(path, json.dumps(scores, indent=2) + "\n")
-    print(f"held out, {moment}: {run.describe(scores[moment])}", flush=True)
+    scores = run.kept_scores(options).get(moment)
+    if moment == "after" or not scores:  # a resumed run keeps "before"
+        scores = {**score(), **score.label_entropies}
+        run.keep_scores(options, **{moment: scores})
+    print(f"held out, {moment}: {run.describe(scores)}", flush=True)

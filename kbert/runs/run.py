@@ -5,7 +5,9 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
+import json
 import pathlib
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,11 +16,13 @@ import keras
 import tensorflow as tf
 
 from kbert import process
+from kbert.checkpoints import folder
+from kbert.checkpoints.folder import LoadedModel
 from kbert.config import BertConfig
 from kbert.layers import rematerialize
 from kbert.runs import devices, files, sigterm
 from kbert.runs.progress import Progress
-from kbert.training import loop, throughput
+from kbert.training import history, loop, throughput
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.optimizer import AdamW, Lamb, WarmupDecay
 
@@ -28,7 +32,9 @@ POLICIES = {
     "float16": "mixed_float16",
 }
 OPTIMIZERS = {"adamw": FusedAdamW, "lamb": Lamb}
-MODEL_FOLDER = "model"  # in output_dir
+# In output_dir: the last weights, and the best step's if it is another.
+MODEL_FOLDER, BEST_MODEL_FOLDER = "model", "best_model"
+EVALUATION_FILE = "evaluation.json"
 # What TensorFlow raises in a step when another worker does not answer.
 _WORKER_GONE = (
     *(tf.errors.UnavailableError, tf.errors.AbortedError),
@@ -67,7 +73,10 @@ class RunOptions:
         seed: of weights, dropout and batches.
         log_every: steps between two logs.
         save_every: steps between two checkpoints.
-        keep_checkpoints: how many to keep, the newest.
+        eval_every: steps between two scores on held-out data, each with a
+            checkpoint; None to score before and after alone.
+        keep_checkpoints: how many to keep, the newest; the best step's is
+            kept beside them.
         peak_tflops: what a device can do in the dtype, in 10**12 operations
             a second, for the share that the run makes of it; or None.
         settings: all settings of the run, for its flags.txt.
@@ -93,6 +102,7 @@ class RunOptions:
     seed: int
     log_every: int
     save_every: int
+    eval_every: int | None
     keep_checkpoints: int
     peak_tflops: float | None
     settings: str
@@ -124,6 +134,18 @@ def strategy(options: RunOptions) -> tf.distribute.Strategy:
             f"{replicas} replicas."
         )
     return chosen
+
+
+def check_eval_every(options: RunOptions, flag: str, given: object) -> None:
+    """Sees that there are held-out data to score, if they are to be.
+
+    Raises: ValueError, naming the flag that gives them.
+    """
+    if options.eval_every and not given:
+        raise ValueError(
+            f"--eval_every={options.eval_every}: nothing to score the model "
+            f"on; wanted {flag} too."
+        )
 
 
 @contextlib.contextmanager
@@ -173,11 +195,22 @@ def train(
     losses: loop.Losses,
     metrics: loop.Metrics,
     config: BertConfig,
+    score: Callable[[], Mapping[str, float]] | None,
     options: RunOptions,
-) -> None:
+) -> loop.Trainer:
     """Trains a model, and prints a line for each log.
 
     Exits with sigterm.EXIT_CODE, all saved, if SIGTERM comes.
+
+    Args:
+        model: made under the current strategy, like all that follows.
+        batches_from: gives the batches after so many steps.
+        steps: of the whole run.
+        losses: by output.
+        metrics: likewise.
+        config: of the model.
+        score: gives held-out scores of the model, or None.
+        options: how to train.
     """
     optimizer = make_optimizer(options, steps)
     if options.remat:
@@ -191,20 +224,18 @@ def train(
         accumulate_steps=options.accumulate_steps,
         xla=options.xla,
     )
-    plan = loop.Plan(
-        steps=steps,
-        output_dir=options.output_dir,
-        log_every=options.log_every,
-        save_every=options.save_every,
-        keep_checkpoints=options.keep_checkpoints,
-    )
+    held_out = None
+    if options.eval_every and score:
+        held_out = loop.HeldOut(every=options.eval_every, score=score)
     measure = functools.partial(
         throughput.measures, config=config, peak_tflops=options.peak_tflops
     )
     with sigterm.remembered() as came:
         watcher = _watcher(steps, measure, came)
         try:
-            done = loop.fit(trainer, batches_from, plan, watcher)
+            done = loop.fit(
+                trainer, batches_from, _plan(options, steps), watcher, held_out
+            )
         except _WORKER_GONE as error:
             if options.strategy != "multi_worker":
                 raise
@@ -217,8 +248,18 @@ def train(
     if done < steps or heard:
         _say(f"SIGTERM: saved at step {done:,}; start it again to go on.")
         sys.exit(sigterm.EXIT_CODE)
-    # Averages, if any, become the weights; the checkpoints have both.
-    optimizer.finalize_variable_values(model.trainable_variables)
+    trainer.finish()  # the checkpoints have averages and weights
+    return trainer
+
+
+def _plan(options, steps):
+    return loop.Plan(
+        steps=steps,
+        output_dir=options.output_dir,
+        log_every=options.log_every,
+        save_every=options.save_every,
+        keep_checkpoints=options.keep_checkpoints,
+    )
 
 
 def _watcher(steps, measure, should_stop):
@@ -226,12 +267,14 @@ def _watcher(steps, measure, should_stop):
     if not tf.distribute.get_strategy().extended.should_checkpoint:
         return loop.Watcher(measure=measure, should_stop=should_stop)
     progress = Progress()
+    report = _Report(steps)
     return loop.Watcher(
         measure=measure,
         should_stop=should_stop,
         say=_say,
         tick=lambda step: progress("training", step, steps),
-        report=_Report(steps),
+        report=report,
+        scored=report.scored,
     )
 
 
@@ -283,6 +326,78 @@ class _Report:
             line += f", {left // 60}:{left % 60:02} left"
         self._last = (step, now)
         print(line, flush=True)
+
+    def scored(self, step, scores, seconds):
+        """Prints held-out scores, whose time is none of the steps'."""
+        text = f"held out: {describe(scores)}"
+        print(f"step {step:,}/{self._steps:,}  {text}", flush=True)
+        if self._last:
+            last_step, last_time = self._last
+            self._last = (last_step, last_time + seconds)
+
+
+def keep_scores(options: RunOptions, **scores: object) -> None:
+    """Writes scores into evaluation.json, beside others that it has."""
+    path = pathlib.Path(options.output_dir) / EVALUATION_FILE
+    text = json.dumps(kept_scores(options) | scores, indent=2)
+    files.write_text(path, text + "\n")
+
+
+def kept_scores(options: RunOptions) -> dict:
+    """What evaluation.json has."""
+    path = pathlib.Path(options.output_dir) / EVALUATION_FILE
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def save(
+    trained: LoadedModel, trainer: loop.Trainer, options: RunOptions
+) -> None:
+    """Writes the model folder, and of a run with eval_every the best one.
+
+    Args:
+        trained: the model, with the weights that it ended with. Later it may
+            have those of another step.
+        trainer: of the model.
+        options: of the run.
+    Raises: ValueError if something else is where a folder belongs; OSError.
+    """
+    _save(options.model_folder, trained)
+    print(f"{options.model_folder}: the trained model", flush=True)
+    if not options.eval_every:
+        return
+    scored = history.scored(options.output_dir)
+    best, last = history.best(scored), scored[-1]
+    path = pathlib.Path(options.output_dir) / BEST_MODEL_FOLDER
+    if best:
+        keep_scores(options, best={"step": best.step, **best.scores})
+    if not best:
+        print("best step: none, for no held-out loss is finite")
+    elif best.step == last.step:
+        print(f"best step: the last, held-out loss {last.loss:.4f}")
+    elif loop.restore(trainer, _plan(options, last.step), best.step, _say):
+        trainer.finish()
+        _save(path, trained)
+        print(
+            f"{path}: step {best.step:,}, the best: held-out loss "
+            f"{best.loss:.4f}; {last.loss:.4f} at the last step"
+        )
+        return
+    else:
+        _say(f"{path}: not written, for that was the best step's.")
+    if path.exists():  # an earlier run's
+        folder.check_replaceable(path)
+        shutil.rmtree(path)
+
+
+def _save(path, trained):
+    folder.save(
+        path,
+        trained.model,
+        config=trained.config,
+        vocabulary=trained.vocabulary,
+        spec=trained.spec,
+        licences=trained.licences,
+    )
 
 
 def describe(values: Mapping[str, float]) -> str:

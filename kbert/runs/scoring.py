@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores of a model on held-out data."""
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 import keras
@@ -24,37 +25,58 @@ from kbert.training import loop, losses
 T = TypeVar("T")
 
 
-def pretraining_scores(
-    model: keras.Model,
-    record_set: RecordSet,
-    batch_size: int,
-    masking: Masking | None,
-) -> dict[str, float]:
-    """Losses, accuracies and label entropies of a pre-training model.
+class RecordScores:
+    """Losses and accuracies of a pre-training model on records.
 
     They are of the outputs that the model has and the records have labels
-    for; the masked-LM perplexity is e to the loss. The model must be made
-    for packed rows if there are any.
+    for; the masked-LM perplexity is e to the loss. Call it as often as there
+    are new weights, and make it outside of a strategy's scope.
+
+    Args:
+        model: made for packed rows if there are any.
+        record_set: what to score it on.
+        batch_size: rows at once.
+        masking: of rows that are not masked yet.
     """
-    batches = pretraining.dataset(
-        record_set, batch_size=batch_size, seed=None, masking=masking
-    )
-    labels = batches.element_spec[1]
-    names = [name for name in model.output if name in labels]
-    with record_set.damage_named():
-        scores = loop.evaluate(
+
+    def __init__(
+        self,
+        model: keras.Model,
+        record_set: RecordSet,
+        batch_size: int,
+        masking: Masking | None,
+    ):
+        self._record_set = record_set
+        self._batches = pretraining.dataset(
+            record_set, batch_size=batch_size, seed=None, masking=masking
+        )
+        self._num_batches = -(-record_set.num_rows // batch_size)
+        labels = self._batches.element_spec[1]
+        self._names = [name for name in model.output if name in labels]
+        self._evaluation = loop.Evaluation(
             model,
-            shown("scoring", batches, -(-record_set.num_rows // batch_size)),
-            losses=chosen(losses.pretraining_losses(), names),
-            metrics=chosen(losses.pretraining_metrics(), names),
+            losses=chosen(losses.pretraining_losses(), self._names),
+            metrics=chosen(losses.pretraining_metrics(), self._names),
         )
-        entropies = pretraining.label_entropies(
-            (inputs, chosen(labels, names), weights)
-            for inputs, labels, weights in batches
-        )
-    if "mlm_loss" in scores:
-        scores["mlm_perplexity"] = float(np.exp(scores["mlm_loss"]))
-    return {**scores, **entropies}
+
+    def __call__(self) -> dict[str, float]:
+        """Those of the weights that the model has now."""
+        with self._record_set.damage_named():
+            scores = self._evaluation(
+                shown("scoring", self._batches, self._num_batches)
+            )
+        if "mlm_loss" in scores:
+            scores["mlm_perplexity"] = float(np.exp(scores["mlm_loss"]))
+        return scores
+
+    @functools.cached_property
+    def label_entropies(self) -> dict[str, float]:
+        """Of the same outputs' labels, whatever the model."""
+        with self._record_set.damage_named():
+            return pretraining.label_entropies(
+                (inputs, chosen(labels, self._names), weights)
+                for inputs, labels, weights in self._batches
+            )
 
 
 def record_scores(
@@ -63,7 +85,7 @@ def record_scores(
     batch_size: int,
     masking: Masking | None,
 ) -> dict[str, float]:
-    """Those of a model folder's pre-training model, on any records.
+    """Those of a model folder's pre-training model, with label entropies.
 
     Raises: ValueError if the masking is missing, or given in vain.
     """
@@ -74,7 +96,8 @@ def record_scores(
             loaded.config, list(model.output), packed=True
         )
         folder.copy_weights(loaded.model, model)
-    return pretraining_scores(model, record_set, batch_size, masking)
+    scores = RecordScores(model, record_set, batch_size, masking)
+    return {**scores(), **scores.label_entropies}
 
 
 def chosen(by_output: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
@@ -82,19 +105,23 @@ def chosen(by_output: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
     return {name: by_output[name] for name in names}
 
 
-def classification_scores(
+def classifier_scores(
     model: keras.Model, examples: Examples, batch_size: int
-) -> dict[str, float]:
-    """Loss and accuracy of a classifier."""
+) -> Callable[[], dict[str, float]]:
+    """What gives loss and accuracy of a classifier as it is when called.
+
+    Make it outside of a strategy's scope.
+    """
     batches = finetuning.dataset(
         finetuning.by_length(examples), batch_size=batch_size, seed=None
     )
-    return loop.evaluate(
+    num_batches = -(-len(examples) // batch_size)
+    evaluation = loop.Evaluation(
         model,
-        shown("scoring", batches, -(-len(examples) // batch_size)),
         losses=classification.losses(),
         metrics=classification.metrics(),
     )
+    return lambda: evaluation(shown("scoring", batches, num_batches))
 
 
 def table_scores(
@@ -105,7 +132,7 @@ def table_scores(
     Raises: ValueError for a label that the model does not know.
     """
     examples = tokenized(rows, loaded.spec, loaded.vocabulary)
-    return classification_scores(loaded.model, examples, batch_size)
+    return classifier_scores(loaded.model, examples, batch_size)()
 
 
 def tokenized(rows: Rows, spec: TaskSpec, vocabulary: Vocabulary) -> Examples:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last checkpoints of a run, each whole or not there."""
+"""The last checkpoints of a run and its best, each whole or not there."""
 
 import os
 import pathlib
@@ -37,6 +37,7 @@ class Checkpoints:
         self._folder = pathlib.Path(folder)
         self._checkpoint = tf.train.Checkpoint(**state)
         self._keep = keep
+        self._best = None
         self._say = say
 
     def restore(self) -> None:
@@ -72,6 +73,24 @@ class Checkpoints:
                 "older one; remove it to begin again."
             )
 
+    def restore_step(self, step: int) -> bool:
+        """Takes up one; says so, and returns False, if it is not whole.
+
+        By then the variables hold parts of it.
+        """
+        path = self._path(step)
+        try:
+            self._checkpoint.read(str(path / _STATE)).assert_consumed()
+        except (*_DAMAGE, AssertionError, ValueError) as error:
+            self._say(f"{path}: damaged ({_first_line(error)}); not taken up.")
+            return False
+        return True
+
+    def keep_best(self, step: int) -> None:
+        """Keeps this one beside the newest, and no earlier best."""
+        self._best = step
+        self._remove_old()
+
     def save(self, step: int) -> None:
         """Writes one, on the process that writes, and removes old ones.
 
@@ -79,7 +98,7 @@ class Checkpoints:
         """
         if not tf.distribute.get_strategy().extended.should_checkpoint:
             return
-        path = self._folder / f"step-{step:08}"
+        path = self._path(step)
         partial = self._folder / f".{path.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         try:
@@ -94,8 +113,15 @@ class Checkpoints:
                 f"{path}: not written ({_first_line(error)}); the last "
                 f"checkpoint is {', '.join(last) or 'none'}."
             ) from None
+        self._remove_old()
+
+    def _remove_old(self):
         for old in self._paths()[: -self._keep]:
-            shutil.rmtree(old)
+            if self._best is None or old != self._path(self._best):
+                shutil.rmtree(old)
+
+    def _path(self, step):
+        return self._folder / f"step-{step:08}"
 
     def _paths(self):
         if not self._folder.is_dir():

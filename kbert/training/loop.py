@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands' own training loop, on one device or several replicas."""
 
+import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kbert.training import replicas, throughput
+from kbert.training import history, replicas, throughput
 from kbert.training.checkpoints import Checkpoints
+from kbert.training.history import History
 from kbert.training.optimizer import AdamW
 from kbert.training.throughput import Work
 
 Losses = Mapping[str, keras.losses.Loss]
 Metrics = Mapping[str, list[keras.metrics.Metric]]
 
-HISTORY_FILE = "history.jsonl"  # {"step": ..., "<name>": ...}, a line a log
 # How long processes go on, at most, before they ask each other to stop.
 _STOP_STEPS, _STOP_SECONDS = 10, 5.0
 
@@ -76,10 +76,10 @@ class Trainer:
         )
         optimizer.build(model.trainable_variables)
         # `_reduce` does it, which it must before the gradients are clipped.
-        if isinstance(optimizer, AdamW):
-            optimizer.sums_over_replicas = False
-        else:
-            optimizer.inner_optimizer.sums_over_replicas = False
+        if not isinstance(optimizer, AdamW):
+            optimizer = optimizer.inner_optimizer
+        optimizer.sums_over_replicas = False
+        self._has_averages = optimizer.use_ema
         if xla:
             self._replica_step = tf.function(
                 self._replica_step, jit_compile=True, reduce_retracing=True
@@ -163,6 +163,27 @@ class Trainer:
         self._work.assign(tf.zeros(len(work)))
         return work
 
+    @contextlib.contextmanager
+    def as_trained(self) -> Iterator[None]:
+        """While it lasts, the model has the weights that it would end with.
+
+        They are the moving averages, if the optimizer keeps such.
+        """
+        if not self._has_averages:
+            yield
+            return
+        kept = [tf.identity(variable) for variable in self._variables]
+        self.finish()
+        try:
+            yield
+        finally:
+            for variable, value in zip(self._variables, kept, strict=True):
+                variable.assign(value)
+
+    def finish(self) -> None:
+        """Makes the averages, if any, the weights of the model."""
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+
     def state(self) -> dict[str, list[tf.Variable]]:
         """All that a resumed run needs, dropout's seed states included."""
         return {
@@ -221,7 +242,8 @@ class Plan:
         output_dir: folder of the run; it is made when missing.
         log_every: steps between two logs, the last step always among them.
         save_every: steps between two checkpoints, likewise.
-        keep_checkpoints: how many to keep, the newest.
+        keep_checkpoints: how many to keep, the newest; the best step's is
+            kept beside them.
     """
 
     steps: int
@@ -229,6 +251,20 @@ class Plan:
     log_every: int
     save_every: int
     keep_checkpoints: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """How the model is scored on held-out data while it trains.
+
+    Attributes:
+        every: steps between two scores, the last step always among them.
+        score: gives losses and metrics of the model as it is. The step with
+            the lowest sum of losses is the best.
+    """
+
+    every: int
+    score: Callable[[], Mapping[str, float]]
 
 
 def _nothing(*_) -> None:
@@ -245,6 +281,8 @@ class Watcher:
         measure: what a log should say of so much work in so many seconds.
         report: takes the step and the values of a log, when they stand in
             history.jsonl.
+        scored: takes the step, its held-out scores and the seconds that the
+            scoring took.
         should_stop: whether to save and end after this step.
     """
 
@@ -252,6 +290,7 @@ class Watcher:
     tick: Callable[[int], object] = _nothing
     measure: Callable[[Work, float], Mapping[str, float]] = lambda *_: {}
     report: Callable[[int, dict[str, float]], object] = _nothing
+    scored: Callable[[int, Mapping[str, float], float], object] = _nothing
     should_stop: Callable[[], bool] = lambda: False
 
 
@@ -263,11 +302,14 @@ def fit(
     batches_from: Callable[[int], tf.data.Dataset],
     plan: Plan,
     watcher: Watcher = _SILENT,
+    held_out: HeldOut | None = None,
 ) -> int:
     """Trains up to a number of steps, from the last checkpoint if any.
 
     Writes into output_dir: checkpoints/, tensorboard/ and history.jsonl; of
-    several processes the chief alone does.
+    several processes the chief alone does. A step has its checkpoint before
+    it is scored, so that what ends the run meanwhile costs no step: the score
+    is then the first thing that the next process makes.
 
     Args:
         trainer: what to train, made under the current strategy.
@@ -276,52 +318,106 @@ def fit(
             The replicas times the trainer's accumulate_steps divide them.
         plan: how long.
         watcher: is told and asked.
+        held_out: how to score; of several processes the chief alone does.
     Returns: the steps that are done; fewer than the plan's if the watcher
         wanted to stop.
     Raises: ValueError if the checkpoint there is of another model, or if a
         loss is not finite, whose batch is then in lost_batch.npz; OSError.
     """
-    output = pathlib.Path(plan.output_dir)
-    checkpoints = Checkpoints(
-        output / "checkpoints",
-        trainer.state(),
-        keep=plan.keep_checkpoints,
-        say=watcher.say,
-    )
+    checkpoints = _checkpoints(trainer, plan, watcher.say)
     checkpoints.restore()
     done = int(trainer.step.numpy())
     _check_same_step(done)
+    told = History(plan.output_dir, done)
+    judge = _Judge(trainer, held_out, plan, told, checkpoints, watcher)
+    judge(done)
     if done >= plan.steps:
         return done
     batches = replicas.parts_of(batches_from(done))
     # One graph for batches of all lengths, not another for the first batch's.
     trainer.train_step.get_concrete_function(batches.element_spec)
-    logger = _Logger(output, done)
     pace = _Pace(trainer, watcher)
     should_stop = _StopSign(watcher, done)
-    steps_left = range(done + 1, plan.steps + 1)
-    for step, batch in zip(steps_left, batches, strict=False):
+    for step, batch in zip(
+        range(done + 1, plan.steps + 1), batches, strict=False
+    ):
         trainer.train_step(batch)
         watcher.tick(step)
         stop = step < plan.steps and should_stop(step)
         last = stop or step == plan.steps
-        is_log, is_save = (
-            last or step % every == 0
-            for every in (plan.log_every, plan.save_every)
-        )
+        is_log = last or step % plan.log_every == 0
+        is_save = last or step % plan.save_every == 0 or judge.is_due(step)
         if (is_log or is_save) and trainer.lost_at:
-            _stop_lost(trainer.lost_at, batches_from, output)
+            _stop_lost(trainer.lost_at, batches_from, plan.output_dir)
         if is_log:
-            values = {**trainer.scores.take(), **pace.take()}
-            logger.log(step, values)
-            watcher.report(step, values)
+            _log(step, trainer.scores.take() | pace.take(), told, watcher)
         if is_save:
             checkpoints.save(step)
         if step == done + 1:
             pace.begin()
         if stop:
             break
+        pace.skip(judge(step))
     return int(trainer.step.numpy())
+
+
+def restore(
+    trainer: Trainer, plan: Plan, step: int, say: Callable[[str], object]
+) -> bool:
+    """Takes up the checkpoint of a step that was kept.
+
+    Returns: whether it is whole; if not, a line is said, and the trainer is
+        of no more use.
+    """
+    return _checkpoints(trainer, plan, say).restore_step(step)
+
+
+def _checkpoints(trainer, plan, say):
+    return Checkpoints(
+        pathlib.Path(plan.output_dir) / "checkpoints",
+        trainer.state(),
+        keep=plan.keep_checkpoints,
+        say=say,
+    )
+
+
+class _Judge:
+    """Scores a step that is due, and has the best one's checkpoint kept."""
+
+    def __init__(self, trainer, held_out, plan, told, checkpoints, watcher):
+        self._trainer = trainer
+        self._held_out = held_out
+        self._steps = plan.steps
+        self._told = told
+        self._checkpoints = checkpoints
+        self._watcher = watcher
+        self._scores = tf.distribute.get_strategy().extended.should_checkpoint
+        self._keep_best()
+
+    def _keep_best(self):
+        best = history.best(self._told.scored)
+        if self._held_out and best:
+            self._checkpoints.keep_best(best.step)
+
+    def is_due(self, step):
+        if not self._held_out or not step:
+            return False
+        if step % self._held_out.every and step < self._steps:
+            return False
+        return all(step != known.step for known in self._told.scored)
+
+    def __call__(self, step):
+        """Returns the seconds that it took, for they are no training."""
+        if not self._scores or not self.is_due(step):
+            return 0.0
+        began = time.monotonic()
+        with self._trainer.as_trained():
+            scores = self._held_out.score()
+        seconds = time.monotonic() - began
+        self._told.log_held_out(step, scores)
+        self._keep_best()
+        self._watcher.scored(step, scores, seconds)
+        return seconds
 
 
 def _check_same_step(done):
@@ -360,7 +456,13 @@ class _StopSign:
         return stop > 0
 
 
-def _stop_lost(step, batches_from, output):
+def _log(step, values, told, watcher):
+    told.log(step, values)
+    watcher.report(step, values)
+
+
+def _stop_lost(step, batches_from, output_dir):
+    output = pathlib.Path(output_dir)
     path = output / "lost_batch.npz"
     if tf.distribute.get_strategy().extended.should_checkpoint:
         parts = zip(
@@ -402,41 +504,43 @@ class _Pace:
         seconds, self._began = now - self._began, now
         return self._measure(work, seconds)
 
+    def skip(self, seconds):
+        """Leaves out what was no training, which is done by now."""
+        if self._began is not None:
+            self._began += seconds
 
-class _Logger:
-    """TensorBoard events and history.jsonl, without lines of lost steps."""
 
-    def __init__(self, output, done):
-        self._writes = tf.distribute.get_strategy().extended.should_save_summary
-        if not self._writes:
-            return
-        output.mkdir(parents=True, exist_ok=True)
-        self._path = output / HISTORY_FILE
-        beside = output / f".{HISTORY_FILE}"
-        beside.write_text("".join(self._lines_until(done)), encoding="utf-8")
-        os.replace(beside, self._path)
-        self._writer = tf.summary.create_file_writer(
-            str(output / "tensorboard")
-        )
+class Evaluation:
+    """Losses and metrics of a model over batches, without training.
 
-    def _lines_until(self, done):
-        if not self._path.exists():
-            return
-        text = self._path.read_text(encoding="utf-8")
-        for line in text.splitlines(keepends=True):
-            # A line that a kill cut short is of a lost step.
-            if line.endswith("\n") and json.loads(line)["step"] <= done:
-                yield line
+    It can be called again and again, and is traced once. A label counts in
+    full where its weight is not 0, so that the result does not depend on how
+    rows are batched.
 
-    def log(self, step, values):
-        if not self._writes:
-            return
-        with self._writer.as_default():
-            for name, value in values.items():
-                tf.summary.scalar(name, value, step=step)
-        self._writer.flush()
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+    Made outside of a strategy's scope, it is for one process alone, and may
+    be called within the scope.
+    """
+
+    def __init__(self, model: keras.Model, *, losses: Losses, metrics: Metrics):
+        self._model = model
+        self._scores = Scores(losses, metrics)
+
+    def __call__(self, batches: Iterable) -> dict[str, float]:
+        """The means over all batches, by the names of `Scores.take`."""
+        for batch in batches:
+            self._step(batch)
+        return self._scores.take()
+
+    @tf.function(reduce_retracing=True)
+    def _step(self, batch):
+        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
+        counted = {
+            name: tf.cast(weight != 0, tf.float32)
+            for name, weight in (weights or {}).items()
+        }
+        outputs = self._model(inputs, training=False)
+        values = self._scores.loss_values(outputs, labels)
+        self._scores.update(values, outputs, labels, counted)
 
 
 def evaluate(
@@ -446,24 +550,5 @@ def evaluate(
     losses: Losses,
     metrics: Metrics,
 ) -> dict[str, float]:
-    """Losses and metrics of a model over batches, without training.
-
-    A label counts in full where its weight is not 0, so that the result
-    does not depend on how rows are batched.
-    """
-    scores = Scores(losses, metrics)
-
-    @tf.function(reduce_retracing=True)
-    def step(batch):
-        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
-        counted = {
-            name: tf.cast(weight != 0, tf.float32)
-            for name, weight in (weights or {}).items()
-        }
-        outputs = model(inputs, training=False)
-        values = scores.loss_values(outputs, labels)
-        scores.update(values, outputs, labels, counted)
-
-    for batch in batches:
-        step(batch)
-    return scores.take()
+    """An Evaluation that is made once."""
+    return Evaluation(model, losses=losses, metrics=metrics)(batches)

@@ -195,5 +195,6 @@ def test_outputs_are_scored_where_the_records_have_labels(
     two_heads = models.build_pretrainer(config, packed=True)
     one_head = models.build_pretrainer(config, ["mlm_logits"])
     for model, found in zip((two_heads, one_head), sets, strict=True):
-        scores = scoring.pretraining_scores(model, found, 4, masking)
-        assert {name[:3] for name in scores} == {"mlm"}
+        scores = scoring.RecordScores(model, found, 4, masking)
+        names = {*scores(), *scores.label_entropies}
+        assert {name[:3] for name in names} == {"mlm"}

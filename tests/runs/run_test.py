@@ -109,6 +109,15 @@ def _history(folder):
     return [json.loads(line) for line in lines]
 
 
+def _held_out(folder):
+    """The step and both losses of each score."""
+    return [
+        (line["step"], [line[f"held_out_{x}_loss"] for x in ("mlm", "nsp")])
+        for line in _history(folder)
+        if "held_out_mlm_loss" in line
+    ]
+
+
 def test_flags_offer_what_there_is(work, call, monkeypatch):
     offered = {}
 
@@ -185,6 +194,7 @@ pretrain.main(["pretrain"])
 def test_a_killed_run_ends_as_if_it_had_not_been(work, call, strategy):
     whole, killed = f"whole_{strategy}", f"killed_{strategy}"
     how = {"strategy": strategy, "accumulate_steps": 2}
+    how |= {"eval_input": work / "records", "eval_every": 4}
     call("pretrain", *_flags(work, whole, **how))
     command = [sys.executable, "-c", KILLED, *_flags(work, killed, **how)]
     process = subprocess.run(command, capture_output=True, text=True)
@@ -196,7 +206,11 @@ def test_a_killed_run_ends_as_if_it_had_not_been(work, call, strategy):
     }
     call("pretrain", *_flags(work, killed, **how))
     _assert_same_bits(work / whole, work / killed)
-    assert [line["step"] for line in _history(work / killed)] == [4, 8, 12]
+    histories = [_held_out(work / name) for name in (whole, killed)]
+    assert histories[0] == histories[1]
+    assert [step for step, _ in histories[0]] == [4, 8, 12]
+    steps = [line["step"] for line in _history(work / killed)]
+    assert steps == [4, 4, 8, 8, 12, 12]
 
 
 def test_a_run_that_is_told_to_stop_saves(work, call, capsys):
@@ -259,6 +273,7 @@ def _worker(flags, index, ports):
 
 def test_two_workers_reach_what_one_does(work, call):
     how = {"dropout": 0, "accumulate_steps": 2, "eval_input": work / "records"}
+    how |= {"eval_every": 5, "ema_decay": 0.9}
     flags = _flags(work, "two", strategy="multi_worker", **how)
     ports = free_ports(2)
     workers = [_worker(flags, index, ports) for index in (0, 1)]
@@ -278,7 +293,10 @@ def test_two_workers_reach_what_one_does(work, call):
     for ours, theirs in zip(
         _history(work / "two"), _history(work / "alone"), strict=True
     ):
-        assert ours["mlm_loss"] == pytest.approx(theirs["mlm_loss"], rel=1e-6)
+        assert ours.keys() == theirs.keys()
+        for name in ours.keys() & {"mlm_loss", "held_out_mlm_loss"}:
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-6)
+    assert [step for step, _ in _held_out(work / "two")] == [5, 10, 12]
 
 
 @pytest.mark.slow

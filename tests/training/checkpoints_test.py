@@ -44,6 +44,30 @@ def test_the_last_are_kept_and_the_newest_is_taken_up(run, tmp_path):
     assert _restored(run) == {15.0}
 
 
+def test_the_best_is_kept_beside_the_newest(run, tmp_path):
+    _save(run, 5)
+    run[0].keep_best(5)
+    _save(run, 10, 15)
+    assert _names(tmp_path) == [
+        *("step-00000005", "step-00000010", "step-00000015")
+    ]
+    assert _restored(run) == {15.0}
+    assert run[0].restore_step(5) and set(run[1].numpy()) == {5.0}
+    run[0].keep_best(15)
+    assert _names(tmp_path) == ["step-00000010", "step-00000015"]
+
+
+def test_a_damaged_best_is_said_and_the_newest_taken_up(run, tmp_path):
+    _save(run, 5)
+    run[0].keep_best(5)
+    _save(run, 10, 15)
+    (tmp_path / "step-00000005" / "state.index").write_bytes(b"x" * 100)
+    assert not run[0].restore_step(5)
+    (line,) = run[2]
+    assert "step-00000005: damaged" in line and "\n" not in line
+    assert _restored(run) == {15.0}
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "index", "gone", "empty"])
 def test_a_damaged_one_gives_way_to_the_one_before(run, tmp_path, damage):
     _save(run, 5, 10)

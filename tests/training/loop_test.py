@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands' loop: what it computes, what it keeps, how it goes on."""
 
+import dataclasses
 import json
 
 import keras
@@ -9,8 +10,9 @@ import pytest
 import tensorflow as tf
 
 from kbert import models
-from kbert.training import loop, losses
+from kbert.training import history, loop, losses
 from kbert.training.fused_adamw import FusedAdamW
+from kbert.training.history import Scored
 from kbert.training.optimizer import AdamW, WarmupDecay
 
 
@@ -37,18 +39,20 @@ def batches(batch):
     return batches_from
 
 
-def _trainer(config, clip_norm=1.0, steps=6):
+def _trainer(config, clip_norm=1.0, steps=6, optimizer=None):
     keras.utils.set_random_seed(4)
     return loop.Trainer(
         models.build_pretrainer(config),
         losses=losses.pretraining_losses(),
         metrics=losses.pretraining_metrics(),
-        optimizer=FusedAdamW(WarmupDecay(1e-2, 1, steps)),
+        optimizer=optimizer or FusedAdamW(WarmupDecay(1e-2, 1, steps)),
         clip_norm=clip_norm,
     )
 
 
-def _fit(trainer, batches, output_dir, steps, reported=None, **plan):
+def _fit(
+    trainer, batches, output_dir, steps, reported=None, held_out=None, **plan
+):
     seen = [] if reported is None else reported
     return loop.fit(
         trainer,
@@ -63,6 +67,7 @@ def _fit(trainer, batches, output_dir, steps, reported=None, **plan):
         loop.Watcher(
             report=lambda step, values: seen.append((step, values)), **plan
         ),
+        held_out,
     )
 
 
@@ -262,3 +267,121 @@ def test_a_line_of_the_history_that_was_cut_short(
     lines = path.read_text("utf-8").splitlines()
     assert [json.loads(line)["step"] for line in lines] == [2, 4]
     assert lines[0] + "\n" == whole
+
+
+@pytest.fixture
+def one_block(tiny_config):
+    return dataclasses.replace(tiny_config, num_hidden_layers=1)
+
+
+def test_scoring_sees_the_averages_and_changes_nothing(
+    one_block, batches, tmp_path
+):
+    ends, seen, traces = [], [], []
+    for every in (None, 2):
+        inner = FusedAdamW(1e-2, use_ema=True, ema_momentum=0.5)
+        optimizer = keras.optimizers.LossScaleOptimizer(inner)
+        trainer = _trainer(one_block, optimizer=optimizer)
+        evaluation = loop.Evaluation(
+            trainer.model,
+            losses=losses.pretraining_losses(),
+            metrics=losses.pretraining_metrics(),
+        )
+
+        def score(evaluation=evaluation, trainer=trainer, inner=inner):
+            weights = trainer.model.trainable_variables
+            averages = inner._model_variables_moving_average
+            for weight, average in zip(weights, averages, strict=True):
+                np.testing.assert_array_equal(weight, average)
+            seen.append(evaluation(batches(0).take(2)))
+            traces.append(evaluation._step.experimental_get_tracing_count())
+            return seen[-1]
+
+        reported = []
+        held_out = loop.HeldOut(every=every, score=score) if every else None
+        folder = tmp_path / str(every)
+        _fit(trainer, batches, folder, 6, reported, held_out)
+        state = tf.nest.flatten(trainer.state())
+        ends.append(([variable.numpy() for variable in state], reported))
+    (plain, plain_logs), (scored, scored_logs) = ends
+    for one, other in zip(plain, scored, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert plain_logs == scored_logs
+    assert traces == [1, 1, 1]
+    assert len({values["mlm_loss"] for values in seen}) == 3
+    assert history.scored(tmp_path / "2") == [
+        Scored(step, values)
+        for step, values in zip((2, 4, 6), seen, strict=True)
+    ]
+
+
+def test_the_time_of_scoring_is_none_of_the_steps(
+    one_block, batches, tmp_path, monkeypatch
+):
+    """A clock that stands still but while something is scored."""
+    now, measured, told = [100.0], [], []
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+
+    def score():
+        now[0] += 50.0
+        return {"loss": 1.0}
+
+    _fit(
+        _trainer(one_block),
+        batches,
+        tmp_path,
+        6,
+        held_out=loop.HeldOut(every=2, score=score),
+        log_every=3,
+        measure=lambda work, seconds: measured.append(seconds) or {},
+        scored=lambda step, scores, seconds: told.append((step, seconds)),
+    )
+    assert measured == [0.0, 0.0]
+    assert told == [(2, 50.0), (4, 50.0), (6, 50.0)]
+
+
+class _Killed(Exception):
+    pass
+
+
+def test_a_run_that_ends_while_it_is_scored_scores_that_step_next(
+    one_block, batches, tmp_path
+):
+    """It is killed while step 4 is scored, and told to stop at step 6."""
+    trained, scored = [], []
+
+    def held_out(kill_at=None):
+        def score():
+            scored.append(trained[-1])
+            if trained[-1] == kill_at:
+                raise _Killed
+            return {"loss": {2: 3.0, 4: 2.0}.get(trained[-1], 5.0)}
+
+        return loop.HeldOut(every=2, score=score)
+
+    def fit(held_out, **more):
+        more = {"tick": trained.append, "save_every": 5, **more}
+        trainer = _trainer(one_block, steps=8)
+        _fit(trainer, batches, tmp_path, 8, held_out=held_out, **more)
+        return trainer
+
+    with pytest.raises(_Killed):
+        fit(held_out(kill_at=4))
+    assert (trained, scored) == ([1, 2, 3, 4], [2, 4])
+    fit(held_out(), should_stop=lambda: trained[-1] == 6)
+    assert (trained, scored) == ([1, 2, 3, 4, 5, 6], [2, 4, 4])
+    trainer = fit(held_out())
+    assert (trained[-2:], scored) == ([7, 8], [2, 4, 4, 6, 8])
+    # Step 4, the best, is kept beside the two newest.
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {
+        *("step-00000004", "step-00000006", "step-00000008")
+    }
+    plan = loop.Plan(
+        steps=8,
+        output_dir=tmp_path,
+        log_every=2,
+        save_every=5,
+        keep_checkpoints=2,
+    )
+    assert loop.restore(trainer, plan, 4, print)
+    assert trainer.step.numpy() == 4

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run has told of its steps: history.jsonl, and TensorBoard's files.
+
+A line is {"step": ..., "<name>": ...}; several of one step add up. Held-out
+scores, whose names begin with "held_out_", stand in lines of their own.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+
+import tensorflow as tf
+
+HISTORY_FILE = "history.jsonl"
+HELD_OUT = "held_out_"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """The held-out scores of a step: losses and metrics by name."""
+
+    step: int
+    scores: Mapping[str, float]
+
+    @property
+    def loss(self) -> float:
+        """The sum of the losses of all outputs."""
+        names = [name for name in self.scores if name.endswith("loss")]
+        return sum(self.scores[name] for name in names)
+
+
+def best(scored: Iterable[Scored]) -> Scored | None:
+    """The one with the lowest loss, if any loss is finite; else None."""
+    finite = [x for x in scored if math.isfinite(x.loss)]
+    return min(finite, key=lambda x: x.loss, default=None)
+
+
+class History:
+    """Takes up what there is up to a step; what came after it was lost.
+
+    Of several processes the chief alone writes, and knows.
+
+    Args:
+        output_dir: folder of the run; it is made when missing.
+        done: the step to go on from.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike, done: int):
+        output = pathlib.Path(output_dir)
+        self.scored: list[Scored] = []
+        self._writes = tf.distribute.get_strategy().extended.should_save_summary
+        if not self._writes:
+            return
+        output.mkdir(parents=True, exist_ok=True)
+        self._path = output / HISTORY_FILE
+        beside = output / f".{HISTORY_FILE}"
+        beside.write_text("".join(self._lines_until(done)), encoding="utf-8")
+        os.replace(beside, self._path)
+        self.scored = scored(output)
+        self._writer = tf.summary.create_file_writer(
+            str(output / "tensorboard")
+        )
+
+    def _lines_until(self, done):
+        if not self._path.exists():
+            return
+        text = self._path.read_text(encoding="utf-8")
+        for line in text.splitlines(keepends=True):
+            # A line that a kill cut short is of a lost step.
+            if line.endswith("\n") and json.loads(line)["step"] <= done:
+                yield line
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes a line and TensorBoard's scalars."""
+        if not self._writes:
+            return
+        with self._writer.as_default():
+            for name, value in values.items():
+                tf.summary.scalar(name, value, step=step)
+        self._writer.flush()
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def log_held_out(self, step: int, scores: Mapping[str, float]) -> None:
+        """Writes held-out scores, whose names are given without "held_out_"."""
+        self.log(step, {HELD_OUT + name: x for name, x in scores.items()})
+        self.scored.append(Scored(step, scores))
+
+
+def scored(output_dir: str | os.PathLike) -> list[Scored]:
+    """The held-out scores in a run's history.jsonl, step by step."""
+    found = []
+    text = (pathlib.Path(output_dir) / HISTORY_FILE).read_text("utf-8")
+    for values in map(json.loads, text.splitlines()):
+        scores = {
+            name.removeprefix(HELD_OUT): value
+            for name, value in values.items()
+            if name.startswith(HELD_OUT)
+        }
+        if scores:
+            found.append(Scored(values["step"], scores))
+    return found

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fine-tuning that is scored while it trains, through the commands."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from kbert import tasks
+from kbert.checkpoints import folder
+from kbert.tasks import TaskSpec
+
+
+@pytest.fixture
+def finetune(tmp_path, tiny_config, vocabulary, call):
+    """Twelve steps on eight rows, most of one label; it may be flipped."""
+    config = dataclasses.replace(tiny_config, num_hidden_layers=1)
+    spec = TaskSpec(task="classification", max_seq_length=8, labels=("a", "b"))
+    model = tasks.build(config, spec)
+    folder.save(
+        tmp_path / "init",
+        model,
+        config=config,
+        vocabulary=vocabulary,
+        spec=spec,
+    )
+    rows = [("the film was good", "good")] * 7 + [("the film was bad", "bad")]
+    flip = {"good": "bad", "bad": "good"}
+    for name, told in (("same", rows), ("flipped", None)):
+        told = told or [(text, flip[label]) for text, label in rows]
+        lines = ["text\tlabel", *("\t".join(row) for row in told)]
+        path = tmp_path / f"{name}.tsv"
+        path.write_text("\n".join(lines) + "\n", "utf-8")
+
+    def finetune(dev, *flags):
+        return call(
+            "finetune",
+            f"--init={tmp_path}/init",
+            f"--train={tmp_path}/same.tsv",
+            f"--dev={tmp_path}/{dev}.tsv",
+            "--text_columns=text",
+            f"--output_dir={tmp_path}/out",
+            "--max_seq_length=8",
+            "--batch_size=4",
+            "--epochs=6",
+            "--learning_rate=3e-2",
+            "--schedule=constant",
+            "--dropout=0",
+            "--log_every=5",
+            *flags,
+        )
+
+    return finetune
+
+
+def _held_out(out):
+    lines = (out / "history.jsonl").read_text("utf-8").splitlines()
+    return {
+        log["step"]: (log["held_out_loss"], log["held_out_accuracy"])
+        for log in map(json.loads, lines)
+        if "held_out_loss" in log
+    }
+
+
+def test_the_best_step_is_a_model_of_its_own(finetune, call, tmp_path):
+    """Most held-out labels are the other one: the first score is the best."""
+    flags = ["--strategy=mirrored", "--ema_decay=0.3", "--keep_checkpoints=1"]
+    printed = finetune("flipped", "--eval_every=4", *flags)
+    out = tmp_path / "out"
+    scores = _held_out(out)
+    assert list(scores) == [4, 8, 12]
+    assert scores[4][0] < scores[8][0] < scores[12][0]
+    evaluation = json.loads((out / "evaluation.json").read_text("utf-8"))
+    assert evaluation == {
+        "loss": pytest.approx(scores[12][0], rel=1e-6),
+        "accuracy": scores[12][1],
+        "best": {"step": 4, "loss": scores[4][0], "accuracy": scores[4][1]},
+    }
+    assert f"step 8/12  held out: loss {scores[8][0]:.4f}, accu" in printed
+    assert (
+        f"best_model: step 4, the best: held-out loss {scores[4][0]:.4f}; "
+        f"{scores[12][0]:.4f} at the last step" in printed
+    )
+    for name, step in (("model", 12), ("best_model", 4)):
+        call(
+            "evaluate",
+            f"--model={out / name}",
+            f"--input={tmp_path}/flipped.tsv",
+            "--text_columns=text",
+            f"--output={tmp_path}/scores.json",
+        )
+        found = json.loads((tmp_path / "scores.json").read_text("utf-8"))
+        assert found["loss"] == pytest.approx(scores[step][0], rel=1e-6), name
+
+    # It is told to end again, when its best step's checkpoint is damaged.
+    checkpoints = {path.name for path in (out / "checkpoints").iterdir()}
+    assert checkpoints == {"step-00000004", "step-00000012"}
+    (out / "checkpoints/step-00000004/state.index").write_bytes(b"")
+    finetune("flipped", "--eval_every=4", *flags)
+    assert (out / "model").exists() and not (out / "best_model").exists()
+
+    # It goes on, and learns what is now held out.
+    (out / "model").rename(out / "best_model")
+    printed = finetune("same", "--eval_every=9", "--epochs=12", *flags)
+    scores = _held_out(out)
+    assert list(scores) == [4, 8, 12, 18, 24]
+    assert min(scores.values())[0] == scores[24][0]
+    assert re.search(r"best step: the last, held-out loss 0\.\d{4}\n", printed)
+    assert (out / "model").exists() and not (out / "best_model").exists()
+
+
+def test_scores_now_and_then_need_held_out_data(finetune, call, tmp_path):
+    message = "--eval_every=4: nothing to score the model on; wanted {} too"
+    with pytest.raises(ValueError, match=message.format("--dev")):
+        finetune("same", "--eval_every=4", "--dev=")
+    with pytest.raises(ValueError, match=message.format("--eval_input")):
+        call("pretrain", "--input=x", "--eval_every=4", "--output_dir=none")

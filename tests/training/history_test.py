@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What history.jsonl tells of the held-out scores and the best step."""
+
+import json
+import math
+
+from kbert.training import history
+from kbert.training.history import History, Scored
+
+
+def test_the_best_has_the_lowest_sum_of_losses():
+    losses = [(5.0, 0.7), (4.0, 0.9), (4.0, 0.9), (4.2, 0.8)]
+    scored = [
+        Scored(step, {"mlm_loss": mlm, "nsp_loss": nsp, "mlm_accuracy": -9.0})
+        for step, (mlm, nsp) in enumerate(losses, 1)
+    ]
+    assert history.best(scored) == scored[1]  # the first of its like
+    assert history.best(scored).loss == 4.9
+
+
+def test_a_loss_that_is_not_finite_is_never_the_best():
+    bad = [Scored(1, {"loss": x}) for x in (math.nan, -math.inf, math.inf)]
+    assert history.best(bad) is None
+    assert history.best([*bad, Scored(2, {"loss": 9.0})]).step == 2
+
+
+def test_scores_of_lost_steps_are_forgotten(tmp_path):
+    first = History(tmp_path, 0)
+    for step, loss in ((2, 3.5), (4, math.nan), (6, 1 / 3)):
+        first.log(step, {"loss": 0.1})
+        first.log_held_out(step, {"loss": loss, "accuracy": 0.5})
+    path = tmp_path / "history.jsonl"
+    whole = path.read_text("utf-8")
+    assert [json.loads(line)["step"] for line in whole.splitlines()] == [
+        *(2, 2, 4, 4, 6, 6)
+    ]
+    path.write_text(whole + '{"step": 6, "held_out_l', "utf-8")
+    again = History(tmp_path, 6)
+    assert path.read_text("utf-8") == whole
+    assert history.best(again.scored) == Scored(
+        6, {"loss": 1 / 3, "accuracy": 0.5}
+    )
+    again = History(tmp_path, 5)
+    assert [found.step for found in again.scored] == [2, 4]
+    assert history.best(again.scored).step == 2
