@@ -5,8 +5,9 @@ Each of them needs kbert, and the folders of the text and of the records under
 the same paths: a shared file system. Beam may do a task twice, also at the
 same time: a result appears once, whole, and is the same.
 
-A caller that is killed leaves the pipeline running where Beam runs it: stop
-it there before the folder is removed or another run begins.
+A pipeline works as long as its token, a file beside the results, is there. So
+the first error stops it, and so does who removes the folder. The pipeline of a
+caller that was killed goes on until a new one begins there.
 """
 
 import contextlib
@@ -15,18 +16,19 @@ import functools
 import json
 import os
 import pathlib
-import platform
 import threading
 import traceback
+import uuid
 from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners import create_runner
+from apache_beam.runners.runner import create_runner
 
 from kbert.data.resumable import beside
 from kbert.data.workers import Report, Task, use_one_core
 
+_QUIET = "--default_sdk_harness_log_level=ERROR"  # unless the flags say more
 _ATTEMPTS = 3
 _SECONDS_BETWEEN_LOOKS = 2
 
@@ -46,7 +48,7 @@ class BeamWorkers:
         PipelineOptions([]).get_all_options(
             add_extra_args_fn=functools.partial(_check, flags)
         )
-        self._options = PipelineOptions([*flags, f"--runner={runner}"])
+        self._options = PipelineOptions([_QUIET, *flags, f"--runner={runner}"])
         try:
             create_runner(runner)
         except (ImportError, AttributeError, ValueError) as error:
@@ -89,19 +91,19 @@ class BeamWorkers:
     def _run_once(self, tasks, report):
         """One pipeline's last state, and an error of its tasks or None."""
         folder = tasks[0].result.parent
-        note = folder / "failure"
-        note.unlink(missing_ok=True)
+        do = _Do(folder / f"pipeline-{uuid.uuid4().hex}")
         pipeline = beam.Pipeline(options=self._options)
-        _ = pipeline | beam.Create(tasks) | "Do" >> beam.Map(_Do(note))
-        with _reported(folder, tasks, report):
-            running = pipeline.run()
-            try:
-                state = running.wait_until_finish()
-            except KeyboardInterrupt:
-                running.cancel()
-                raise
+        _ = pipeline | beam.Create(tasks) | "Do" >> beam.Map(do)
+        for old in folder.glob("pipeline-*"):
+            old.unlink(missing_ok=True)
+        do.token.touch()
+        try:
+            with _reported(folder, tasks, report):
+                state = pipeline.run().wait_until_finish()
+        finally:
+            do.token.unlink(missing_ok=True)
         os.listdir(folder)  # lets a network file system look anew
-        return state, _read_failure(note) if note.exists() else None
+        return state, _read_failure(do.note) if do.note.exists() else None
 
 
 def _check(flags, parser):
@@ -140,28 +142,34 @@ def _reported(folder, tasks, report):
 
 @dataclasses.dataclass(frozen=True)
 class _Do:
-    """Does a task on a worker, unless another has met an error.
+    """Does a task on a worker, as long as the pipeline's token is there."""
 
-    Args:
-        note: a file to write, if there is an error.
-    """
+    token: pathlib.Path
 
-    note: pathlib.Path
+    @property
+    def note(self):
+        """What an error is written to."""
+        return self.token.with_name(f"error-of-{self.token.name}")
 
     def __call__(self, task):
-        folder = self.note.parent
-        if not folder.is_dir():
-            raise OSError(
-                f"{folder}: not seen by {platform.node()}; wanted a file "
-                "system that all workers share."
-            )
-        if task.result.exists() or self.note.exists():
+        if task.result.exists() or not self.token.exists():
             return
         _use_one_core()
         try:
-            task(lambda amount: None)
+            task(self._check_token)
+        except _Stopped:
+            pass
         except Exception as error:
             _write_failure(self.note, error)
+            self.token.unlink(missing_ok=True)
+
+    def _check_token(self, _):
+        if not self.token.exists():
+            raise _Stopped
+
+
+class _Stopped(Exception):
+    """The token has gone."""
 
 
 @functools.cache  # once in a process
