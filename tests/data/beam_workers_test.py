@@ -107,13 +107,6 @@ def test_records_are_those_of_one_process(text, local, tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "beam"]
 
 
-@pytest.mark.slow
-def test_records_of_processes_of_beam(text, local, tmp_path):
-    mode = "--direct_running_mode=multi_processing"
-    make(text, tmp_path / "beam", (*FLAGS, mode))
-    check_same(tmp_path / "beam", local)
-
-
 def test_an_error_that_passes_is_tried_again(text, local, tmp_path, fail):
     left = fail(*[OSError("stale file handle")] * 2)
     make(text, tmp_path / "beam")
