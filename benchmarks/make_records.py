@@ -136,7 +136,7 @@ def run_side(side: str, data_dir: pathlib.Path, repeat: int) -> Measured:
 
 
 def _run_kbert(texts, vocab, work, processes):
-    from kbert.data import record_writer
+    from kbert.data import record_writer, workers
     from kbert.text.vocabulary import Vocabulary
 
     options = record_writer.RecordOptions(
@@ -157,7 +157,7 @@ def _run_kbert(texts, vocab, work, processes):
         work / "records",
         vocabulary=Vocabulary.load(vocab, lower_case=True),
         options=options,
-        num_workers=processes,
+        workers=workers.Workers(processes),
         progress=growth,
     )["counts"]
     return {

@@ -152,8 +152,7 @@ def call(capsys, monkeypatch):
         # By its name absl knows the command's own flags, as in `bin.run`.
         monkeypatch.setattr(sys, "argv", [module.__name__])
         try:
-            flags.FLAGS([name, *arguments])
-            module.main([name])
+            module.main(flags.FLAGS([name, *arguments]))
         finally:
             for flag in set(flags.FLAGS) - before:
                 delattr(flags.FLAGS, flag)

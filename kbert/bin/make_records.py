@@ -5,9 +5,19 @@ The text holds one sentence or one paragraph a line, and a blank line between
 documents; files may be zipped, NAME.gz. Give the records a vocabulary of
 kbert-make-vocab, or a vocab.txt of others together with --lower_case or
 --nolower_case. A run that was killed goes on when it is started again.
+
+With --runner the work is an Apache Beam pipeline's, and Beam's own flags
+follow after --, such as
+
+    --runner=FlinkRunner -- --flink_master=HOST:8081 --parallelism=64
+
+Beam's workers need kbert, and see the text and the output folder under the
+same paths, in a file system that they share. `-- --help` tells Beam's flags.
 """
 
 import dataclasses
+import logging
+import os
 
 from absl import app, flags
 
@@ -26,6 +36,12 @@ _OUTPUT_DIR = flags.DEFINE_string(
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers", 1, "Processes, each on one core."
 )
+_RUNNER = flags.DEFINE_string(
+    "runner",
+    None,
+    "Apache Beam's runner of the work, instead of --num_workers; it needs "
+    "pip install 'kbert[beam]'.",
+)
 # The others are the fields of RecordOptions.
 for _name, _default, _help in (
     ("max_seq_length", 128, "Tokens of a row; shorter ones are padded."),
@@ -33,7 +49,7 @@ for _name, _default, _help in (
     ("max_ngram", 1, "Most tokens, or whole words, hidden in one go."),
     ("dupe_factor", 1, "How often to use the text, with other choices."),
     ("num_shards", 16, "Files to write, if there is enough text."),
-    ("seed", 0, "The same one gives the same files, by any --num_workers."),
+    ("seed", 0, "The same one gives the same files, whoever makes them."),
 ):
     flags.DEFINE_integer(_name, _default, _help)
 flags.DEFINE_float("masked_lm_prob", 0.15, "Share of the tokens to predict.")
@@ -56,8 +72,7 @@ flags.DEFINE_boolean(
 
 def main(argv):
     """Reads the flags, makes the records and prints what was counted."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Not a flag: {argv[1:]}")
+    workers = _workers(argv[1:])
     import tensorflow as tf
 
     from kbert.data import record_statistics, record_writer
@@ -70,11 +85,11 @@ def main(argv):
         for field in dataclasses.fields(record_writer.RecordOptions)
     }
     statistics = record_writer.make_records(
-        files.expand(_INPUT.value),
-        _OUTPUT_DIR.value,
+        [os.path.abspath(file) for file in files.expand(_INPUT.value)],
+        os.path.abspath(_OUTPUT_DIR.value),
         vocabulary=Vocabulary.load(_VOCAB.value, lower_case=_LOWER_CASE.value),
         options=record_writer.RecordOptions(**options),
-        num_workers=_NUM_WORKERS.value,
+        workers=workers,
         progress=Progress(),
     )
     print(f"{_OUTPUT_DIR.value}:")
@@ -84,6 +99,32 @@ def main(argv):
             whole = record_statistics.SHARE_OF[name].replace("_", " ")
             line += f"  {statistics['shares'][name]:6.1%} of the {whole}"
         print(line)
+
+
+def _workers(beam_flags):
+    if not _RUNNER.value:
+        if beam_flags:
+            raise app.UsageError(
+                f"Not a flag: {beam_flags}; flags of Beam need --runner."
+            )
+        from kbert.data.workers import Workers
+
+        return Workers(_NUM_WORKERS.value)
+    if _NUM_WORKERS.value != _NUM_WORKERS.default:
+        raise app.UsageError(
+            f"--num_workers={_NUM_WORKERS.value} and --runner are both given; "
+            "Beam has flags of its own for that."
+        )
+    logging.disable(logging.WARNING)  # Beam tells what else it could do
+    try:
+        from kbert.data.beam_workers import BeamWorkers
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"--runner needs Apache Beam ({error}): pip install 'kbert[beam]'."
+        ) from None
+    finally:
+        logging.disable(logging.NOTSET)
+    return BeamWorkers(_RUNNER.value, beam_flags)
 
 
 def cli():

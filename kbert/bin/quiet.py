@@ -20,7 +20,8 @@ _FATAL_ONLY = "3"
 def quieten_libraries() -> None:
     """Sets what has to be set before TensorFlow and Keras are imported."""
     os.environ.setdefault(_LEVEL, _FATAL_ONLY)
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    for name in ("tensorflow", "apache_beam"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     if not sys.warnoptions:  # neither -W nor PYTHONWARNINGS
         warnings.simplefilter("ignore")
 

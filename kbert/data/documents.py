@@ -132,8 +132,8 @@ def tokenize(
         tokenizer: a `kbert.text.tokenizer.Tokenizer`.
         folder: stands there when it is whole.
         report: called with numbers of bytes that were read since the last.
-    Raises: ValueError, naming the file, if it cannot be read or has become
-        shorter; naming the line too if it is not UTF-8.
+    Raises: OSError, naming the file, if it cannot be read; ValueError if it is
+        damaged or has become shorter, naming the line too if it is not UTF-8.
     """
     with beside(folder) as new:
         new.mkdir()
@@ -198,7 +198,7 @@ def _lines(block):
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{block.path}: damaged: {error}") from error
     except OSError as error:
-        raise ValueError(f"{block.path}: {error.strerror}.") from error
+        raise OSError(f"{block.path}: {error.strerror}") from error
 
 
 def _raw_lines(block, file):

@@ -16,7 +16,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -31,6 +31,9 @@ from kbert.data.workers import Workers
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import VOCABULARY_FILE, Vocabulary
 
+if TYPE_CHECKING:  # it needs Beam
+    from kbert.data.beam_workers import BeamWorkers
+
 _WORK = "work"  # what is there until the records are whole
 _CORPUS = "work/corpus"
 
@@ -43,7 +46,7 @@ def make_records(
     *,
     vocabulary: Vocabulary,
     options: RecordOptions,
-    num_workers: int = 1,
+    workers: "Workers | BeamWorkers | None" = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Writes record files, vocab.txt, vocab.json and records.json.
@@ -55,15 +58,13 @@ def make_records(
         output_dir: a folder that is empty or not there yet.
         vocabulary: of the model to train.
         options: lengths, shares and seed.
-        num_workers: processes. If more than one, each imports TensorFlow, and
-            the caller's `__main__` must be safe to import.
+        workers: who do it, and then end; None is this process. The records
+            are the same.
         progress: called with a step's name, what is done of it and all of it.
     Returns: record_statistics.Statistics.summary(); records.json has it too.
     Raises: ValueError at bad input, and then leaves no folder behind; OSError,
         after which a call with the same arguments goes on, as after a kill.
     """
-    if num_workers < 1:
-        raise ValueError(f"num_workers is {num_workers}; wanted 1 or more.")
     show = progress or (lambda step, done, total: None)
     settings = {
         **dataclasses.asdict(options),
@@ -72,13 +73,13 @@ def make_records(
     }
     with (
         new_folder(pathlib.Path(output_dir), settings) as folder,
-        Workers(num_workers) as workers,
+        workers or Workers(1) as some,
     ):
         if not (folder / MANIFEST).exists():
             vocabulary.save(folder)
             if not (folder / _CORPUS).exists():
-                _read_text(text_files, settings, folder, workers, show)
-            _write_records(folder, options, vocabulary, workers, show)
+                _read_text(text_files, settings, folder, some, show)
+            _write_records(folder, options, vocabulary, some, show)
         shutil.rmtree(folder / _WORK, ignore_errors=True)
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     return {name: manifest[name] for name in ("counts", "shares", "lengths")}
@@ -101,12 +102,7 @@ def _read_text(paths, settings, folder, workers, show):
         for number, block in enumerate(blocks)
     ]
     (folder / _WORK).mkdir(exist_ok=True)
-    todo = [task for task in tasks if not task.part.exists()]
-    total = sum(block.end - block.start for block in blocks)
-    left = sum(task.block.end - task.block.start for task in todo)
-    progress = functools.partial(show, "Reading text")
-    for _ in _run(workers, todo, progress, total - left, total):
-        pass
+    _run(workers, tasks, functools.partial(show, "Reading text"))
     for path, now in _describe_files(paths).items():
         if now != settings[path]:
             raise ValueError(
@@ -114,7 +110,7 @@ def _read_text(paths, settings, folder, workers, show):
                 f"{settings[path]}, now it is {now}."
             )
     documents.join(
-        [(task.block, task.part) for task in tasks],
+        [(task.block, task.result) for task in tasks],
         folder / _CORPUS,
         least_sentences=(
             sentence_pairs if settings["next_sentence"] else full_sentences
@@ -123,7 +119,7 @@ def _read_text(paths, settings, folder, workers, show):
     corpus = documents.Corpus(folder / _CORPUS)
     _check_corpus(corpus, paths, settings["next_sentence"])
     for task in tasks:
-        shutil.rmtree(task.part)
+        shutil.rmtree(task.result)
 
 
 def _check_corpus(corpus, paths, next_sentence):
@@ -151,11 +147,7 @@ def _write_records(folder, options, vocabulary, workers, show):
         _ShardTask(folder, number, num_shards, options)
         for number in range(num_shards)
     ]
-    todo = [task for task in tasks if not task.result.exists()]
-    progress = functools.partial(show, "Writing records")
-    done, total = (PARTS * n for n in (num_shards - len(todo), num_shards))
-    for _ in _run(workers, todo, progress, done, total):
-        pass
+    _run(workers, tasks, functools.partial(show, "Writing records"))
     statistics = Statistics(options.max_seq_length)
     statistics.counts.update(
         documents=corpus.num_documents,
@@ -182,14 +174,19 @@ def _write_records(folder, options, vocabulary, workers, show):
     )
 
 
-def _run(workers, tasks, progress, done, total):
+def _run(workers, tasks, progress):
+    """Does the tasks that are not done yet."""
+    todo = [task for task in tasks if not task.result.exists()]
+    total = sum(task.amount for task in tasks)
+    done = total - sum(task.amount for task in todo)
+
     def report(amount):
         nonlocal done
         done = min(done + amount, total)
         progress(done, total)
 
     progress(done, total)
-    yield from workers.run(tasks, report)
+    workers.run(todo, report)
     progress(total, total)
 
 
@@ -199,14 +196,18 @@ class _BlockTask:
 
     folder: pathlib.Path
     block: documents.Block
-    part: pathlib.Path
+    result: pathlib.Path
 
     def __str__(self):
         return str(self.block)
 
+    @property
+    def amount(self):
+        return self.block.end - self.block.start
+
     def __call__(self, report):
         tokenizer = _tokenizer(self.folder)
-        documents.tokenize(self.block, tokenizer, self.part, report)
+        documents.tokenize(self.block, tokenizer, self.result, report)
 
 
 @functools.lru_cache(maxsize=1)  # read once in a process
@@ -227,6 +228,7 @@ class _ShardTask:
     number: int
     num_shards: int
     options: RecordOptions
+    amount = PARTS
 
     def __str__(self):
         return self.file_name

@@ -7,11 +7,13 @@ folder inside is written `beside` its name, and the folder itself is called
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import pathlib
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -42,8 +44,7 @@ def new_folder(
         _lock(lock, partial)
         _check_free(path)  # another process may just have done it
         _check_settings(partial, json.loads(json.dumps(settings)))
-        for left in list(partial.rglob(".*")):  # half-written
-            _remove(left)
+        _remove_half_written(partial)
         try:
             yield partial
         except ValueError:
@@ -54,6 +55,7 @@ def new_folder(
                 f"{error}. {partial} keeps what is done: start again to go "
                 "on, or remove it."
             ) from error
+        _remove_half_written(partial)  # by workers that may still try it
         partial.rename(path)
         (path / _SETTINGS).unlink()
     finally:
@@ -62,14 +64,32 @@ def new_folder(
 
 @contextlib.contextmanager
 def beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Where to write a file or a folder that then gets its name, `path`."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
+    """Where to write a file or a folder that then gets its name, `path`.
+
+    Several processes, on any machines, may write the same there at once: all
+    but one folder, and all but the last file, are removed.
+    """
+    new = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         yield new
-        new.rename(path)
+        _rename(new, path)
     except BaseException:
         _remove(new)
         raise
+
+
+def _rename(new, path):
+    try:
+        new.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        _remove(new)  # another one was quicker
+
+
+def _remove_half_written(folder):
+    for left in list(folder.rglob(".*")):
+        _remove(left)
 
 
 def _remove(path):

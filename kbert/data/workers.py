@@ -1,23 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks with TensorFlow in them, done by several processes.
-
-A task is a callable that can be pickled; `str(task)` names its work. It is
-called with a function that it tells, now and then, how much it has done.
-"""
+"""Tasks with TensorFlow in them, done by several processes."""
 
 import collections
 import contextlib
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.resource_tracker
+import pathlib
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import tensorflow as tf
 
 Report = Callable[[int], object]
-Task = Callable[[Report], Any]
+
+
+class Task(Protocol):
+    """Work that leaves a file or a folder; it can be pickled, `str` names it.
+
+    It is called with a function that it tells, now and then, how much of
+    `amount` it has done since the last time.
+    """
+
+    @property
+    def result(self) -> pathlib.Path:
+        """Is there when the work is done."""
+        ...
+
+    @property
+    def amount(self) -> int:
+        """How much there is to do, in a unit of all tasks of a run."""
+        ...
+
+    def __call__(self, report: Report) -> None:
+        """Raises: ValueError at bad input; OSError."""
 
 
 class WorkerDied(OSError):
@@ -33,9 +50,12 @@ class Workers:
 
     Args:
         count: of the processes that work.
+    Raises: ValueError if there is none.
     """
 
     def __init__(self, count: int):
+        if count < 1:
+            raise ValueError(f"num_workers is {count}; wanted 1 or more.")
         self._count = count
         self._processes: dict[Any, Any] = {}  # by our end of their pipe
 
@@ -50,17 +70,18 @@ class Workers:
         for process in self._processes.values():
             process.join()
 
-    def run(
-        self, tasks: Sequence[Task], report: Report
-    ) -> Iterator[tuple[Task, Any]]:
-        """Yields each task with what it returned, in the order of their ends.
+    def run(self, tasks: Sequence[Task], report: Report) -> None:
+        """Does the tasks, in any order.
 
+        Args:
+            tasks: whose results are not there yet.
+            report: called with amounts that were done since the last time.
         Raises: WorkerDied, naming the task; the ValueError or OSError of a
             task.
         """
         if self._count == 1:
             for task in tasks:
-                yield task, task(report)
+                task(report)
             return
         waiting = collections.deque(tasks)
         idle, busy = list(self._processes), {}
@@ -71,12 +92,12 @@ class Workers:
                 with contextlib.suppress(BrokenPipeError):  # recv tells more
                     connection.send(busy[connection])
             for connection in multiprocessing.connection.wait(list(busy)):
-                done, value = self._receive(connection, busy)
-                if done:
+                amount = self._receive(connection, busy)
+                if amount is None:
                     idle.append(connection)
-                    yield busy.pop(connection), value
+                    del busy[connection]
                 else:
-                    report(value)
+                    report(amount)
 
     def _start(self):
         context = multiprocessing.get_context("spawn")  # TensorFlow can't fork
@@ -94,9 +115,9 @@ class Workers:
         return ours
 
     def _receive(self, connection, busy):
-        """Whether the task is done, and its result or else its progress."""
+        """What was done of the task since the last time; None at its end."""
         try:
-            done, value = connection.recv()
+            value = connection.recv()
         except (EOFError, ConnectionResetError):
             process = self._processes[connection]
             process.join()
@@ -107,19 +128,28 @@ class Workers:
             ) from None
         if isinstance(value, Exception):
             raise value
-        return done, value
+        return value
+
+
+def use_one_core() -> None:
+    """Lets TensorFlow compute on one core, and on no GPU, in this process.
+
+    Raises: RuntimeError if it has begun to compute otherwise.
+    """
+    tf.config.set_visible_devices([], "GPU")
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def _serve(connection):
     """What a worker process runs, until its caller has gone."""
-    tf.config.set_visible_devices([], "GPU")
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    use_one_core()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             task = connection.recv()
+            end = None
             try:
-                result = task(lambda amount: connection.send((False, amount)))
+                task(connection.send)
             except (ValueError, OSError) as error:
-                result = error
-            connection.send((True, result))
+                end = error
+            connection.send(end)

@@ -2,8 +2,10 @@
 """kbert-make-records: its flags reach the records, counts are shown."""
 
 import json
+import sys
 
 import pytest
+from absl import app
 
 
 @pytest.fixture
@@ -59,3 +61,52 @@ def test_flags_reach_the_records_and_counts_are_shown(run, tmp_path):
 def test_a_contradicting_casing_is_refused(run):
     with pytest.raises(ValueError, match="lower_case"):
         run("--nolower_case")
+
+
+# A path that is not there keeps Beam from downloading another runner.
+BEAM = ("--runner=DirectRunner", "--", "--prism_location=none")
+
+
+def test_beam_makes_the_same_records(run, tmp_path):
+    pytest.importorskip("apache_beam")
+    run("--num_shards=2")
+    local = (tmp_path / "records").rename(tmp_path / "local")
+    out = run("--num_shards=2", *BEAM, "--direct_num_workers=2")
+    assert out.startswith(f"{tmp_path}/records:\n  documents")
+    files = sorted(file.name for file in local.iterdir())
+    assert len(files) == 5
+    for file in files:
+        same = (local / file).read_bytes()
+        assert (tmp_path / "records" / file).read_bytes() == same
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([*BEAM, "--direct_number=2"], "'--direct_number=2'. unknown to Beam"),
+        ([*BEAM, "oops"], "'oops'. unknown to Beam"),
+        ([*BEAM, "--direct_num_workers=two"], "invalid int value: 'two'"),
+        ([*BEAM, "--runner=FlinkRunner"], "--runner stands among them"),
+        (["--runner=Nobody"], "--runner=Nobody: Unexpected pipeline runner"),
+        (["--runner=apache_beam.Nobody"], "has no attribute 'Nobody'"),
+    ],
+)
+def test_flags_that_beam_does_not_take(run, tmp_path, flags, message):
+    pytest.importorskip("apache_beam")
+    with pytest.raises(ValueError, match=message):
+        run(*flags)
+    assert not list(tmp_path.glob("records*"))
+
+
+def test_beam_and_processes_exclude_each_other(run):
+    with pytest.raises(app.UsageError, match="--num_workers=2 and --runner"):
+        run("--num_workers=2", *BEAM)
+    with pytest.raises(app.UsageError, match="num_workers=2.*need --runner"):
+        run("--", "--direct_num_workers=2")
+
+
+def test_beam_that_is_missing_is_named(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    monkeypatch.delitem(sys.modules, "kbert.data.beam_workers", raising=False)
+    with pytest.raises(ValueError, match=r"pip install 'kbert\[beam\]'"):
+        run(*BEAM)

@@ -176,5 +176,5 @@ def test_damaged_files_are_named(make_corpus, tmp_path, tokenizer):
     with pytest.raises(ValueError, match=r"b\.txt: has become shorter"):
         documents.tokenize(short, tokenizer, tmp_path / "b", print)
     (tmp_path / "b.txt").unlink()
-    with pytest.raises(ValueError, match=r"b\.txt: No such file"):
+    with pytest.raises(OSError, match=r"b\.txt: No such file"):
         documents.tokenize(short, tokenizer, tmp_path / "b", print)

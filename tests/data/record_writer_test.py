@@ -197,7 +197,7 @@ def test_records_do_not_depend_on_the_number_of_workers(
         tmp_path / "two",
         vocabulary=PLACES,
         options=OPTIONS,
-        num_workers=2,
+        workers=workers.Workers(2),
     )
     check_same(tmp_path / "two", made[0])
 
@@ -468,4 +468,4 @@ def test_a_worker_that_dies_is_an_error(monkeypatch):
     monkeypatch.setattr(workers, "_serve", operator.floordiv)
     message = "worker process [0-9]+ ended with exit code 1 at this task"
     with workers.Workers(2) as some, pytest.raises(OSError, match=message):
-        list(some.run(["this task"], print))
+        some.run(["this task"], print)

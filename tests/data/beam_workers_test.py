@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Beam's DirectRunner makes the records of one process; errors are plain."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from kbert.data import documents, record_writer, records, resumable
+from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+pytest.importorskip("apache_beam")
+from kbert.data.beam_workers import BeamWorkers  # noqa: E402
+
+WORDS = [f"w{i}" for i in range(50)]
+VOCABULARY = Vocabulary((*SPECIAL_TOKENS, *WORDS), lower_case=True)
+OPTIONS = record_writer.RecordOptions(
+    max_seq_length=24,
+    max_predictions=4,
+    masked_lm_prob=0.15,
+    whole_words=False,
+    max_ngram=1,
+    short_seq_prob=0.1,
+    next_sentence=True,
+    packed=False,
+    masked=True,
+    dupe_factor=2,
+    num_shards=4,
+    seed=7,
+)
+# Such a path keeps Beam from downloading another runner.
+FLAGS = ("--prism_location=none", "--direct_num_workers=2")
+THREADS = (*FLAGS, "--direct_running_mode=multi_threading")
+
+
+def write_text(path):
+    lines = (
+        " ".join(WORDS[(7 * i + 3 * j) % 50] for j in range(i % 9 + 1))
+        + "\n" * (1 + (i % 13 == 0))
+        for i in range(300)
+    )
+    path.write_text("".join(lines))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    return write_text(tmp_path_factory.mktemp("text") / "text.txt")
+
+
+@pytest.fixture(scope="module")
+def local(text, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("local") / "records"
+    record_writer.make_records(
+        [text], folder, vocabulary=VOCABULARY, options=OPTIONS
+    )
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch, local):  # `local` computes on all cores first
+    monkeypatch.setattr(documents, "_BLOCK_BYTES", 1500)
+
+
+def make(text, folder, flags=THREADS):
+    record_writer.make_records(
+        [text],
+        folder,
+        vocabulary=VOCABULARY,
+        options=OPTIONS,
+        workers=BeamWorkers("DirectRunner", flags),
+    )
+
+
+def check_same(folder, wanted):
+    names = sorted(file.name for file in wanted.iterdir())
+    assert sorted(file.name for file in folder.iterdir()) == names
+    for name in names:
+        assert (folder / name).read_bytes() == (wanted / name).read_bytes()
+
+
+@pytest.fixture
+def fail(monkeypatch):
+    """Lets errors be raised once each, from the last file's beginning on."""
+
+    def fail(*errors):
+        write = records.write
+        left, begun = list(errors), set()
+
+        def write_or_fail(file, rows):
+            begun.add(file.partition("records-")[2][:5])
+            if len(begun) == OPTIONS.num_shards and left:
+                raise left.pop()
+            write(file, rows)
+
+        monkeypatch.setattr(records, "write", write_or_fail)
+        return left
+
+    return fail
+
+
+def test_records_are_those_of_one_process(text, local, tmp_path):
+    assert len(documents.blocks([text])) > 3
+    make(text, tmp_path / "beam")
+    check_same(tmp_path / "beam", local)
+    assert list(tmp_path.iterdir()) == [tmp_path / "beam"]
+
+
+def test_an_error_that_passes_is_tried_again(text, local, tmp_path, fail):
+    left = fail(*[OSError("stale file handle")] * 2)
+    make(text, tmp_path / "beam")
+    check_same(tmp_path / "beam", local)
+    assert not left
+
+
+def test_a_run_that_failed_goes_on(text, local, tmp_path, fail):
+    left = fail(*[OSError("disk full")] * 9)
+    with pytest.raises(OSError, match="^disk full.* start again to go on"):
+        make(text, tmp_path / "beam")
+    partial = tmp_path / "beam.partial"
+    before = {f: f.stat().st_mtime_ns for f in partial.glob("records-*")}
+    assert 1 < len(before) < 4  # of which the threads were not busy with
+    left.clear()
+    make(text, tmp_path / "beam")
+    check_same(tmp_path / "beam", local)
+    for file, time in before.items():
+        assert (tmp_path / "beam" / file.name).stat().st_mtime_ns == time
+
+
+def test_bad_text_leaves_nothing(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"w1 w2\n" * 900 + b"\xff\n" + b"w1\n" * 900)
+    with pytest.raises(ValueError, match=r"^\S+text\.txt:901: not UTF-8"):
+        make(str(path), tmp_path / "new")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_bug_keeps_its_traceback(text, tmp_path, fail):
+    fail(KeyError("lost"))
+    with pytest.raises(RuntimeError, match="(?s)Traceback.*KeyError: 'lost'"):
+        make(text, tmp_path / "new")
+
+
+def test_work_stops_without_its_token(text, tmp_path, monkeypatch):
+    begun, ended = [], []
+
+    def lose_token(block, tokenizer, folder, report):
+        begun.append(block)
+        for token in folder.parent.glob("pipeline-*"):
+            token.unlink(missing_ok=True)
+        report(1)
+        ended.append(block)
+
+    monkeypatch.setattr(documents, "tokenize", lose_token)
+    message = r"block-00000\d: not there after .*DONE.*; wanted a file system"
+    with pytest.raises(OSError, match=message):
+        make(text, tmp_path / "new")
+    # Three pipelines, and two threads in each, while there are more blocks.
+    assert 3 <= len(begun) <= 6 and not ended
+
+
+def test_two_may_write_the_same_at_once(tmp_path):
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    for _ in range(2):
+        with (
+            resumable.beside(folder) as first,
+            resumable.beside(folder) as second,
+            resumable.beside(file) as third,
+            resumable.beside(file) as fourth,
+        ):
+            first.mkdir()
+            second.mkdir()
+            for new in (first / "f", second / "f", third, fourth):
+                new.write_text("the same")
+    assert sorted(tmp_path.rglob("*")) == [file, folder, folder / "f"]
+
+
+def test_bad_text_is_one_line_of_the_command(tmp_path):
+    VOCABULARY.save(tmp_path)
+    (tmp_path / "text.txt").write_bytes(b"w1 w2\n" * 900 + b"\xff\n")
+    command = [sys.executable, "-m", "kbert.bin.make_records"]
+    flags = ["--input=text.txt", "--vocab=vocab.txt", "--output_dir=new"]
+    beam = ["--runner=DirectRunner", "--", *THREADS]
+    done = subprocess.run(
+        [*command, *flags, *beam],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    start = f"kbert-make-records: error: {tmp_path}/text.txt:901: not UTF-8"
+    assert done.stderr.startswith(start)
+    assert not list(tmp_path.glob("new*"))
