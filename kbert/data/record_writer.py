@@ -98,7 +98,12 @@ def _read_text(paths, settings, folder, workers, show):
     """Makes the corpus."""
     blocks = documents.blocks(paths)
     tasks = [
-        _BlockTask(folder, block, folder / _WORK / f"block-{number:06}")
+        _BlockTask(
+            folder,
+            settings["vocabulary"],
+            block,
+            folder / _WORK / f"block-{number:06}",
+        )
         for number, block in enumerate(blocks)
     ]
     (folder / _WORK).mkdir(exist_ok=True)
@@ -144,7 +149,7 @@ def _write_records(folder, options, vocabulary, workers, show):
     corpus = documents.Corpus(folder / _CORPUS)
     num_shards = min(options.num_shards, corpus.num_stretches)
     tasks = [
-        _ShardTask(folder, number, num_shards, options)
+        _ShardTask(folder, vocabulary.fingerprint, number, num_shards, options)
         for number in range(num_shards)
     ]
     _run(workers, tasks, functools.partial(show, "Writing records"))
@@ -195,6 +200,7 @@ class _BlockTask:
     """A block of text to turn into token ids."""
 
     folder: pathlib.Path
+    vocabulary: str  # its fingerprint
     block: documents.Block
     result: pathlib.Path
 
@@ -206,18 +212,19 @@ class _BlockTask:
         return self.block.end - self.block.start
 
     def __call__(self, report):
-        tokenizer = _tokenizer(self.folder)
+        tokenizer = _tokenizer(self.folder, self.vocabulary)
         documents.tokenize(self.block, tokenizer, self.result, report)
 
 
-@functools.lru_cache(maxsize=1)  # read once in a process
-def _vocabulary(folder):
+# Once in a process, which may make other records at the same place later.
+@functools.lru_cache(maxsize=1)
+def _vocabulary(folder, fingerprint):
     return Vocabulary.load(folder / VOCABULARY_FILE)
 
 
-@functools.lru_cache(maxsize=1)  # made once in a process
-def _tokenizer(folder):
-    return Tokenizer(_vocabulary(folder))
+@functools.lru_cache(maxsize=1)
+def _tokenizer(folder, fingerprint):
+    return Tokenizer(_vocabulary(folder, fingerprint))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,6 +232,7 @@ class _ShardTask:
     """One record file to make."""
 
     folder: pathlib.Path
+    vocabulary: str  # likewise
     number: int
     num_shards: int
     options: RecordOptions
@@ -250,7 +258,7 @@ class _ShardTask:
         options, folder = self.options, self.folder
         shard = RecordRows(
             documents.Corpus(folder / _CORPUS),
-            _vocabulary(folder),
+            _vocabulary(folder, self.vocabulary),
             options,
             number=self.number,
             num_shards=self.num_shards,

@@ -412,6 +412,24 @@ def test_another_seed_gives_other_records(rows, text, tmp_path):
         assert (one[:100] == two[:100]).all(1).mean() < 0.1
 
 
+def test_the_same_place_again_with_another_vocabulary(rows, text, tmp_path):
+    other = Vocabulary(
+        (*SPECIAL_TOKENS, *PLACES.tokens[: len(SPECIAL_TOKENS) - 1 : -1]),
+        lower_case=True,
+    )
+    for vocabulary in (PLACES, other):
+        shutil.rmtree(tmp_path / "records", ignore_errors=True)
+        record_writer.make_records(
+            [text],
+            tmp_path / "records",
+            vocabulary=vocabulary,
+            options=OPTIONS,
+        )
+    found = read(tmp_path / "records")
+    same = np.array([PLACES.tokens.index(token) for token in other.tokens])
+    np.testing.assert_array_equal(same[unmasked(found)], unmasked(rows))
+
+
 def test_each_pass_and_each_row_is_masked_anew(rows):
     positions = rows["mask_positions"][rows["mask_weights"].sum(1) > 3]
     assert len(np.unique(positions, axis=0)) > 0.9 * len(positions)
