@@ -12,7 +12,7 @@ whole is not run again:
 
     python -m benchmarks.pretrain_curve --records=DIR --held_out=DIR
 
-and in bfloat16 with --sides=kbert,kbert_bfloat16 --steps=500 --score_every=25.
+and in bfloat16 with --sides=kbert,kbert_bfloat16 --steps=500 --score_every=50.
 """
 
 import argparse
