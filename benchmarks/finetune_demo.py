@@ -8,11 +8,11 @@ A 6 x 384 encoder with real weights learns the sentiment of movie sentences:
     pytorch_buckets  the same model on kbert's own length-bucketed batches
     kbert            what kbert-finetune does
 
-All train on the processor with batches of 32, AdamW (rate 1e-4, decay 0.01
-but for biases and norms), 10 % linear warm-up, then linear decay, clipping
-at 1.0, dropout 0.1. One process runs at a time, the sides in turn for each
-seed. Finished runs are kept in OUTPUT_DIR/rows.jsonl, so that a run that was
-stopped goes on where it was:
+All train on the processor with batches of 32, AdamW (rate 1e-4, epsilon 1e-6,
+decay 0.01 but for biases and norms), 10 % linear warm-up, then linear decay,
+clipping at 1.0, dropout 0.1. One process runs at a time, the sides in turn for
+each seed. Finished runs are kept in OUTPUT_DIR/rows.jsonl, so that a run that
+was stopped goes on where it was:
 
     python -m benchmarks.finetune_demo --output_dir=out/finetune_demo
 """

@@ -8,6 +8,7 @@ import dataclasses
 
 BATCH_SIZE = 32
 LEARNING_RATE = 1e-4
+EPSILON = 1e-6  # Adam's, as in the published code; PyTorch's own is 1e-8
 WEIGHT_DECAY = 0.01
 WARM_UP = 0.1  # share of the steps
 CLIP_NORM = 1.0

@@ -76,4 +76,8 @@ def _optimizer(steps: int) -> FusedAdamW:
         int(finetune_sides.WARM_UP * steps),
         steps,
     )
-    return FusedAdamW(schedule, weight_decay=finetune_sides.WEIGHT_DECAY)
+    return FusedAdamW(
+        schedule,
+        weight_decay=finetune_sides.WEIGHT_DECAY,
+        epsilon=finetune_sides.EPSILON,
+    )

@@ -108,6 +108,7 @@ def _optimizer(
             {"params": rest, "weight_decay": 0.0},
         ],
         lr=finetune_sides.LEARNING_RATE,
+        eps=finetune_sides.EPSILON,
         fused=True,
     )
     schedule = transformers.get_linear_schedule_with_warmup(
