@@ -32,6 +32,7 @@ import statistics
 import sys
 from typing import Any
 
+from benchmarks import finetune_sides
 from benchmarks.finetune_sides import Task
 from benchmarks.pretrain_step import processor
 from examples import movie_sentences
@@ -50,9 +51,10 @@ def main() -> None:
     folder = pathlib.Path(args.output_dir)
     train, dev = movie_sentences.prepare(str(folder / "data"))
     rows_file = folder / "rows.jsonl"
+    settings = {"epochs": args.epochs, "epsilon": finetune_sides.EPSILON}
     for seed in range(args.seeds):
         for side in args.sides:
-            key = {"side": side, "seed": seed, "epochs": args.epochs}
+            key = {"side": side, "seed": seed, **settings}
             if any(key.items() <= row.items() for row in _read(rows_file)):
                 continue
             print(f"{side}, seed {seed} ...", file=sys.stderr)
@@ -67,7 +69,7 @@ def main() -> None:
             with rows_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             print(json.dumps(row), file=sys.stderr)
-    rows = [row for row in _read(rows_file) if row["epochs"] == args.epochs]
+    rows = [r for r in _read(rows_file) if settings.items() <= r.items()]
     print(
         format_report(
             {side: _of_side(rows, side, args.seeds) for side in args.sides}

@@ -92,6 +92,8 @@ def _sides(names: str) -> list[str]:
         raise argparse.ArgumentTypeError(
             f"{unknown} are not among {list(SIDES)}"
         )
+    if _PEER in chosen and "kbert" not in chosen:
+        raise argparse.ArgumentTypeError(f"{_PEER} needs kbert's tokens")
     return chosen
 
 

@@ -47,6 +47,7 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     settings = vars(args) | {"start": str(output / "start"), "dtype": "float32"}
     task = Task(**{f.name: settings[f.name] for f in dataclasses.fields(Task)})
+    _check_same(output / "settings.json", settings)
     if not (output / "start").exists():
         _in_new_process(_make_start, task, args.model_config)
     curves = {}
@@ -83,6 +84,15 @@ def _sides(names: str) -> list[str]:
             f"{unknown} are not among {list(SIDES)}"
         )
     return chosen
+
+
+def _check_same(path: pathlib.Path, settings: dict[str, Any]) -> None:
+    """One folder is for one run: its sides are compared step by step."""
+    now = {n: str(v) for n, v in sorted(settings.items()) if n != "sides"}
+    if not path.exists():
+        path.write_text(json.dumps(now, indent=2), encoding="utf-8")
+    if (begun := json.loads(path.read_text(encoding="utf-8"))) != now:
+        sys.exit(f"{path}: {begun}, but now {now}; give another --output_dir.")
 
 
 def _in_new_process(function, *arguments) -> None:

@@ -9,10 +9,11 @@ kbert-make-vocab, or a vocab.txt of others together with --lower_case or
 With --runner the work is an Apache Beam pipeline's, and Beam's own flags
 follow after --, such as
 
-    --runner=FlinkRunner -- --flink_master=HOST:8081 --parallelism=64
+    --runner=DirectRunner -- --direct_num_workers=8
 
-Beam's workers need kbert, and see the text and the output folder under the
-same paths, in a file system that they share. `-- --help` tells Beam's flags.
+Beam's workers need kbert (see Beam's --environment_type), and see the text and
+the output folder under the same paths, in a file system that they share.
+`-- --help` tells Beam's flags.
 """
 
 import dataclasses

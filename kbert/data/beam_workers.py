@@ -40,13 +40,14 @@ class BeamWorkers:
         runner: Beam's name of what runs it, such as FlinkRunner.
         flags: Beam's own; `["--help"]` prints them and exits.
     Raises: ValueError, of one line, at a flag that Beam does not know, or a
-        runner that is not there.
+        runner that is not there. Of runners other than DirectRunner the
+        flags that Beam does not know are left to them.
     """
 
     def __init__(self, runner: str, flags: Sequence[str]):
         # Only so does it not drop what it does not know.
         PipelineOptions([]).get_all_options(
-            add_extra_args_fn=functools.partial(_check, flags)
+            add_extra_args_fn=functools.partial(_check, runner, flags)
         )
         self._options = PipelineOptions([_QUIET, *flags, f"--runner={runner}"])
         try:
@@ -67,8 +68,8 @@ class BeamWorkers:
         Args:
             tasks: whose results are not there yet; they are to be in a folder.
             report: called with amounts that were done since the last time.
-        Raises: ValueError or OSError of a task; OSError if Beam ended before
-            all was done; RuntimeError with the traceback of a bug.
+        Raises: ValueError or OSError of a task; OSError if Beam failed, or
+            ended before all was done; RuntimeError with a bug's traceback.
         """
         left = tasks
         failure = None
@@ -92,21 +93,27 @@ class BeamWorkers:
         """One pipeline's last state, and an error of its tasks or None."""
         folder = tasks[0].result.parent
         do = _Do(folder / f"pipeline-{uuid.uuid4().hex}")
-        pipeline = beam.Pipeline(options=self._options)
-        _ = pipeline | beam.Create(tasks) | "Do" >> beam.Map(do)
         for old in folder.glob("pipeline-*"):
             old.unlink(missing_ok=True)
         do.token.touch()
+        failure = None
         try:
+            pipeline = beam.Pipeline(options=self._options)
+            _ = pipeline | beam.Create(tasks) | "Do" >> beam.Map(do)
             with _reported(folder, tasks, report):
                 state = pipeline.run().wait_until_finish()
+        except Exception as error:  # of Beam's settings, server or job
+            state = "FAILED"
+            failure = OSError(f"Beam: {str(error).partition(chr(10))[0]}")
         finally:
             do.token.unlink(missing_ok=True)
         os.listdir(folder)  # lets a network file system look anew
-        return state, _read_failure(do.note) if do.note.exists() else None
+        if do.note.exists():
+            failure = _read_failure(do.note)
+        return state, failure
 
 
-def _check(flags, parser):
+def _check(runner, flags, parser):
     """Refuses what Beam's parser, with all options, does not take."""
 
     def error(message):
@@ -114,7 +121,7 @@ def _check(flags, parser):
 
     parser.error = error  # which would print pages and exit
     known, unknown = parser.parse_known_args(flags)
-    if unknown:
+    if unknown and runner == "DirectRunner":  # others may have their own
         error(f"{unknown} unknown to Beam")
     if known.runner:
         error("--runner stands among them; wanted it before the --")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 EXIT_CODE = os.EX_TEMPFAIL  # 75
 # Kubernetes and many others kill after 30 seconds.
 _PATIENCE = 25.0
-_TOO_LATE = b"\nSIGTERM: the step does not end; nothing more is saved.\n"
+_TOO_LATE = b"\nSIGTERM: no end in 25 seconds; nothing more is saved.\n"
 
 
 @contextlib.contextmanager

@@ -79,6 +79,9 @@ class Checkpoints:
         By then the variables hold parts of it.
         """
         path = self._path(step)
+        if not path.exists():
+            self._say(f"{path}: is not there any more; not taken up.")
+            return False
         try:
             self._checkpoint.read(str(path / _STATE)).assert_consumed()
         except (*_DAMAGE, AssertionError, ValueError) as error:

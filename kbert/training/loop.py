@@ -396,7 +396,7 @@ class _Judge:
 
     def _keep_best(self):
         best = history.best(self._told.scored)
-        if self._held_out and best:
+        if best:
             self._checkpoints.keep_best(best.step)
 
     def is_due(self, step):

@@ -72,5 +72,8 @@ def test_all_sides_begin_and_stay_together(
         np.testing.assert_allclose(own, peers, atol=1e-4)
         np.testing.assert_allclose(own, rounded, atol=0.02)
         assert own != rounded  # the products are in bfloat16
+    monkeypatch.setattr("sys.argv", [*given, "--steps=5"])
+    with pytest.raises(SystemExit, match="give another --output_dir"):
+        pretrain_curve.main()
     own = [point["mlm_loss"] for point in curves["kbert"]]
     assert own[-1] < own[0] - 1e-3  # the steps matter

@@ -114,6 +114,22 @@ def test_an_error_that_passes_is_tried_again(text, local, tmp_path, fail):
     assert not left
 
 
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError])
+def test_what_fails_in_beam_loses_nothing(
+    text, local, tmp_path, monkeypatch, kind
+):
+    def fail(self):
+        raise kind("no environment 'DOKCER'.\nUsage: ...")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("apache_beam.Pipeline.run", fail)
+        with pytest.raises(OSError, match="^Beam: no env.*OKCER'.. .*go on"):
+            make(text, tmp_path / "beam")
+    assert [file.name for file in tmp_path.iterdir()] == ["beam.partial"]
+    make(text, tmp_path / "beam")
+    check_same(tmp_path / "beam", local)
+
+
 def test_a_run_that_failed_goes_on(text, local, tmp_path, fail):
     left = fail(*[OSError("disk full")] * 9)
     with pytest.raises(OSError, match="^disk full.* start again to go on"):

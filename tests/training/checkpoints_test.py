@@ -2,6 +2,7 @@
 """What is kept, what is taken up again, and what a full disk leaves."""
 
 import resource
+import shutil
 
 import numpy as np
 import pytest
@@ -66,6 +67,9 @@ def test_a_damaged_best_is_said_and_the_newest_taken_up(run, tmp_path):
     (line,) = run[2]
     assert "step-00000005: damaged" in line and "\n" not in line
     assert _restored(run) == {15.0}
+    shutil.rmtree(tmp_path / "step-00000005")
+    assert not run[0].restore_step(5)
+    assert "step-00000005: is not there" in run[2][-1]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "index", "gone", "empty"])

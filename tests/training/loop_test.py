@@ -376,6 +376,9 @@ def test_a_run_that_ends_while_it_is_scored_scores_that_step_next(
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {
         *("step-00000004", "step-00000006", "step-00000008")
     }
+    # So it is where the run goes on without scores.
+    _fit(_trainer(one_block, steps=9), batches, tmp_path, 9)
+    assert (tmp_path / "checkpoints/step-00000004").exists()
     plan = loop.Plan(
         steps=8,
         output_dir=tmp_path,
