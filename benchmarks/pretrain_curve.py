@@ -88,7 +88,8 @@ def _sides(names: str) -> list[str]:
 
 def _check_same(path: pathlib.Path, settings: dict[str, Any]) -> None:
     """One folder is for one run: its sides are compared step by step."""
-    now = {n: str(v) for n, v in sorted(settings.items()) if n != "sides"}
+    free = {"sides", "output_dir", "start"}
+    now = {n: str(v) for n, v in sorted(settings.items()) if n not in free}
     if not path.exists():
         path.write_text(json.dumps(now, indent=2), encoding="utf-8")
     if (begun := json.loads(path.read_text(encoding="utf-8"))) != now:
