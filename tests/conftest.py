@@ -93,6 +93,43 @@ def vocabulary():
     return Vocabulary(tokens=SPECIAL_TOKENS + TEN_WORDS, lower_case=True)
 
 
+@pytest.fixture(scope="session")
+def record_options():
+    """Of small masked pairs; other records replace what they need."""
+    from kbert.data.record_options import RecordOptions
+
+    return RecordOptions(
+        max_seq_length=16,
+        max_predictions=3,
+        masked_lm_prob=0.15,
+        whole_words=False,
+        max_ngram=1,
+        short_seq_prob=0.1,
+        next_sentence=True,
+        packed=False,
+        masked=True,
+        dupe_factor=1,
+        num_shards=1,
+        seed=0,
+    )
+
+
+@pytest.fixture
+def records(vocabulary, record_options, tmp_path):
+    """A folder of records, their masked words hard to guess at first."""
+    from kbert.data import record_writer
+
+    text = "\n\n".join(["the film was good .\nnot very long .\n"] * 40)
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    record_writer.make_records(
+        [str(tmp_path / "text.txt")],
+        str(tmp_path / "records"),
+        vocabulary=vocabulary,
+        options=record_options,
+    )
+    return str(tmp_path / "records")
+
+
 @pytest.fixture
 def tiny_config():
     """Two layers of width 16 that are built in a moment."""

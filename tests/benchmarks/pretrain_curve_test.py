@@ -5,36 +5,8 @@ import numpy as np
 import pytest
 
 from benchmarks import pretrain_curve
-from kbert.data import record_writer
 
 pytest.importorskip("transformers")
-
-
-@pytest.fixture
-def records(vocabulary, tmp_path):
-    """A folder of records, their masked words hard to guess at first."""
-    text = "\n\n".join(["the film was good .\nnot very long .\n"] * 40)
-    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
-    record_writer.make_records(
-        [str(tmp_path / "text.txt")],
-        str(tmp_path / "records"),
-        vocabulary=vocabulary,
-        options=record_writer.RecordOptions(
-            max_seq_length=16,
-            max_predictions=3,
-            masked_lm_prob=0.15,
-            whole_words=False,
-            max_ngram=1,
-            short_seq_prob=0.1,
-            next_sentence=True,
-            packed=False,
-            masked=True,
-            dupe_factor=1,
-            num_shards=1,
-            seed=0,
-        ),
-    )
-    return str(tmp_path / "records")
 
 
 def test_all_sides_begin_and_stay_together(
