@@ -27,6 +27,7 @@ _HOMES = {
     "build_classifier": "kbert.tasks.classification",
     "build_encoder": "kbert.models",
     "build_pretrainer": "kbert.models",
+    "build_regressor": "kbert.tasks.regression",
 }
 
 
@@ -39,14 +40,11 @@ def load(folder: str | os.PathLike) -> "TextServer | MaskFiller":
         model or if its task gives no answer to a text; OSError.
     """
     from kbert.checkpoints import folder as model_folder
-    from kbert.serving import mask_filler
-    from kbert.serving.text_server import TextServer
+    from kbert.serving import make_server
 
     loaded = model_folder.load(folder)
-    fills = loaded.spec.task in mask_filler.TASKS
-    server = mask_filler.MaskFiller if fills else TextServer
     try:
-        return server(
+        return make_server(
             loaded.model, vocabulary=loaded.vocabulary, spec=loaded.spec
         )
     except ValueError as error:

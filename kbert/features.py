@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names, dtypes and shapes of all model inputs and labels.
 
-B batch, S tokens, P predictions, H hidden, V vocabulary, C classes.
+B batch, S tokens, P predictions, H hidden, V vocabulary, C classes or choices.
 
 Inputs are int32 and named as KerasHub names them. In `padding_mask` 0 is
 padding and 1 a token; where several texts are packed in one row, k is a token
@@ -15,6 +15,7 @@ import keras
 
 ENCODER_INPUTS = ("token_ids", "segment_ids", "padding_mask")  # (B, S) int32
 MLM_INPUTS = ("mask_positions",)  # (B, P) int32
+SENTENCE_INPUTS = ("sentence_positions",)  # (B, P) int32, of their [CLS]s
 
 # Outputs of the encoder.
 SEQUENCE = "sequence"  # (B, S, H)
@@ -24,8 +25,19 @@ POOLED = "pooled"  # (B, H)
 MLM_LOGITS = "mlm_logits"  # (B, P, V) float32; labels (B, P) int32
 NSP_LOGITS = "nsp_logits"  # (B, 2) float32; labels (B,) int32, 1 = random
 
-# Output of a classifier; labels (B,) int32.
-LOGITS = "logits"  # (B, C) float32
+# Output of a task's head, and the labels that belong to it:
+#   classification      (B, C); labels (B,) int32, or with several labels a
+#                       row (B, C) float32 of 0 and 1
+#   tagging             (B, S, C); labels (B, S) int32
+#   question answering  (B, 2, S), where an answer starts and ends; labels
+#                       (B, 2) int32, or with several answers (B, 2, S)
+#                       float32 of 0 and 1
+#   multiple choice     (B, C); labels (B,) int32
+#   summarization       (B, P), a sentence each; labels (B, P) float32
+LOGITS = "logits"  # float32
+
+# Output of a regression; labels (B,) float32.
+VALUE = "value"  # (B,) float32
 
 # What records hold beside the inputs, before it becomes labels and weights.
 MASK_IDS = "mask_ids"  # (B, P) int32, the tokens that were masked

@@ -19,8 +19,7 @@ _INPUT = flags.DEFINE_string(
     "A .tsv, .csv or .jsonl file; for a pre-trained model records.",
     required=True,
 )
-_TEXT_COLUMNS = shared.text_columns()
-_LABEL_COLUMN = shared.label_column()
+_READING = shared.reading()
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 32, "Rows at once.", lower_bound=1
 )
@@ -33,8 +32,9 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     from kbert.checkpoints import folder
-    from kbert.data import record_sets, tables
-    from kbert.runs import files, scoring
+    from kbert.data import record_sets
+    from kbert.runs import files, jobs, scoring
+    from kbert.runs.jobs.job import JobOptions
 
     loaded = folder.load(_MODEL.value)
     if loaded.spec.task in ("pretraining", "masked_lm"):
@@ -51,10 +51,16 @@ def main(argv):
             "--max_predictions and the other flags of masking are for "
             "pre-trained models."
         )
-    elif loaded.spec.task == "classification":
-        columns = shared.columns(_TEXT_COLUMNS.value, loaded.spec.num_texts)
-        rows = tables.read_table(_INPUT.value, columns, _LABEL_COLUMN.value)
-        scores = scoring.table_scores(loaded, rows, _BATCH_SIZE.value)
+    elif loaded.spec.task in jobs.JOBS:
+        job = jobs.JOBS[loaded.spec.task](JobOptions(**_READING()))
+        scores = scoring.TaskScores(
+            loaded.model,
+            job,
+            job.read(_INPUT.value, loaded.spec),
+            spec=loaded.spec,
+            vocabulary=loaded.vocabulary,
+            batch_size=_BATCH_SIZE.value,
+        )()
     else:
         raise ValueError(
             f"{_MODEL.value}: a model for {loaded.spec.task!r} has nothing to "

@@ -33,12 +33,13 @@ def main(argv):
     if not isinstance(server, kbert.TextServer):
         raise ValueError(
             f"{_MODEL.value}: a model that fills in [MASK]s is not exported; "
-            "wanted a classifier."
+            "wanted one of kbert-finetune."
         )
     path = export.export(server, _OUTPUT_DIR.value, _VERSION.value)
+    outputs = server.signature().structured_outputs
     print(
         f"{path}: {export.SIGNATURE} takes {', '.join(server.text_inputs)} "
-        f"and knows {', '.join(server.labels)}"
+        f"and gives {', '.join(sorted(outputs))}"
     )
 
 

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fine-tunes a model to classify texts or pairs of texts.
+"""Fine-tunes a model for a task.
+
+    classification       texts or pairs, each with a class, or several
+    regression           texts or pairs, each with a number
 
 Begins with the model of --init, whose encoder is trained further. The labels
-are those of the training table. Runs on all visible GPUs, or on the
-processor. The model is written to <output_dir>/model.
+are those of the training file. Runs on all visible GPUs, or on the processor.
+The model is written to <output_dir>/model.
 """
 
 from absl import app, flags
@@ -11,45 +14,105 @@ from absl import app, flags
 from kbert.bin import flags as shared
 from kbert.bin import run, run_flags
 
-_TRAIN = flags.DEFINE_string(
-    "train", None, "A .tsv, .csv or .jsonl file to train on.", required=True
+_TASK = flags.DEFINE_enum(
+    "task",
+    "classification",
+    ["classification", "regression"],
+    "What to learn.",
 )
-_DEV = flags.DEFINE_string("dev", None, "A table to score the model on.")
-_TEXT_COLUMNS = shared.text_columns()
-_LABEL_COLUMN = shared.label_column()
+_TRAIN = flags.DEFINE_string(
+    "train",
+    None,
+    "A .tsv, .csv or .jsonl file to train on.",
+    required=True,
+)
+_DEV = flags.DEFINE_string("dev", None, "A file to score the model on.")
+_READING = shared.reading()
 _INIT = flags.DEFINE_string(
     "init", None, "Folder of a kbert model to start from.", required=True
 )
 _EPOCHS = flags.DEFINE_integer(
-    "epochs", 3, "Passes over the training table.", lower_bound=1
+    "epochs", 3, "Passes over the training file.", lower_bound=1
 )
 _MAX_SEQ_LENGTH = flags.DEFINE_integer(
     "max_seq_length", 128, "Most tokens of a row; longer texts are cut."
 )
+_CLASS_WEIGHTS = flags.DEFINE_list(
+    "class_weights",
+    None,
+    "How much the rows of each label count in the loss: balanced, or "
+    "label:weight,... for all labels.",
+)
+# What only some tasks have: the fields of their Settings, by name.
+_SETTINGS = {
+    "multi_label": flags.DEFINE_boolean(
+        "multi_label",
+        None,
+        "classification: a row may have several labels, a|b, or none.",
+    ),
+    "threshold": flags.DEFINE_float(
+        "threshold",
+        None,
+        "classification, --multi_label: lowest probability of a row's labels; "
+        "by default 0.5.",
+    ),
+}
 run_flags.define(batch_size=32, learning_rate=5e-5)
 
 
 def main(argv):
-    """Reads the flags and the tables, trains, scores and saves the model."""
+    """Reads the flags and the files, trains, scores and saves the model."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
-    names = _TEXT_COLUMNS.value or []
-    columns = shared.columns(names, 2 if len(names) == 2 else 1)
-    from kbert.data import tables
     from kbert.runs.finetuning import finetune
+    from kbert.runs.jobs import JOBS
+    from kbert.runs.jobs.job import JobOptions
 
-    label = _LABEL_COLUMN.value
-    dev = None
-    if _DEV.value:
-        dev = tables.read_table(_DEV.value, columns, label)
-    finetune(
-        init=_INIT.value,
-        train=tables.read_table(_TRAIN.value, columns, label),
-        dev=dev,
-        epochs=_EPOCHS.value,
+    options = JobOptions(
+        **_READING(),
         max_seq_length=_MAX_SEQ_LENGTH.value,
+        class_weights=_class_weights(),
+        settings=_settings(),
+    )
+    job = JOBS[_TASK.value](options)
+    finetune(
+        job,
+        init=_INIT.value,
+        train=job.read(_TRAIN.value),
+        dev=job.read(_DEV.value) if _DEV.value else None,
+        epochs=_EPOCHS.value,
         options=run_flags.options(),
     )
+
+
+def _class_weights():
+    """None, "balanced" or a dict."""
+    given = _CLASS_WEIGHTS.value
+    if given in (None, ["balanced"]):
+        return given and given[0]
+    try:
+        pairs = [item.rsplit(":", 1) for item in given]
+        return {label: float(weight) for label, weight in pairs}
+    except ValueError:
+        raise ValueError(
+            f"--class_weights={','.join(given)}: wanted balanced or "
+            "label:weight,..."
+        ) from None
+
+
+def _settings():
+    """Those of the task that were given."""
+    import dataclasses
+
+    from kbert.tasks import SETTINGS
+
+    made = SETTINGS.get(_TASK.value)
+    names = {field.name for field in dataclasses.fields(made)} if made else ()
+    given = {k: x.value for k, x in _SETTINGS.items() if x.value is not None}
+    for name in given:
+        if name not in names:
+            raise ValueError(f"--{name}: not of --task={_TASK.value}.")
+    return given
 
 
 def cli():

@@ -8,7 +8,7 @@ other flags than those. absl then counts the flag as the command's own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -69,26 +69,25 @@ def masking() -> Callable[[], Masking | None]:
     return given
 
 
-def text_columns() -> flags.FlagHolder[list[str] | None]:
-    """--text_columns, the names of one column or of two."""
-    return flags.DEFINE_list(
-        "text_columns", None, "Column with the text, or two for pairs: a,b."
-    )
+def reading() -> Callable[[], dict[str, Any]]:
+    """How the files of a task are read: those fields of JobOptions.
 
-
-def label_column() -> flags.FlagHolder[str | None]:
-    """--label_column, a name."""
-    return flags.DEFINE_string("label_column", "label", "Column of the label.")
-
-
-def columns(names: list[str] | None, num_texts: int) -> list[str]:
-    """Checks that --text_columns names a column for each text of a model.
-
-    Raises: ValueError, naming the flag.
+    Returns: a function that gives them.
     """
-    if names is None or len(names) != num_texts:
-        raise ValueError(
-            f"--text_columns={','.join(names or [])}: wanted {num_texts} "
-            f"column name{'s' if num_texts > 1 else ''}."
-        )
-    return names
+    holders = {
+        "text_columns": flags.DEFINE_list(
+            "text_columns", None, "Column with the text, or two for pairs: a,b."
+        ),
+        "label_column": flags.DEFINE_string(
+            "label_column", "label", "Column of the label."
+        ),
+        "header": flags.DEFINE_list(
+            "header",
+            None,
+            "Names of all columns, of a table without a line of them on top.",
+        ),
+        "encoding": flags.DEFINE_string(
+            "encoding", "utf-8", "Of the files, such as latin-1."
+        ),
+    }
+    return lambda: {name: holder.value for name, holder in holders.items()}

@@ -22,7 +22,7 @@ from kbert.bin import run
 
 _MODEL = shared.model()
 _INPUT = flags.DEFINE_string("input", None, "A .tsv, .csv or .jsonl file.")
-_TEXT_COLUMNS = shared.text_columns()
+_READING = shared.reading()
 _TEXT = flags.DEFINE_multi_string(
     "text", [], "A text; give the flag once for each."
 )
@@ -58,8 +58,15 @@ def main(argv):
             raise ValueError(f"--top_k: {_MODEL.value} fills in no [MASK].")
         options["top_k"] = _TOP_K.value
     if _INPUT.value:
-        names = shared.columns(_TEXT_COLUMNS.value, len(server.text_inputs))
-        texts = tables.read_table(_INPUT.value, names, None).texts
+        given = _READING()
+        names = given.pop("text_columns") or []
+        del given["label_column"]
+        if len(names) != len(server.text_inputs):
+            raise ValueError(
+                f"--text_columns={','.join(names)}: wanted "
+                f"{len(server.text_inputs)} column names."
+            )
+        texts = tables.read_table(_INPUT.value, names, None, **given).texts
     else:
         texts = _given_texts(server)
     answers = server.predict(

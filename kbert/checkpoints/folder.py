@@ -305,12 +305,13 @@ def _read_spec(path):
             f"{path}: format_version is {version!r}; this kbert reads "
             f"{FORMAT_VERSION}."
         )
-    wanted = {field.name for field in dataclasses.fields(TaskSpec)}
-    if fields.keys() != wanted:
+    wanted = [field.name for field in dataclasses.fields(TaskSpec)]
+    # All but the first two have defaults.
+    if not set(wanted[:2]) <= fields.keys() <= set(wanted):
         raise ValueError(
             f"{path}: fields {sorted(fields)}; wanted {sorted(wanted)}."
         )
-    labels = fields.pop("labels")
+    labels = fields.pop("labels", [])
     if not isinstance(labels, list) or {type(x) for x in labels} - {str}:
         raise ValueError(f"{path}: labels {labels!r}; wanted a list of names.")
     try:

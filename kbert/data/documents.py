@@ -32,7 +32,7 @@ import numpy as np
 import tensorflow as tf
 
 from kbert.data.resumable import beside
-from kbert.text.files import not_utf8
+from kbert.text.files import undecodable
 
 _BLOCK_BYTES = 1 << 24
 _SENTENCES_AT_ONCE = 8192
@@ -193,7 +193,7 @@ def _lines(block):
                     yield position, line.decode(encoding)
                 except UnicodeDecodeError as error:
                     number += _count_lines(file, block.start) + 1
-                    raise not_utf8(block.path, number, error) from error
+                    raise undecodable(block.path, number, error) from error
                 encoding = "utf-8"
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{block.path}: damaged: {error}") from error

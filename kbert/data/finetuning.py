@@ -1,86 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled texts to batches for a classifier."""
+"""Examples of a task to batches, those of like length together."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
-
-from kbert import features
-from kbert.data.tables import Rows
-from kbert.text.packing import pack
-from kbert.text.tokenizer import Tokenizer
-from kbert.text.vocabulary import Vocabulary
 
 _ROWS_AT_ONCE = 1024  # to tokenize
 _WINDOW = 50  # batches whose rows are sorted by length; a seed's order
 _ORDER, _BATCHES = 0, 1  # what an epoch draws
 
+Parts = Mapping[str, tf.Tensor | tf.RaggedTensor]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Examples:
-    """Tokenized rows, compact in memory, in the order of the table.
+    """Tokenized rows, compact in memory, in the order of their table.
 
     Attributes:
-        texts: one or two (rows, None) int32, without special tokens and none
-            longer than max_seq_length.
-        labels: (rows,) int32.
+        parts: what the rows are made of, by name, each (rows, ...).
         lengths: (rows,) int32, tokens of a row once packed.
-        cut: how many rows lose tokens to max_seq_length.
+        to_batch: makes a batch, (inputs, labels) or with weights, of some
+            rows of all parts, inside the graph.
+        cut: how many rows lose tokens to the longest length.
     """
 
-    texts: tuple[tf.RaggedTensor, ...]
-    labels: tf.Tensor
+    parts: Parts
     lengths: tf.Tensor
-    cut: int
-    vocabulary: Vocabulary
-    max_seq_length: int
+    to_batch: Callable[[Parts], tuple]
+    cut: int = 0
 
     def __len__(self) -> int:
         """The number of rows."""
-        return int(self.labels.shape[0])
+        return int(self.lengths.shape[0])
 
 
-def tokenized(
-    rows: Rows,
-    label_ids: np.ndarray,
-    *,
-    tokenizer: Tokenizer,
-    max_seq_length: int,
-) -> Examples:
-    """Tokenizes a table once, for all epochs."""
-    columns = tuple(tf.constant(texts, tf.string) for texts in rows.texts)
+def mapped(
+    columns: Mapping[str, tf.Tensor | tf.RaggedTensor],
+    function: Callable[[Parts], Parts],
+) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+    """A function of rows, such as a tokenizer, over many, some at a time.
 
-    def tokenize(*texts):
-        tokens = [tokenizer(text) for text in texts]
-        uncut = tf.add_n([t.row_lengths() for t in tokens])
-        return tuple(t[:, :max_seq_length] for t in tokens), uncut
-
-    chunks = tf.data.Dataset.from_tensor_slices(columns).batch(_ROWS_AT_ONCE)
-    chunks = chunks.map(tokenize, num_parallel_calls=tf.data.AUTOTUNE)
-    tokens, uncut = zip(*chunks, strict=True)
-    special = 1 + len(columns)  # [CLS] and a [SEP] after each text
-    lengths = tf.cast(tf.concat(uncut, 0), tf.int32) + special
-    return Examples(
-        texts=tuple(tf.concat(t, 0) for t in zip(*tokens, strict=True)),
-        labels=tf.constant(label_ids, tf.int32),
-        lengths=tf.minimum(lengths, max_seq_length),
-        cut=int(tf.math.count_nonzero(lengths > max_seq_length)),
-        vocabulary=tokenizer.vocabulary,
-        max_seq_length=max_seq_length,
-    )
+    Args:
+        columns: by name, each (rows, ...).
+        function: of some rows of them, run in a graph. It may give another
+            number of rows, such as windows.
+    Returns: what it gives, for all rows.
+    """
+    chunks = tf.data.Dataset.from_tensor_slices(dict(columns))
+    chunks = chunks.batch(_ROWS_AT_ONCE)
+    chunks = chunks.map(function, num_parallel_calls=tf.data.AUTOTUNE)
+    found = list(chunks)
+    return {name: tf.concat([x[name] for x in found], 0) for name in found[0]}
 
 
 def by_length(examples: Examples) -> Examples:
     """The same rows, short ones first: batches in order have little padding.
 
-    For scores, which do not depend on the order.
+    For losses, which do not depend on the order.
     """
     order = tf.argsort(examples.lengths, stable=True)
     return dataclasses.replace(
         examples,
-        texts=tuple(tf.gather(text, order) for text in examples.texts),
-        labels=tf.gather(examples.labels, order),
+        parts=_gathered(examples.parts, order),
         lengths=tf.gather(examples.lengths, order),
     )
 
@@ -97,7 +80,7 @@ def dataset(
     seed: int | None,
     first_step: int = 0,
 ) -> tf.data.Dataset:
-    """Batches (inputs, {"logits": labels}), as `model.fit` takes them.
+    """Batches (inputs, labels), as `model.fit` takes them.
 
     A batch is padded to its own longest row only. With a seed, for training:
     endless, each epoch in an order of its own that seed and epoch decide, and
@@ -111,7 +94,7 @@ def dataset(
     followed, and makes none of those before.
 
     Args:
-        examples: what `tokenized` gave.
+        examples: of a task.
         batch_size: rows of a batch, on all replicas together.
         seed: of the order, or None.
         first_step: batches that were used already.
@@ -121,20 +104,32 @@ def dataset(
         batches = batches.skip(first_step)
     else:
         batches = _shuffled(examples, batch_size, seed, first_step)
-
-    def to_model(rows):
-        texts = [tf.gather(text, rows) for text in examples.texts]
-        inputs, _ = pack(
-            *texts,
-            vocabulary=examples.vocabulary,
-            seq_length=examples.max_seq_length,
-        )
-        return inputs, {features.LOGITS: tf.gather(examples.labels, rows)}
-
-    batches = batches.map(to_model, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = batches.map(
+        lambda rows: examples.to_batch(_gathered(examples.parts, rows)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
     options = tf.data.Options()
     options.deterministic = True
     return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def token_weights(counted: tf.Tensor) -> tf.Tensor:
+    """Weights (B, S) float32 for a mean over some of a batch's tokens.
+
+    They are 0 elsewhere, and such that a mean over all elements, as losses
+    and replicas take it, is the mean over those that count. Where none does,
+    all are 0.
+
+    Args:
+        counted: (B, S) bool.
+    """
+    weights = tf.cast(counted, tf.float32)
+    size = tf.cast(tf.size(weights), tf.float32)
+    return weights * tf.math.divide_no_nan(size, tf.reduce_sum(weights))
+
+
+def _gathered(parts: Parts, rows) -> dict:
+    return {name: tf.gather(part, rows) for name, part in parts.items()}
 
 
 def _shuffled(examples, batch_size, seed, first_step):

@@ -4,10 +4,9 @@
 import csv
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Iterator, Sequence
-
-import numpy as np
 
 from kbert.text import files
 
@@ -34,11 +33,16 @@ class Rows:
 
 
 def read_table(
-    path: str, text_columns: Sequence[str], label_column: str | None
+    path: str,
+    text_columns: Sequence[str],
+    label_column: str | None,
+    *,
+    header: Sequence[str] | None = None,
+    encoding: str = "utf-8",
 ) -> Rows:
     """Reads the texts, and the labels if any, of a table.
 
-    The extension tells the format. All are UTF-8; empty lines are skipped.
+    The extension tells the format. Empty lines are skipped.
         .tsv: a header, then fields between tabs; quotes are characters like
             others, as in the GLUE files.
         .csv: a header, then fields as in RFC 4180; quoted ones may hold
@@ -46,18 +50,26 @@ def read_table(
         .jsonl: one object a line. Texts are strings, labels strings, numbers
             or true and false, which become their spelling in JSON.
 
+    Args:
+        path: the file.
+        text_columns: names of columns.
+        label_column: likewise, or None.
+        header: the names of all columns, of a .tsv or .csv whose first line
+            is a row already.
+        encoding: of the file, as Python names it.
     Raises: OSError; ValueError, naming file and line, for a line that is not
-        UTF-8 or not of the format, a column that is not there, a row with
-        too few or too many fields, an empty label, or a table without rows.
+        of the encoding or not of the format, a column that is not there, a
+        row with too few or too many fields, an empty label, or a table
+        without rows.
     """
     wanted = [*text_columns, *([label_column] if label_column else [])]
     extension = pathlib.Path(path).suffix.lower()
     if extension == ".jsonl":
-        rows = _json_rows(path, text_columns, label_column)
+        rows = _json_rows(path, text_columns, label_column, encoding)
     elif extension == ".tsv":
-        rows = _picked(path, _tsv_fields(path), wanted)
+        rows = _picked(path, _tsv_fields(path, encoding), wanted, header)
     elif extension == ".csv":
-        rows = _picked(path, _csv_fields(path), wanted)
+        rows = _picked(path, _csv_fields(path, encoding), wanted, header)
     else:
         raise ValueError(
             f"{path}: extension {extension!r}; wanted .tsv, .csv or .jsonl."
@@ -75,31 +87,55 @@ def read_table(
     return Rows(path, lines, tuple(columns), labels)
 
 
-def label_ids(rows: Rows, labels: Sequence[str]) -> np.ndarray:
-    """The place of each row's label in a model's labels, (rows,) int32.
+def label_ids(
+    rows: Rows, by_row: Sequence[Sequence[str]], labels: Sequence[str]
+) -> list[list[int]]:
+    """The places of each row's labels in a model's labels.
 
+    Args:
+        rows: where they stand.
+        by_row: the labels of each row.
+        labels: the model's.
     Raises: ValueError, naming file and line, for a label not among them.
     """
-    if rows.labels is None:
-        raise ValueError(f"{rows.path}: read without a label column.")
     ids = {label: i for i, label in enumerate(labels)}
-    for line, label in zip(rows.lines, rows.labels, strict=True):
-        if label not in ids:
+    for line, found in zip(rows.lines, by_row, strict=True):
+        for label in found:
+            if label not in ids:
+                raise ValueError(
+                    f"{rows.path}:{line}: label {label!r} is not one of "
+                    f"{list(labels)}."
+                )
+    return [[ids[label] for label in found] for found in by_row]
+
+
+def label_numbers(rows: Rows) -> list[float]:
+    """The labels as numbers.
+
+    Raises: ValueError, naming file and line, for one that is no number.
+    """
+    numbers = []
+    for line, label in zip(rows.lines, rows.labels or (), strict=True):
+        try:
+            number = float(label)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
             raise ValueError(
-                f"{rows.path}:{line}: label {label!r} is not one of "
-                f"{list(labels)}."
+                f"{rows.path}:{line}: label {label!r}; wanted a number."
             )
-    return np.array([ids[label] for label in rows.labels], np.int32)
+        numbers.append(number)
+    return numbers
 
 
-def _tsv_fields(path: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(files.read_lines(path), start=1):
+def _tsv_fields(path: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(files.read_lines(path, encoding), start=1):
         if line:
             yield number, line.split("\t")
 
 
-def _csv_fields(path: str) -> Iterator[tuple[int, list[str]]]:
-    lines = (f"{line}\n" for line in files.read_lines(path))
+def _csv_fields(path: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
+    lines = (f"{line}\n" for line in files.read_lines(path, encoding))
     reader = csv.reader(lines, strict=True)
     start = 1
     try:
@@ -112,12 +148,18 @@ def _csv_fields(path: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _picked(
-    path: str, rows: Iterator[tuple[int, list[str]]], wanted: Sequence[str]
+    path: str,
+    rows: Iterator[tuple[int, list[str]]],
+    wanted: Sequence[str],
+    header: Sequence[str] | None,
 ) -> Iterator[tuple[int, list[str]]]:
     """The wanted fields of each row after the header, in the order wanted."""
-    line, header = next(rows, (1, []))
+    line = 1
+    if header is None:
+        line, header = next(rows, (1, []))
     if not header:
         raise ValueError(f"{path}: the file is empty.")
+    header = list(header)
     for column in wanted:
         if header.count(column) != 1:
             found = "two columns" if column in header else "no column"
@@ -135,9 +177,12 @@ def _picked(
 
 
 def _json_rows(
-    path: str, text_columns: Sequence[str], label_column: str | None
+    path: str,
+    text_columns: Sequence[str],
+    label_column: str | None,
+    encoding: str,
 ) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(files.read_lines(path), start=1):
+    for number, line in enumerate(files.read_lines(path, encoding), start=1):
         if not line.strip():
             continue
         where = f"{path}:{number}"

@@ -2,8 +2,8 @@
 """Scores of a model on held-out data."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -11,14 +11,14 @@ import numpy as np
 from kbert import models
 from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
-from kbert.data import finetuning, pretraining, tables
+from kbert.data import finetuning, pretraining
 from kbert.data.finetuning import Examples
 from kbert.data.masking import Masking
 from kbert.data.record_sets import RecordSet
-from kbert.data.tables import Rows
-from kbert.runs.progress import shown
-from kbert.tasks import TaskSpec, classification
-from kbert.text.tokenizer import Tokenizer
+from kbert.runs.jobs.job import Job, Rows
+from kbert.runs.progress import Progress, shown
+from kbert.serving import make_server
+from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import Vocabulary
 from kbert.training import loop, losses
 
@@ -105,43 +105,67 @@ def chosen(by_output: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
     return {name: by_output[name] for name in names}
 
 
-def classifier_scores(
-    model: keras.Model, examples: Examples, batch_size: int
-) -> Callable[[], dict[str, float]]:
-    """What gives loss and accuracy of a classifier as it is when called.
+class TaskScores:
+    """A model's loss and its answers' official scores on a task's rows.
 
-    Make it outside of a strategy's scope.
-    """
-    batches = finetuning.dataset(
-        finetuning.by_length(examples), batch_size=batch_size, seed=None
-    )
-    num_batches = -(-len(examples) // batch_size)
-    evaluation = loop.Evaluation(
-        model,
-        losses=classification.losses(),
-        metrics=classification.metrics(),
-    )
-    return lambda: evaluation(shown("scoring", batches, num_batches))
+    The answers are those of the task's own server, from the texts. Call it
+    as often as there are new weights, and make it outside of a strategy's
+    scope.
 
-
-def table_scores(
-    loaded: LoadedModel, rows: Rows, batch_size: int
-) -> dict[str, float]:
-    """Loss and accuracy of a model folder's classifier on a table.
-
+    Args:
+        model: of the task.
+        job: of the task.
+        rows: with labels.
+        spec: of the model.
+        vocabulary: likewise.
+        batch_size: rows at once.
     Raises: ValueError for a label that the model does not know.
     """
-    examples = tokenized(rows, loaded.spec, loaded.vocabulary)
-    return classifier_scores(loaded.model, examples, batch_size)()
+
+    def __init__(
+        self,
+        model: keras.Model,
+        job: Job,
+        rows: Rows,
+        *,
+        spec: TaskSpec,
+        vocabulary: Vocabulary,
+        batch_size: int,
+    ):
+        self._job, self._rows, self._spec = job, rows, spec
+        self._batch_size = batch_size
+        self._server: Any = make_server(model, vocabulary=vocabulary, spec=spec)
+        examples = tokenized(job, rows, spec, vocabulary)
+        self._batches = finetuning.dataset(
+            finetuning.by_length(examples), batch_size=batch_size, seed=None
+        )
+        self._num_batches = finetuning.steps_per_epoch(examples, batch_size)
+        self._evaluation = loop.Evaluation(
+            model,
+            losses=job.losses(spec),
+            metrics={name: [] for name in job.losses(spec)},
+        )
+
+    def __call__(self) -> dict[str, float]:
+        """Those of the weights that the model has now."""
+        batches = shown("scoring", self._batches, self._num_batches)
+        losses = self._evaluation(batches)
+        answers = self.answers()
+        return losses | self._job.scores(answers, self._rows, self._spec)
+
+    def answers(self) -> list[dict[str, Any]]:
+        """What the model answers to the rows now."""
+        return self._server.predict(
+            *self._rows.texts,
+            batch_size=self._batch_size,
+            progress=functools.partial(Progress(), "answering"),
+        )
 
 
-def tokenized(rows: Rows, spec: TaskSpec, vocabulary: Vocabulary) -> Examples:
-    """Tokenizes a table's rows, and prints how many were cut."""
-    examples = finetuning.tokenized(
-        rows,
-        tables.label_ids(rows, spec.labels),
-        tokenizer=Tokenizer(vocabulary),
-        max_seq_length=spec.max_seq_length,
-    )
+def tokenized(
+    job: Job, rows: Rows, spec: TaskSpec, vocabulary: Vocabulary
+) -> Examples:
+    """Tokenizes a task's rows, and prints how many were cut."""
+    examples = job.examples(rows, spec, vocabulary)
     print(f"{rows.path}: {len(rows):,} rows, {examples.cut:,} of them cut")
     return examples

@@ -1,2 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From text to answers, in Python and as a SavedModel."""
+"""Raw text to answers, the same in `predict` and in an export."""
+
+import keras
+
+from kbert.serving.classification import ClassificationServer
+from kbert.serving.mask_filler import MaskFiller
+from kbert.serving.regression import RegressionServer
+from kbert.serving.text_server import TextServer
+from kbert.tasks import TaskSpec
+from kbert.text.vocabulary import Vocabulary
+
+SERVERS = {
+    "classification": ClassificationServer,
+    "regression": RegressionServer,
+    "masked_lm": MaskFiller,
+    "pretraining": MaskFiller,
+}
+
+
+def make_server(
+    model: keras.Model, *, vocabulary: Vocabulary, spec: TaskSpec
+) -> TextServer | MaskFiller:
+    """What answers texts with a model of a task.
+
+    Raises: ValueError if the task gives no answer to a text.
+    """
+    if spec.task not in SERVERS:
+        raise ValueError(
+            f"The model's task is {spec.task!r}, which gives no answer to a "
+            "text; train it for one with kbert-finetune."
+        )
+    return SERVERS[spec.task](model, vocabulary=vocabulary, spec=spec)

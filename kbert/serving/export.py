@@ -12,7 +12,7 @@ import tensorflow as tf
 from kbert.serving.text_server import TextServer
 
 SIGNATURE = "serving_default"
-LABELS_FILE = "labels.json"  # the classes' names, as an asset
+LABELS_FILE = "labels.json"  # the classes' names, if any, as an asset
 
 
 def export(
@@ -64,6 +64,7 @@ def export(
 
 def _write_assets(server, folder) -> list[tf.saved_model.Asset]:
     server.vocabulary.save(folder)
-    text = json.dumps(list(server.labels), ensure_ascii=False) + "\n"
-    (folder / LABELS_FILE).write_text(text, encoding="utf-8")
+    if server.spec.labels:
+        text = json.dumps(list(server.spec.labels), ensure_ascii=False) + "\n"
+        (folder / LABELS_FILE).write_text(text, encoding="utf-8")
     return [tf.saved_model.Asset(path) for path in sorted(folder.iterdir())]

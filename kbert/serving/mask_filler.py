@@ -14,8 +14,6 @@ from kbert.text.packing import pack
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import MASK, Vocabulary
 
-TASKS = ("masked_lm", "pretraining")
-
 
 class MaskFiller(tf.Module):
     """Fills in texts: tokenizer, packing, model and decoding in one graph.

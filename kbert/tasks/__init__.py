@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a model was trained for, and the functional model that does it.
 
-Each task with a head of its own is one file here: its head on an encoder,
-its loss, its decoding and its metric.
+Each task with a head of its own is one file here: its settings, its head on
+an encoder, its loss, its decoding and its scores.
 """
 
 import dataclasses
+from typing import Any
 
 import keras
 
 from kbert import features
 from kbert.config import BertConfig
 from kbert.models import build_encoder, build_pretrainer
+from kbert.tasks import classification
 from kbert.tasks.classification import build_classifier
+from kbert.tasks.regression import build_regressor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,10 +24,12 @@ class TaskSpec:
 
     Attributes:
         task: "encoder", "pretraining", "masked_lm" and "next_sentence" for
-            one output of pre-training, or "classification".
+            one output of pre-training, or a task that is a file here.
         max_seq_length: most tokens a row may have, [CLS] and [SEP] counted.
         labels: names of the classes, in the order of the logits.
         num_texts: texts in an example, 1 or 2.
+        settings: what else the task's file wants to know: its `Settings`, or
+            None if it has no such.
     Raises: ValueError, naming the field.
     """
 
@@ -32,6 +37,7 @@ class TaskSpec:
     max_seq_length: int
     labels: tuple[str, ...] = ()
     num_texts: int = 1
+    settings: Any = None
 
     def __post_init__(self):
         """Checks the fields that a task.json may have wrong."""
@@ -46,12 +52,34 @@ class TaskSpec:
             )
         if self.num_texts not in (1, 2):
             raise ValueError(f"num_texts is {self.num_texts!r}; wanted 1 or 2.")
-        if self.task == "classification" and len(self.labels) < 2:
+        if self.task in _LABELLED and len(self.labels) < 2:
             raise ValueError(
                 f"labels are {list(self.labels)}; wanted two or more."
             )
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels {list(self.labels)} repeat a name.")
+        object.__setattr__(self, "settings", self._checked_settings())
+
+    def _checked_settings(self):
+        """The task's Settings, of the fields of a task.json too."""
+        make = SETTINGS.get(self.task)
+        if make is None:
+            if self.settings is not None:
+                raise ValueError(
+                    f"settings are {self.settings!r}; wanted none for "
+                    f"{self.task!r}."
+                )
+            return None
+        if isinstance(self.settings, make):
+            return self.settings
+        given = {} if self.settings is None else self.settings
+        try:
+            return make(**given)
+        except TypeError:
+            names = [field.name for field in dataclasses.fields(make)]
+            raise ValueError(
+                f"settings are {given!r}; wanted the fields {names}."
+            ) from None
 
 
 def build(config: BertConfig, spec: TaskSpec) -> keras.Model:
@@ -71,4 +99,7 @@ TASKS = {
     "classification": lambda config, spec: build_classifier(
         config, num_classes=len(spec.labels)
     ),
+    "regression": lambda config, spec: build_regressor(config),
 }
+SETTINGS = {"classification": classification.Settings}
+_LABELLED = ("classification",)

@@ -1,12 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """Classes for single sentences and for sentence pairs."""
 
+import dataclasses
+from collections.abc import Sequence
+
 import keras
+import numpy as np
 from keras import ops
 
 from kbert import features
 from kbert.config import BertConfig
-from kbert.models import encode
+from kbert.tasks.heads import pooled_head
+from kbert.tasks.losses import BinaryCrossentropy
+
+METRIC = "accuracy"  # by which the best model is chosen
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a classifier has beside its labels.
+
+    Attributes:
+        multi_label: whether a row may have any number of the labels, none
+            included, each with a probability of its own.
+        threshold: the probability from which on a row then has a label.
+    Raises: ValueError for a threshold that is not between 0 and 1.
+    """
+
+    multi_label: bool = False
+    threshold: float = 0.5
+
+    def __post_init__(self):
+        """Checks the fields that a task.json may have wrong."""
+        if not isinstance(self.threshold, float) or not 0 < self.threshold < 1:
+            raise ValueError(
+                f"threshold is {self.threshold!r}; wanted a number between 0 "
+                "and 1."
+            )
 
 
 def build_classifier(config: BertConfig, num_classes: int) -> keras.Model:
@@ -20,26 +50,17 @@ def build_classifier(config: BertConfig, num_classes: int) -> keras.Model:
     """
     if num_classes < 2:
         raise ValueError(f"num_classes is {num_classes}; wanted 2 or more.")
-    inputs = features.keras_inputs(features.ENCODER_INPUTS)
-    first_B1 = ops.zeros_like(inputs["token_ids"][:, :1])
-    encoded = encode(config, inputs, positions=first_B1)
-    pooled = keras.layers.Dropout(
-        config.hidden_dropout_prob, dtype="float32", name="classifier_dropout"
-    )(encoded.pooled)
-    logits = keras.layers.Dense(
-        num_classes,
-        kernel_initializer=keras.initializers.TruncatedNormal(
-            stddev=config.initializer_range
-        ),
-        dtype="float32",
-        name="classifier",
-    )(pooled)
-    outputs = {features.LOGITS: logits}
-    return keras.Model(inputs, outputs, name="classifier")
+    inputs, logits = pooled_head(config, num_classes, "classifier")
+    return keras.Model(inputs, {features.LOGITS: logits}, name="classifier")
 
 
-def losses() -> dict[str, keras.losses.Loss]:
-    """Cross-entropy with the label of each row, for `compile` or the loop."""
+def losses(multi_label: bool = False) -> dict[str, keras.losses.Loss]:
+    """Cross-entropy with the label of each row, for `compile` or the loop.
+
+    With several labels a row, the mean over all labels of their own.
+    """
+    if multi_label:
+        return {features.LOGITS: BinaryCrossentropy()}
     return {
         features.LOGITS: keras.losses.SparseCategoricalCrossentropy(
             from_logits=True
@@ -47,9 +68,14 @@ def losses() -> dict[str, keras.losses.Loss]:
     }
 
 
-def metrics() -> dict[str, list[keras.metrics.Metric]]:
-    """The share of rows whose best class is their label."""
-    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+def metrics(multi_label: bool = False) -> dict[str, list[keras.metrics.Metric]]:
+    """The share of rows, or of rows' labels, that are right."""
+    if multi_label:
+        accuracy = keras.metrics.BinaryAccuracy(
+            name="label_accuracy", threshold=0.0
+        )
+    else:
+        accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
     return {features.LOGITS: [accuracy]}
 
 
@@ -57,3 +83,93 @@ def decode(logits):
     """(B, C) logits -> probabilities (B, C) and best classes (B,) int32."""
     probabilities = ops.softmax(ops.cast(logits, "float32"))
     return probabilities, ops.cast(ops.argmax(logits, axis=-1), "int32")
+
+
+def decode_several(logits, threshold: float):
+    """(B, C) logits -> probabilities (B, C) and which labels (B, C) bool."""
+    probabilities = ops.sigmoid(ops.cast(logits, "float32"))
+    return probabilities, probabilities >= threshold
+
+
+def scores(
+    predicted: Sequence[str], wanted: Sequence[str], labels: Sequence[str]
+) -> dict[str, float]:
+    """Accuracy, Matthews' correlation, and F1.
+
+    F1 is the last label's where there are two, such as "1" of "0" and "1",
+    and else the mean of all labels'. The correlation is that of Gorodkin
+    2004, doi:10.1016/j.compbiolchem.2004.09.006, equation 8, for any number
+    of classes; 0 where one side has a single class.
+    """
+    place = {label: i for i, label in enumerate(labels)}
+    table = np.zeros((len(labels), len(labels)))  # wanted, predicted
+    pairs = zip(wanted, predicted, strict=True)
+    for row, column in ((place[w], place[p]) for w, p in pairs):
+        table[row, column] += 1
+    f1 = [x["f1"] for x in _reports(np.diag(table), table.sum(0), table.sum(1))]
+    return {
+        "accuracy": float(np.trace(table) / table.sum()),
+        "f1": f1[-1] if len(labels) == 2 else float(np.mean(f1)),
+        "matthews": _matthews(table),
+    }
+
+
+def _matthews(table: np.ndarray) -> float:
+    count, right = table.sum(), np.trace(table)
+    wanted, predicted = table.sum(1), table.sum(0)
+    spread = (count**2 - predicted @ predicted) * (count**2 - wanted @ wanted)
+    if spread <= 0:
+        return 0.0
+    return float((right * count - wanted @ predicted) / np.sqrt(spread))
+
+
+def scores_of_several(
+    predicted: Sequence[Sequence[str]],
+    wanted: Sequence[Sequence[str]],
+    labels: Sequence[str],
+) -> dict[str, float]:
+    """Accuracy (rows whose labels are all right), micro and macro F1."""
+    found, gold = _indicators(predicted, labels), _indicators(wanted, labels)
+    right, given, there = (found & gold).sum(0), found.sum(0), gold.sum(0)
+    (micro,) = _reports(*(np.array([x.sum()]) for x in (right, given, there)))
+    macro = [report["f1"] for report in _reports(right, given, there)]
+    return {
+        "accuracy": float(np.mean((found == gold).all(1))),
+        "f1": micro["f1"],
+        "macro_f1": float(np.mean(macro)),
+    }
+
+
+def class_report(
+    predicted: Sequence[Sequence[str]],
+    wanted: Sequence[Sequence[str]],
+    labels: Sequence[str],
+) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and rows of each label.
+
+    Args:
+        predicted: for each row the labels that it was given, one or several.
+        wanted: those that it has.
+        labels: all there are.
+    """
+    found, gold = _indicators(predicted, labels), _indicators(wanted, labels)
+    sums = (found & gold).sum(0), found.sum(0), gold.sum(0)
+    return dict(zip(labels, _reports(*sums), strict=True))
+
+
+def _indicators(rows, labels) -> np.ndarray:
+    """(rows, C) bool, which labels each row has."""
+    return np.array([[x in row for x in labels] for row in map(set, rows)])
+
+
+def _reports(right, given, there) -> list[dict[str, float]]:
+    """Of each class's counts; 0 where there is nothing to divide by."""
+    return [
+        {
+            "precision": float(r / g) if g else 0.0,
+            "recall": float(r / t) if t else 0.0,
+            "f1": float(2 * r / (g + t)) if g + t else 0.0,
+            "rows": int(t),
+        }
+        for r, g, t in zip(right, given, there, strict=True)
+    ]

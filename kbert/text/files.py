@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds text files and reads them line by line, as UTF-8 and nothing else."""
+"""Finds text files and reads them line by line, strictly in one encoding."""
 
+import codecs
 import glob
 import os
 from collections.abc import Iterator
@@ -27,30 +28,49 @@ def expand(patterns: str) -> list[str]:
     return sorted(found)
 
 
-def read_lines(path: str | os.PathLike) -> Iterator[str]:
+def read_lines(
+    path: str | os.PathLike, encoding: str = "utf-8"
+) -> Iterator[str]:
     r"""Yields a file's lines without their newline (\n or \r\n).
 
-    Holds one line at a time in memory. A byte order mark at the start of the
-    file is skipped. Only \n ends a line: U+2028 and the like are text.
+    Holds one line at a time in memory. A UTF-8 byte order mark at the start
+    of the file is skipped. Only \n ends a line: U+2028 and the like are text.
 
+    Args:
+        path: the file.
+        encoding: a name that Python knows, of one in which the byte 0x0a is
+            a newline and nothing else.
     Raises: OSError if the file cannot be opened; ValueError, naming file and
-        line, at the first line that is not UTF-8.
+        line, at the first line that is not of the encoding, or if there is
+        no such.
     """
+    try:
+        wide = "\n".encode(encoding) != b"\n"
+    except LookupError:
+        wide = True
+    if wide:
+        raise ValueError(
+            f"Encoding {encoding!r}; wanted utf-8, latin-1 or another whose "
+            "newline is one byte."
+        )
+    is_utf8 = codecs.lookup(encoding).name == "utf-8"
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
+            first = is_utf8 and number == 1
             try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                text = line.decode("utf-8-sig" if first else encoding)
             except UnicodeDecodeError as error:
-                raise not_utf8(path, number, error) from error
+                raise undecodable(path, number, error) from error
             yield text.removesuffix("\n").removesuffix("\r")
 
 
-def not_utf8(
+def undecodable(
     path: str | os.PathLike, line: int, error: UnicodeDecodeError
 ) -> ValueError:
     """What to raise where a line, counted from 1, cannot be decoded."""
+    name = codecs.lookup(error.encoding).name.upper()
     return ValueError(
-        f"{os.fspath(path)}:{line}: not UTF-8: byte "
+        f"{os.fspath(path)}:{line}: not {name}: byte "
         f"0x{error.object[error.start]:02x} at column {error.start + 1}. "
         "Convert the file to UTF-8."
     )

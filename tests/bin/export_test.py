@@ -11,7 +11,7 @@ import tensorflow_text  # noqa: F401, for its ops
 
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.serving.text_server import TextServer
+from kbert.serving import make_server
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "export" / "export_savedmodel.py"
 
@@ -34,9 +34,10 @@ def test_exports_and_says_where(tmp_path, tiny_config, vocabulary):
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    said = f"{base}/4: serving_default takes text and knows bad, good\n"
+    said = f"{base}/4: serving_default takes text and gives "
+    said += "label, probabilities\n"
     assert done.stdout == said
-    want = TextServer(model, **parts)(tf.constant(["not good"]))
+    want = make_server(model, **parts)(tf.constant(["not good"]))
     got = tf.saved_model.load(base / "4")(tf.constant(["not good"]))
     assert got["label"][0] == want["label"][0]
     np.testing.assert_allclose(

@@ -10,7 +10,7 @@ import pytest
 
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.serving.text_server import TextServer
+from kbert.serving import make_server
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def model(tmp_path, tiny_config, vocabulary):
     for variable in model.weights:
         variable.assign(variable + 0.3 * rng.normal(size=variable.shape))
     folder.save(tmp_path / "model", model, config=tiny_config, **parts)
-    return tmp_path / "model", TextServer(model, **parts)
+    return tmp_path / "model", make_server(model, **parts)
 
 
 def _predict(*flags):

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert.data import finetuning
-from kbert.data.tables import Rows
+from kbert.data import finetuning, labelled_texts
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
@@ -19,11 +18,10 @@ CLS, SEP = VOCABULARY.cls_id, VOCABULARY.sep_id
 
 def make_examples(*texts, max_seq_length=64):
     """Rows whose label is their number."""
-    numbers = list(range(len(texts[0])))
-    rows = Rows("some.tsv", numbers, texts, [str(n) for n in numbers])
-    return finetuning.tokenized(
-        rows,
-        np.array(numbers, np.int32),
+    return labelled_texts.examples(
+        texts,
+        np.arange(len(texts[0]), dtype=np.int32),
+        output="logits",
         tokenizer=Tokenizer(VOCABULARY),
         max_seq_length=max_seq_length,
     )

@@ -3,7 +3,6 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from kbert.data.tables import Rows, label_ids, read_table
@@ -65,8 +64,6 @@ def test_without_a_label_column(table):
     path = table("rows.tsv", "a\tb\n1\t2\n")
     rows = read_table(path, ["b"], None)
     assert (rows.texts, rows.labels, len(rows)) == ((["2"],), None, 1)
-    with pytest.raises(ValueError, match="rows.tsv: read without a label"):
-        label_ids(rows, ["1"])
 
 
 BROKEN = [
@@ -109,9 +106,8 @@ def test_a_missing_table(tmp_path):
 def test_labels_become_their_places(table):
     path = table("a.csv", 't,l\n"x\ny",no\nx,yes\nx,no\n')
     rows = read_table(path, ["t"], "l")
-    ids = label_ids(rows, ["yes", "maybe", "no"])
-    assert ids.dtype == np.int32
-    assert ids.tolist() == [2, 0, 2]
+    ids = label_ids(rows, [[x] for x in rows.labels], ["yes", "maybe", "no"])
+    assert ids == [[2], [0], [2]]
     message = r"a.csv:4: label 'yes' is not one of \['no', 'maybe'\]"
     with pytest.raises(ValueError, match=message):
-        label_ids(rows, ("no", "maybe"))
+        label_ids(rows, [[x] for x in rows.labels], ("no", "maybe"))

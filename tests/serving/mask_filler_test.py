@@ -120,7 +120,9 @@ def test_the_command(path, parts, call):
 
 
 def test_it_is_not_exported(path, tmp_path, call):
-    with pytest.raises(ValueError, match="fills in .* wanted a classifier"):
+    with pytest.raises(
+        ValueError, match="fills in .* wanted one of kbert-fine"
+    ):
         call("export", f"--model={path}", f"--output_dir={tmp_path / 'out'}")
     assert not (tmp_path / "out").exists()
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 import kbert
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.serving.text_server import TextServer
+from kbert.serving import make_server
 from kbert.tasks import TaskSpec
 
 LABELS = ("bad", "so-so", "schön")
@@ -31,7 +31,7 @@ def _server(config, vocabulary, num_texts=1, max_seq_length=12):
     rng = np.random.default_rng(2)
     for variable in model.weights:
         variable.assign(variable + 0.3 * rng.normal(size=variable.shape))
-    return TextServer(model, vocabulary=vocabulary, spec=spec), model
+    return make_server(model, vocabulary=vocabulary, spec=spec), model
 
 
 _SERVERS = {}  # by the number of texts: tracing takes a while

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texts, or pairs of them, with a class, several classes or a number each."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from kbert.data import finetuning
+from kbert.data.finetuning import Examples
+from kbert.text.packing import pack
+from kbert.text.tokenizer import Tokenizer
+
+
+def examples(
+    texts: Sequence[Sequence[str]],
+    labels: np.ndarray,
+    *,
+    output: str,
+    tokenizer: Tokenizer,
+    max_seq_length: int,
+    weights: np.ndarray | None = None,
+) -> Examples:
+    """Tokenizes a table once, for all epochs.
+
+    Args:
+        texts: one column of them or two.
+        labels: (rows,) int32 or float32, or (rows, C) float32.
+        output: the model's, that they belong to.
+        tokenizer: of the texts.
+        max_seq_length: most tokens of a row; longer ones are cut.
+        weights: (rows,) float32 of the rows' losses, or None.
+    """
+    columns = {f"text_{i}": tf.constant(c) for i, c in enumerate(texts)}
+
+    def tokenize(columns):
+        tokens = {name: tokenizer(text) for name, text in columns.items()}
+        uncut = tf.add_n([t.row_lengths() for t in tokens.values()])
+        cut = {name: t[:, :max_seq_length] for name, t in tokens.items()}
+        return {**cut, "uncut": uncut}
+
+    parts = finetuning.mapped(columns, tokenize)
+    special = 1 + len(columns)  # [CLS] and a [SEP] after each text
+    lengths = tf.cast(parts.pop("uncut"), tf.int32) + special
+    parts["labels"] = tf.constant(labels)
+    if weights is not None:
+        parts["weights"] = tf.constant(weights, tf.float32)
+
+    def to_batch(rows):
+        inputs, _ = pack(
+            *(rows[name] for name in columns),
+            vocabulary=tokenizer.vocabulary,
+            seq_length=max_seq_length,
+        )
+        batch = inputs, {output: rows["labels"]}
+        if "weights" in rows:
+            return *batch, {output: rows["weights"]}
+        return batch
+
+    return Examples(
+        parts=parts,
+        lengths=tf.minimum(lengths, max_seq_length),
+        to_batch=to_batch,
+        cut=int(tf.math.count_nonzero(lengths > max_seq_length)),
+    )

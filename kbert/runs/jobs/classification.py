@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Classes of texts or pairs, one a row or several."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from kbert import features
+from kbert.data import labelled_texts, tables
+from kbert.data.tables import Rows
+from kbert.runs.jobs.job import Job
+from kbert.serving.classification import LABEL, LABELS, PROBABILITIES
+from kbert.tasks import TaskSpec, classification
+from kbert.text.tokenizer import Tokenizer
+
+_SEPARATOR = "|"  # between the labels of a row that has several
+
+
+class ClassificationJob(Job[Rows]):
+    """One class a row, or with `multi_label` any number, such as "a|b"."""
+
+    metric = "accuracy"
+
+    def read(self, path, spec=None):
+        return read_table(self, path, spec)
+
+    def spec(self, rows):
+        settings = classification.Settings(**self.options.settings)
+        labels = sorted(set().union(*self._labels(rows, settings)))
+        if len(labels) < 2:
+            raise ValueError(
+                f"{rows.path}: the only label is {', '.join(labels)!r}; "
+                "wanted two or more."
+            )
+        return TaskSpec(
+            task="classification",
+            max_seq_length=self.options.max_seq_length,
+            labels=tuple(labels),
+            num_texts=len(rows.texts),
+            settings=settings,
+        )
+
+    def _labels(self, rows, settings) -> list[list[str]]:
+        """Those of each row."""
+        if not settings.multi_label:
+            return [[label] for label in rows.labels]
+        return [
+            [x for x in label.split(_SEPARATOR) if x] for label in rows.labels
+        ]
+
+    def examples(self, rows, spec, vocabulary):
+        by_row = self._labels(rows, spec.settings)
+        ids = tables.label_ids(rows, by_row, spec.labels)
+        if spec.settings.multi_label:
+            labels = np.zeros((len(rows), len(spec.labels)), np.float32)
+            for row, places in zip(labels, ids, strict=True):
+                row[places] = 1
+        else:
+            labels = np.array(ids, np.int32)[:, 0]
+        return labelled_texts.examples(
+            rows.texts,
+            labels,
+            output=features.LOGITS,
+            tokenizer=Tokenizer(vocabulary),
+            max_seq_length=spec.max_seq_length,
+            weights=self._weights(labels, spec),
+        )
+
+    def _weights(self, labels, spec) -> np.ndarray | None:
+        """Of the rows; their mean is 1."""
+        given = self.options.class_weights
+        if given is None:
+            return None
+        if spec.settings.multi_label:
+            raise ValueError("--class_weights: not with --multi_label.")
+        if isinstance(given, Mapping):
+            if given.keys() != set(spec.labels):
+                raise ValueError(
+                    f"--class_weights: weights of {sorted(given)}; wanted "
+                    f"those of {list(spec.labels)}."
+                )
+            by_class = np.array([given[label] for label in spec.labels])
+        else:
+            counts = np.bincount(labels, minlength=len(spec.labels))
+            by_class = 1 / np.maximum(counts, 1)
+        weights = by_class[labels]
+        return weights / weights.mean()
+
+    def losses(self, spec):
+        return classification.losses(spec.settings.multi_label)
+
+    def metrics(self, spec):
+        return classification.metrics(spec.settings.multi_label)
+
+    def scores(self, answers, rows, spec):
+        wanted = self._labels(rows, spec.settings)
+        if spec.settings.multi_label:
+            found = [answer[LABELS] for answer in answers]
+            return classification.scores_of_several(found, wanted, spec.labels)
+        return classification.scores(
+            [answer[LABEL] for answer in answers],
+            [label for (label,) in wanted],
+            spec.labels,
+        )
+
+    def row_scores(self, answers, rows, spec):
+        """The lowest probability that was given to what is right."""
+        rights = []
+        for answer, wanted in zip(
+            answers, self._labels(rows, spec.settings), strict=True
+        ):
+            numbers = answer[PROBABILITIES]
+            right = [numbers[label] for label in wanted]
+            if spec.settings.multi_label:
+                right += [1 - p for x, p in numbers.items() if x not in wanted]
+            rights.append(min(right))
+        return rights
+
+    def wanted(self, rows, place):
+        return (rows.labels or [])[place]
+
+    def class_report(self, answers, rows, spec):
+        found = [
+            answer[LABELS] if LABELS in answer else [answer[LABEL]]
+            for answer in answers
+        ]
+        wanted = self._labels(rows, spec.settings)
+        return classification.class_report(found, wanted, spec.labels)
+
+
+def read_table(job: Job, path: str, spec: TaskSpec | None) -> Rows:
+    """The text columns and the label column of a table.
+
+    Raises: ValueError, naming the flag, if there are too few or too many.
+    """
+    names = list(job.options.text_columns or ())
+    wanted = (spec.num_texts,) if spec else (1, 2)
+    if len(names) not in wanted:
+        counts = " or ".join(map(str, wanted))
+        raise ValueError(
+            f"--text_columns={','.join(names)}: wanted {counts} column "
+            f"name{'s' if wanted != (1,) else ''}."
+        )
+    return tables.read_table(
+        path,
+        names,
+        job.options.label_column,
+        header=job.options.header,
+        encoding=job.options.encoding,
+    )

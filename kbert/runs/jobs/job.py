@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run wants to know of a task."""
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from kbert.data.finetuning import Examples
+from kbert.serving.text_server import Column
+from kbert.tasks import TaskSpec
+from kbert.text.vocabulary import Vocabulary
+from kbert.training import loop
+
+Answers = Sequence[Mapping[str, Any]]  # as a task's server gives them
+
+
+class Rows(Protocol):
+    """What a task's file holds, with its labels if they were wanted."""
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        ...
+
+    @property
+    def texts(self) -> Sequence[Column]:
+        """As the task's server takes them."""
+        ...
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        ...
+
+
+R = TypeVar("R", bound=Rows)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """How files are read and what a new model's task is.
+
+    Attributes:
+        text_columns: of a table, one or two.
+        label_column: likewise.
+        header: names of the columns, of tables that have none on top.
+        encoding: of the files.
+        max_seq_length: most tokens of a row.
+        class_weights: of the losses of rows, by label; "balanced" for
+            weights by which all classes count alike; or None.
+        settings: those fields of the task's Settings that were given.
+    """
+
+    text_columns: Sequence[str] | None = None
+    label_column: str = "label"
+    header: Sequence[str] | None = None
+    encoding: str = "utf-8"
+    max_seq_length: int = 128
+    class_weights: str | Mapping[str, float] | None = None
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+
+class Job(abc.ABC, Generic[R]):
+    """A task: how its files are read, trained on and scored.
+
+    Attributes:
+        metric: the score that tells the best model, the higher the better.
+    """
+
+    metric: ClassVar[str]
+
+    def __init__(self, options: JobOptions):
+        self.options = options
+
+    @abc.abstractmethod
+    def read(self, path: str, spec: TaskSpec | None = None) -> R:
+        """Reads a file with labels.
+
+        Args:
+            path: the file.
+            spec: of the model that is to answer it, if there is one yet.
+        Raises: ValueError, naming file and line or the flag; OSError.
+        """
+
+    @abc.abstractmethod
+    def spec(self, rows: R) -> TaskSpec:
+        """That of a model to be trained on some rows.
+
+        Raises: ValueError, naming the file or the flag.
+        """
+
+    @abc.abstractmethod
+    def examples(
+        self, rows: R, spec: TaskSpec, vocabulary: Vocabulary
+    ) -> Examples:
+        """The rows tokenized, for the model.
+
+        Raises: ValueError, naming file and line, for a label that the model
+            does not know.
+        """
+
+    @abc.abstractmethod
+    def losses(self, spec: TaskSpec) -> loop.Losses:
+        """By output, as training minimizes them."""
+
+    @abc.abstractmethod
+    def metrics(self, spec: TaskSpec) -> loop.Metrics:
+        """By output, for the logs of training."""
+
+    @abc.abstractmethod
+    def scores(
+        self, answers: Answers, rows: R, spec: TaskSpec
+    ) -> dict[str, float]:
+        """The task's official scores."""
+
+    @abc.abstractmethod
+    def row_scores(
+        self, answers: Answers, rows: R, spec: TaskSpec
+    ) -> list[float]:
+        """How good each answer is by itself, the higher the better."""
+
+    @abc.abstractmethod
+    def wanted(self, rows: R, place: int) -> Any:
+        """What a row's answer should be, such as JSON can have it."""
+
+    def class_report(
+        self, answers: Answers, rows: R, spec: TaskSpec
+    ) -> dict[str, dict[str, float]]:
+        """Precision, recall, F1 and rows of each class, if there are any."""
+        return {}

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A number for each text or pair."""
+
+import numpy as np
+
+from kbert import features
+from kbert.data import labelled_texts, tables
+from kbert.data.tables import Rows
+from kbert.runs.jobs.classification import read_table
+from kbert.runs.jobs.job import Job
+from kbert.tasks import TaskSpec, regression
+from kbert.text.tokenizer import Tokenizer
+
+
+class RegressionJob(Job[Rows]):
+    """The label column holds numbers."""
+
+    metric = "pearson"
+
+    def read(self, path, spec=None):
+        return read_table(self, path, spec)
+
+    def spec(self, rows):
+        return TaskSpec(
+            task="regression",
+            max_seq_length=self.options.max_seq_length,
+            num_texts=len(rows.texts),
+        )
+
+    def examples(self, rows, spec, vocabulary):
+        return labelled_texts.examples(
+            rows.texts,
+            np.array(tables.label_numbers(rows), np.float32),
+            output=features.VALUE,
+            tokenizer=Tokenizer(vocabulary),
+            max_seq_length=spec.max_seq_length,
+        )
+
+    def losses(self, spec):
+        return regression.losses()
+
+    def metrics(self, spec):
+        return regression.metrics()
+
+    def scores(self, answers, rows, spec):
+        found = [answer[features.VALUE] for answer in answers]
+        return regression.scores(found, tables.label_numbers(rows))
+
+    def row_scores(self, answers, rows, spec):
+        """How far off each is, below 0."""
+        return [
+            -abs(answer[features.VALUE] - number)
+            for answer, number in zip(
+                answers, tables.label_numbers(rows), strict=True
+            )
+        ]
+
+    def wanted(self, rows, place):
+        return tables.label_numbers(rows)[place]
