@@ -91,3 +91,13 @@ def reading() -> Callable[[], dict[str, Any]]:
         ),
     }
     return lambda: {name: holder.value for name, holder in holders.items()}
+
+
+def worst() -> flags.FlagHolder[int]:
+    """--worst, how many rows an errors file has."""
+    return flags.DEFINE_integer(
+        "worst",
+        50,
+        "How many of the worst rows go to the report's errors.jsonl.",
+        lower_bound=0,
+    )

@@ -66,6 +66,7 @@ def _held_out(out):
 def test_the_best_step_is_a_model_of_its_own(finetune, call, tmp_path):
     """Most held-out labels are the other one: the first score is the best."""
     flags = ["--strategy=mirrored", "--ema_decay=0.3", "--keep_checkpoints=1"]
+    flags += ["--metric=loss"]
     printed = finetune("flipped", "--eval_every=4", *flags)
     out = tmp_path / "out"
     scores = _held_out(out)
@@ -75,6 +76,9 @@ def test_the_best_step_is_a_model_of_its_own(finetune, call, tmp_path):
     assert evaluation == {
         "loss": pytest.approx(scores[12][0], rel=1e-6),
         "accuracy": scores[12][1],
+        "f1": ANY,
+        "matthews": ANY,
+        "metric": "loss",
         "best": {"step": 4, "loss": scores[4][0], "accuracy": scores[4][1]},
     }
     assert f"step 8/12  held out: loss {scores[8][0]:.4f}, accu" in printed

@@ -15,7 +15,7 @@ def test_the_best_has_the_lowest_sum_of_losses():
         for step, (mlm, nsp) in enumerate(losses, 1)
     ]
     assert history.best(scored) == scored[1]  # the first of its like
-    assert history.best(scored).loss == 4.9
+    assert history.best(scored).number == 4.9
 
 
 def test_a_loss_that_is_not_finite_is_never_the_best():
@@ -28,7 +28,7 @@ def test_scores_of_lost_steps_are_forgotten(tmp_path):
     first = History(tmp_path, 0)
     for step, loss in ((2, 3.5), (4, math.nan), (6, 1 / 3)):
         first.log(step, {"loss": 0.1})
-        first.log_held_out(step, {"loss": loss, "accuracy": 0.5})
+        first.log_held_out(Scored(step, {"loss": loss, "accuracy": 0.5}))
     path = tmp_path / "history.jsonl"
     whole = path.read_text("utf-8")
     assert [json.loads(line)["step"] for line in whole.splitlines()] == [
