@@ -10,14 +10,14 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kbert.data import finetuning
-from kbert.runs import files
+from kbert.runs import files, tables
 from kbert.runs.jobs.job import Answers, Job, Rows
 from kbert.serving.text_server import encode
 from kbert.tasks import TaskSpec
@@ -164,7 +164,7 @@ def write(folder: str | os.PathLike, report: Report, worst: int) -> None:
         if field.name != "errors"
     }
     files.write_text(path / REPORT_FILE, json.dumps(told, indent=2) + "\n")
-    files.write_text(path / TABLES_FILE, tables(report, len(errors)))
+    files.write_text(path / TABLES_FILE, markdown(report, len(errors)))
     print(
         f"{path}: {TABLES_FILE}, and {ERRORS_FILE} with the {len(errors):,} "
         "worst rows",
@@ -172,16 +172,16 @@ def write(folder: str | os.PathLike, report: Report, worst: int) -> None:
     )
 
 
-def tables(report: Report, worst: int) -> str:
+def markdown(report: Report, worst: int) -> str:
     """The report in Markdown, which reads well as it is."""
     parts = [
         f"# {report.input}: {len(report.errors):,} rows",
-        table(("", "score"), report.scores.items()),
+        tables.table(("", "score"), report.scores.items()),
     ]
     if report.classes:
         names = list(next(iter(report.classes.values())))
         rows = [(label, *of.values()) for label, of in report.classes.items()]
-        parts += ["## By class", table(("class", *names), rows)]
+        parts += ["## By class", tables.table(("class", *names), rows)]
     lengths = [
         (f"{x['from']}-{x['to']}", x["rows"], x["score"])
         for x in report.lengths
@@ -189,29 +189,7 @@ def tables(report: Report, worst: int) -> str:
     parts += [
         "## By length",
         "Tokens of a row's texts, and the mean of its rows' own scores.",
-        table(("tokens", "rows", "score"), lengths),
+        tables.table(("tokens", "rows", "score"), lengths),
         f"The {worst:,} worst rows are in {ERRORS_FILE}.",
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Markdown whose columns stand below each other, numbers to the right."""
-    cells = [list(head), *([_cell(x) for x in row] for row in rows)]
-    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for row in cells:
-        first, *others = zip(row, widths, strict=True)
-        padded = [first[0].ljust(first[1]), *(x.rjust(w) for x, w in others)]
-        lines.append("| " + " | ".join(padded) + " |")
-    rules = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
-    lines.insert(1, "| " + " | ".join(rules) + " |")
-    return "\n".join(lines)
-
-
-def _cell(value) -> str:
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return str(value).replace("|", "\\|").replace("\n", " ")
