@@ -127,8 +127,8 @@ def _check_frozen(blocks, config, options):
         return
     if blocks > config.num_hidden_layers:
         raise ValueError(
-            f"--freeze_blocks={blocks}: the model has "
-            f"{config.num_hidden_layers} blocks."
+            f"--freeze_blocks={blocks}: wanted at most "
+            f"{config.num_hidden_layers}, the model's blocks."
         )
     if blocks == config.num_hidden_layers and options.layer_decay != 1:
         raise ValueError(

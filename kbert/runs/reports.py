@@ -115,7 +115,7 @@ def by_length(
     Rows of one length are never parted.
     """
     shares = np.arange(1, _BUCKETS + 1) / _BUCKETS
-    tops = np.unique(np.quantile(lengths, shares, method="higher"))
+    tops = np.unique(np.quantile(lengths, shares, method="inverted_cdf"))
     place = np.searchsorted(tops, lengths)
     groups = [place == index for index in range(len(tops))]
     return [

@@ -46,23 +46,23 @@ class _Killed(Exception):
 def fit(tmp_path):
     """Twenty steps at most; says what was scored and said."""
 
-    def fit(folder, patience=3, stop_at=None, kill_at=None, data="", steps=20):
+    def fit(folder, stop_at=None, kill_at=None, data="", **asked):
         trainer, scored, said = _trainer(), [], []
+        accuracies = asked.pop("accuracies", ACCURACIES)
 
         def score():
             step = int(trainer.step.numpy())
             if step == kill_at:
                 raise _Killed
             scored.append(step)
-            return {"loss": float(step), "accuracy": ACCURACIES[step]}
+            return {"loss": float(step), "accuracy": accuracies[step]}
 
         plan = Plan(
-            steps=steps,
             output_dir=tmp_path / folder,
             log_every=100,
             save_every=100,
             keep_checkpoints=1,
-            patience=patience,
+            **{"steps": 20, "patience": 3, **asked},
         )
         ended = loop.fit(
             trainer,
@@ -119,9 +119,9 @@ def test_patience_ends_a_run_however_often_it_is_stopped(fit, tmp_path):
     assert history.since_best(found) == 1
 
 
-def test_a_run_whose_metric_is_no_number_ends_too(fit, monkeypatch):
-    monkeypatch.setattr("math.isfinite", lambda _: False)
-    assert fit("none", patience=2)[1:] == (
+def test_a_run_whose_metric_is_no_number_ends_too(fit):
+    accuracies = dict.fromkeys(range(20), math.nan)
+    assert fit("none", patience=2, accuracies=accuracies)[1:] == (
         (4, False),
         [2, 4],
         [
