@@ -36,6 +36,12 @@ def make_model(run: Run, labels: list[str]) -> torch.nn.Module:
     )
 
 
+def outputs(found: Any) -> torch.Tensor:
+    """The output as kbert's model has it: (B, C), or (B,)."""
+    logits = found.logits
+    return logits[:, 0] if logits.shape[1] == 1 else logits
+
+
 def answers(
     model: torch.nn.Module, data: Data, tokenizer: Any, labels: list[str]
 ) -> list[dict[str, Any]]:
