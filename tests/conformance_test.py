@@ -44,6 +44,7 @@ CASES = {
         },
         [_ROWS, _MASK],
     ),
+    layers.FoldChoices: ({}, [_ROWS]),
     layers.MlmTransform: (
         {
             "hidden_act": "gelu_erf",
