@@ -21,13 +21,13 @@ class Choices:
         path: the file.
         prompts: what is asked.
         choices: for each row as many as for the others.
-        labels: the places, from 0, of the right ones; None if not asked for.
+        labels: the places, from 0, of the right ones; none if not asked for.
     """
 
     path: str
     prompts: list[str]
     choices: list[list[str]]
-    labels: list[int] | None
+    labels: list[int]
 
     @property
     def texts(self) -> tuple[list[str], list[list[str]]]:
@@ -69,29 +69,42 @@ def read_choices(
         header=header,
         encoding=encoding,
     )
-    prompts, *begun = rows.texts[: len(text_columns)]
-    choices = list(zip(*rows.texts[len(text_columns) :], strict=True))
-    beginnings = begun[0] if begun else [""] * len(rows)
+    texts = [
+        prompt_and_choices(values, len(text_columns))
+        for values in zip(*rows.texts, strict=True)
+    ]
     return Choices(
         path=path,
-        prompts=prompts,
-        choices=[
-            [f"{beginning} {end}" if beginning else end for end in ends]
-            for beginning, ends in zip(beginnings, choices, strict=True)
-        ],
-        labels=_places(rows, len(choice_columns)) if label_column else None,
+        prompts=[prompt for prompt, _ in texts],
+        choices=[choices for _, choices in texts],
+        labels=_places(rows, len(choice_columns)),
     )
 
 
+def prompt_and_choices(
+    values: Sequence[str], num_texts: int
+) -> tuple[str, list[str]]:
+    """What the columns of a row say.
+
+    Example: ["He sat.", "He", "stood up.", "slept."] with two texts gives
+    "He sat." and ["He stood up.", "He slept."].
+    """
+    prompt, *beginning = values[:num_texts]
+    ends = values[num_texts:]
+    return prompt, [" ".join(filter(None, [*beginning, x])) for x in ends]
+
+
 def _places(rows: tables.Rows, num_choices: int) -> list[int]:
+    if rows.labels is None:
+        return []
     known = {str(place): place for place in range(num_choices)}
-    for line, label in zip(rows.lines, rows.labels or (), strict=True):
+    for line, label in zip(rows.lines, rows.labels, strict=True):
         if label not in known:
             raise ValueError(
                 f"{rows.path}:{line}: label {label!r}; wanted the place of "
                 f"the right choice, 0 to {num_choices - 1}."
             )
-    return [known[label] for label in rows.labels or ()]
+    return [known[label] for label in rows.labels]
 
 
 def examples(

@@ -25,15 +25,15 @@ class Documents:
         path: the file.
         sentences: of each document.
         labels: for each sentence 1 if it is of the summary, otherwise 0;
-            None if not asked for.
+            none if not asked for.
         summaries: of each document, what a summary is to be compared with;
-            None if not asked for.
+            none if not asked for.
     """
 
     path: str
     sentences: list[list[str]]
-    labels: list[list[int]] | None
-    summaries: list[str] | None
+    labels: list[list[int]]
+    summaries: list[str]
 
     @property
     def texts(self) -> tuple[list[list[str]]]:
@@ -73,8 +73,6 @@ def read_documents(
             summaries.append(_summary(where, row))
     if not sentences:
         raise ValueError(f"{path}: no documents.")
-    if not labelled:
-        return Documents(path, sentences, None, None)
     return Documents(path, sentences, labels, summaries)
 
 

@@ -40,7 +40,7 @@ def test_the_second_text_begins_each_ending(table):
     )
     rows = read_choices(path, ["sent1"], ENDINGS[::-1], None)
     assert rows.choices[1] == ["bad", "good\nfilm"]
-    assert rows.labels is None
+    assert rows.labels == []
     assert rows.texts == (prompts, rows.choices) and len(rows) == 2
 
 

@@ -33,7 +33,7 @@ def test_a_summary_is_given_or_the_labelled_sentences(file):
         summaries=["One. Drei ü.", "B."],
     )
     rows = read_documents(path, labelled=False)
-    assert rows == Documents(path, sentences, None, None)
+    assert rows == Documents(path, sentences, [], [])
     assert rows.texts == (sentences,) and len(rows) == 2
 
 

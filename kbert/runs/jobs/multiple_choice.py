@@ -71,4 +71,4 @@ class MultipleChoiceJob(Job[Choices]):
         ]
 
     def wanted(self, rows, place):
-        return (rows.labels or [])[place]
+        return rows.labels[place]

@@ -16,11 +16,11 @@ class SummarizationJob(Job[Documents]):
 
     def read(self, path, spec=None):
         summarization.check_rouge()  # early: training may take long
-        if self.options.text_columns:
+        columns = list(self.options.text_columns or [SENTENCES])
+        if columns != [SENTENCES]:
             raise ValueError(
-                f"--text_columns={','.join(self.options.text_columns)}: not "
-                "of summarization, whose files have sentences, labels and "
-                "summary."
+                f"--text_columns={','.join(columns)}: wanted {SENTENCES}, "
+                "labels and summary have names of their own."
             )
         return summaries.read_documents(
             path, labelled=True, encoding=self.options.encoding
@@ -61,8 +61,8 @@ class SummarizationJob(Job[Documents]):
 
     def wanted(self, rows, place):
         return {
-            "summary": (rows.summaries or [])[place],
-            SENTENCES: _chosen((rows.labels or [])[place]),
+            "summary": rows.summaries[place],
+            SENTENCES: _chosen(rows.labels[place]),
         }
 
 

@@ -12,14 +12,14 @@ from kbert.checkpoints import folder
 from kbert.runs.jobs.job import JobOptions
 from kbert.runs.jobs.multiple_choice import MultipleChoiceJob
 
-# The right ending is the one that is not of the same kind as the text.
+# The right ending has a "bad" in it.
 ROWS = [
     ("the film was good", "bad", "good", 0),
-    ("the film was bad", "bad", "good", 1),
+    ("the film was bad", "good", "bad", 1),
     ("very good", "good", "bad", 1),
-    ("not bad", "good", "bad", 0),
-    ("was long good", "bad", "very good", 0),
-    ("was bad", "bad film", "good film", 1),
+    ("not bad", "bad", "good", 0),
+    ("was long good", "not bad", "very good", 0),
+    ("was bad", "good film", "bad film", 1),
 ]
 COLUMNS = ("--text_columns=sent1,sent2", "--choice_columns=ending0,ending1")
 
@@ -54,8 +54,9 @@ def test_six_rows_are_learnt_by_heart(
         f"--output_dir={tmp_path}/out",
         "--max_seq_length=16",
         "--batch_size=6",
-        "--epochs=60",
-        "--learning_rate=1e-2",
+        "--epochs=20",
+        "--learning_rate=3e-2",
+        "--schedule=constant",
         "--dropout=0",
     )
     scores = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))
