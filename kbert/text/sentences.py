@@ -65,7 +65,9 @@ def sentence_rows(
     cls_N1 = special_N1 * vocabulary.cls_id
     sep_N1 = special_N1 * vocabulary.sep_id
     wrapped = tf.concat([cls_N1, tokens, sep_N1], axis=1)
-    by_row = tf.RaggedTensor.from_value_rowids(wrapped, row_N, count)
+    by_row = tf.RaggedTensor.from_value_rowids(
+        wrapped, row_N, count, validate=False
+    )
     start_N = tf.cumsum(size_N, exclusive=True)
     row_start_N = tf.gather(tf.boolean_mask(start_N, begins_N), row_N)
     position_N = tf.cast(start_N - row_start_N, tf.int32)

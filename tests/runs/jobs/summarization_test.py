@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Extractive summaries through the commands: learnt by heart and scored."""
 
+import dataclasses
 import json
 import sys
 
@@ -37,11 +38,12 @@ def test_three_documents_are_learnt_by_heart(
     call, file, tmp_path, tiny_config, vocabulary
 ):
     pytest.importorskip("rouge_score")
+    config = dataclasses.replace(tiny_config, num_hidden_layers=1)
     spec = tasks.TaskSpec(task="encoder", max_seq_length=24)
     folder.save(
         tmp_path / "init",
-        tasks.build(tiny_config, spec),
-        config=tiny_config,
+        tasks.build(config, spec),
+        config=config,
         vocabulary=vocabulary,
         spec=spec,
     )
@@ -50,7 +52,6 @@ def test_three_documents_are_learnt_by_heart(
         "--task=summarization",
         f"--init={tmp_path}/init",
         f"--train={file}",
-        f"--dev={file}",
         f"--output_dir={tmp_path}/out",
         "--max_seq_length=16",
         "--num_sentences=2",
@@ -60,13 +61,15 @@ def test_three_documents_are_learnt_by_heart(
         "--schedule=constant",
         "--dropout=0",
     )
-    scores = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))
+    model, output = tmp_path / "out/model", tmp_path / "scores.json"
+    printed = call(
+        "evaluate", f"--model={model}", f"--input={file}", f"--output={output}"
+    )
+    scores = json.loads(output.read_text("utf-8"))
     assert scores["loss"] < 0.1
     # The first document has one sentence of the summary, and two are chosen.
     assert scores["precision"] == 5 / 6
     assert 0.9 < scores["rouge_l"] < 1
-    model = tmp_path / "out/model"
-    printed = call("evaluate", f"--model={model}", f"--input={file}")
     assert printed.startswith(f"{file}: 3 rows, 0 of them cut\nloss: ")
     assert f"rouge l: {scores['rouge_l']:.4f}\nprecision: 0.8333\n" in printed
     _, row, other = kbert.load(model).predict(DOCUMENTS)
