@@ -48,7 +48,7 @@ class MultipleChoiceServer(TextServer):
         for place, choices in enumerate(columns[1]):
             if len(choices) != wanted:
                 raise ValueError(
-                    f"Row {place} has {len(choices)} choices; this model "
+                    f"Row {place + 1} has {len(choices)} choices; this model "
                     f"takes {wanted}."
                 )
 

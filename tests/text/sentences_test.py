@@ -65,7 +65,7 @@ def test_the_examples(vocabulary):
     assert {value.dtype for value in features.values()} == {tf.int32}
 
 
-@pytest.mark.parametrize("seq_length", [3, 8, 20, 200])
+@pytest.mark.parametrize("seq_length", [3, 14, 200])
 def test_rows_are_those_of_a_loop(vocabulary, seq_length):
     want = by_hand(MANY, seq_length)
 
