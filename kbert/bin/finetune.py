@@ -3,6 +3,8 @@
 
     classification       texts or pairs, each with a class, or several
     regression           texts or pairs, each with a number
+    multiple_choice      texts, each with several choices, one of them right
+    summarization        documents, some of whose sentences tell the most
 
 Begins with the model of --init, whose encoder is trained further. The labels
 are those of the training file. Runs on all visible GPUs, or on the processor.
@@ -19,7 +21,7 @@ from kbert.bin import run, run_flags
 _TASK = flags.DEFINE_enum(
     "task",
     "classification",
-    ["classification", "regression"],
+    ["classification", "regression", "multiple_choice", "summarization"],
     "What to learn.",
 )
 _TRAIN = flags.DEFINE_string(
@@ -72,6 +74,11 @@ _SETTINGS = {
         None,
         "classification, --multi_label: lowest probability of a row's labels; "
         "by default 0.5.",
+    ),
+    "num_sentences": flags.DEFINE_integer(
+        "num_sentences",
+        None,
+        "summarization: sentences of a summary; by default 3.",
     ),
 }
 run_flags.define(batch_size=32, learning_rate=5e-5)

@@ -78,6 +78,13 @@ def reading() -> Callable[[], dict[str, Any]]:
         "text_columns": flags.DEFINE_list(
             "text_columns", None, "Column with the text, or two for pairs: a,b."
         ),
+        "choice_columns": flags.DEFINE_list(
+            "choice_columns",
+            None,
+            "Columns with the choices, for multiple_choice, whose label is "
+            "the place of the right one, from 0. A second text column is then "
+            "the beginning of each choice.",
+        ),
         "label_column": flags.DEFINE_string(
             "label_column", "label", "Column of the label."
         ),

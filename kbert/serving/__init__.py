@@ -5,7 +5,9 @@ import keras
 
 from kbert.serving.classification import ClassificationServer
 from kbert.serving.mask_filler import MaskFiller
+from kbert.serving.multiple_choice import MultipleChoiceServer
 from kbert.serving.regression import RegressionServer
+from kbert.serving.summarization import SummarizationServer
 from kbert.serving.text_server import TextServer
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import Vocabulary
@@ -13,6 +15,8 @@ from kbert.text.vocabulary import Vocabulary
 SERVERS = {
     "classification": ClassificationServer,
     "regression": RegressionServer,
+    "multiple_choice": MultipleChoiceServer,
+    "summarization": SummarizationServer,
     "masked_lm": MaskFiller,
     "pretraining": MaskFiller,
 }

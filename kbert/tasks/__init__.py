@@ -13,9 +13,11 @@ import keras
 from kbert import features
 from kbert.config import BertConfig
 from kbert.models import build_encoder, build_pretrainer
-from kbert.tasks import classification
+from kbert.tasks import classification, multiple_choice, summarization
 from kbert.tasks.classification import build_classifier
+from kbert.tasks.multiple_choice import build_multiple_choice
 from kbert.tasks.regression import build_regressor
+from kbert.tasks.summarization import build_summarizer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,14 @@ TASKS = {
         config, num_classes=len(spec.labels)
     ),
     "regression": lambda config, spec: build_regressor(config),
+    "multiple_choice": lambda config, spec: build_multiple_choice(
+        config, spec.settings.num_choices
+    ),
+    "summarization": lambda config, spec: build_summarizer(config),
 }
-SETTINGS = {"classification": classification.Settings}
+SETTINGS = {
+    "classification": classification.Settings,
+    "multiple_choice": multiple_choice.Settings,
+    "summarization": summarization.Settings,
+}
 _LABELLED = ("classification",)
