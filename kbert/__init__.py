@@ -28,6 +28,7 @@ _HOMES = {
     "build_encoder": "kbert.models",
     "build_pretrainer": "kbert.models",
     "build_regressor": "kbert.tasks.regression",
+    "build_tagger": "kbert.tasks.tagging",
 }
 
 

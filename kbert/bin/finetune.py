@@ -3,6 +3,7 @@
 
     classification       texts or pairs, each with a class, or several
     regression           texts or pairs, each with a number
+    tagging              words with tags, in CoNLL's columns: entities
 
 Begins with the model of --init, whose encoder is trained further. The labels
 are those of the training file. Runs on all visible GPUs, or on the processor.
@@ -17,13 +18,13 @@ from kbert.bin import run, run_flags
 _TASK = flags.DEFINE_enum(
     "task",
     "classification",
-    ["classification", "regression"],
+    ["classification", "regression", "tagging"],
     "What to learn.",
 )
 _TRAIN = flags.DEFINE_string(
     "train",
     None,
-    "A .tsv, .csv or .jsonl file to train on.",
+    "A .tsv, .csv or .jsonl file to train on; for tagging a CoNLL one.",
     required=True,
 )
 _DEV = flags.DEFINE_string("dev", None, "A file to score the model on.")
@@ -55,6 +56,12 @@ _SETTINGS = {
         None,
         "classification, --multi_label: lowest probability of a row's labels; "
         "by default 0.5.",
+    ),
+    "stride": flags.DEFINE_integer(
+        "stride",
+        None,
+        "tagging: tokens between the starts of the windows over what is "
+        "longer than a row; by default 64.",
     ),
 }
 run_flags.define(batch_size=32, learning_rate=5e-5)

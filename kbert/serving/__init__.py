@@ -6,6 +6,7 @@ import keras
 from kbert.serving.classification import ClassificationServer
 from kbert.serving.mask_filler import MaskFiller
 from kbert.serving.regression import RegressionServer
+from kbert.serving.tagging import TaggingServer
 from kbert.serving.text_server import TextServer
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import Vocabulary
@@ -13,6 +14,7 @@ from kbert.text.vocabulary import Vocabulary
 SERVERS = {
     "classification": ClassificationServer,
     "regression": RegressionServer,
+    "tagging": TaggingServer,
     "masked_lm": MaskFiller,
     "pretraining": MaskFiller,
 }

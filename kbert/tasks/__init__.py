@@ -13,9 +13,10 @@ import keras
 from kbert import features
 from kbert.config import BertConfig
 from kbert.models import build_encoder, build_pretrainer
-from kbert.tasks import classification
+from kbert.tasks import classification, tagging
 from kbert.tasks.classification import build_classifier
 from kbert.tasks.regression import build_regressor
+from kbert.tasks.tagging import build_tagger
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,12 @@ TASKS = {
         config, num_classes=len(spec.labels)
     ),
     "regression": lambda config, spec: build_regressor(config),
+    "tagging": lambda config, spec: build_tagger(
+        config, num_tags=len(spec.labels)
+    ),
 }
-SETTINGS = {"classification": classification.Settings}
-_LABELLED = ("classification",)
+SETTINGS = {
+    "classification": classification.Settings,
+    "tagging": tagging.Settings,
+}
+_LABELLED = ("classification", "tagging")

@@ -3,8 +3,10 @@
 
 from kbert.runs.jobs.classification import ClassificationJob
 from kbert.runs.jobs.regression import RegressionJob
+from kbert.runs.jobs.tagging import TaggingJob
 
 JOBS = {
     "classification": ClassificationJob,
     "regression": RegressionJob,
+    "tagging": TaggingJob,
 }

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texts, or lists of words, to the entities in them."""
+
+import itertools
+
+import tensorflow as tf
+
+from kbert import features
+from kbert.serving.text_server import TextServer, encode
+from kbert.tasks import tagging
+from kbert.text import alignment, windows
+from kbert.text.packing import pack
+from kbert.text.words import begin_words
+
+# Names in the signatures, which clients see.
+TEXT, WORDS = "text", "words"
+ENTITIES, TYPES, SCORES, TAGS = "entities", "types", "scores", "tags"
+STARTS, ENDS = "starts", "ends"
+BYTE_STARTS, BYTE_ENDS = "byte_starts", "byte_ends"
+FIRST_WORDS, LAST_WORDS = "first_words", "last_words"
+
+
+class _Tagger(TextServer):
+    """Finds entities among words, wherever those come from."""
+
+    def __init__(self, model, *, vocabulary, spec, tokenizer=None):
+        super().__init__(
+            model, vocabulary=vocabulary, spec=spec, tokenizer=tokenizer
+        )
+        self.types = tagging.types_of(spec.labels)
+
+    def _tag_words(self, ids, word_of, num_words):
+        """The tags and probabilities, (B, W) int32 and float32, of words.
+
+        Each word has those of its first piece, a word without pieces "O".
+
+        Args:
+            ids: (B, None) int32, pieces.
+            word_of: (B, None) int32, the word that each is of.
+            num_words: W.
+        """
+        tags, scores = self._tag_pieces(ids)
+        row = ids.value_rowids()
+        word = tf.stack([row, tf.cast(word_of.values, tf.int64)], axis=1)
+        before = tf.concat([-tf.ones_like(word[:1]), word[:-1]], 0)
+        first = tf.reduce_any(word != before, axis=1)
+        word, shape = word[first], (ids.nrows(), num_words)
+        return (
+            tf.scatter_nd(word, tags[first], shape),
+            tf.scatter_nd(word, scores[first], shape),
+        )
+
+    def _tag_pieces(self, ids):
+        """Those of all rows' pieces, each from the window that is best."""
+        count = tf.size(ids.values)
+        cut = windows.cut_windows(
+            ids.with_values(tf.range(count)),
+            length=self.spec.max_seq_length - 2,
+            stride=self.spec.settings.stride,
+        )
+        place = cut.ids
+        inputs, _ = pack(
+            place.with_values(tf.gather(ids.values, place.values)),
+            vocabulary=self.vocabulary,
+            seq_length=self.spec.max_seq_length,
+        )
+        logits = self._model(inputs, training=False)[features.LOGITS]
+        token = tf.ragged.range(place.row_lengths()).values + 1  # [CLS]
+        at = tf.stack([place.value_rowids(), token], axis=1)
+        at, place = at[cut.best.values], place.values[cut.best.values]
+        return (
+            tf.scatter_nd(place[:, tf.newaxis], tf.gather_nd(x, at), [count])
+            for x in tagging.decode(logits)
+        )
+
+    def _entities(self, tags_BW, scores_BW):
+        """What the answers have in common, and the entities' words.
+
+        Returns: {entities, types, scores}, and the places of the first and
+            the last words, each (B, None) int64.
+        """
+        first_BW, last_BW = tagging.entity_bounds(tags_BW)
+        firsts, lasts = tf.where(first_BW), tf.where(last_BW)
+        count_B = tf.math.count_nonzero(first_BW, axis=1)
+        number = tf.cumsum(tf.cast(tf.reshape(first_BW, [-1]), tf.int32)) - 1
+        inside = tf.reshape(tags_BW, [-1]) != 0
+        scores = tf.math.unsorted_segment_mean(
+            tf.reshape(scores_BW, [-1])[inside],
+            number[inside],
+            tf.shape(firsts)[0],
+        )
+        place = (tf.gather_nd(tags_BW, firsts) - 1) // 2
+        types = tf.gather(tf.constant(self.types), place)
+
+        def ragged(values):
+            return tf.RaggedTensor.from_row_lengths(values, count_B)
+
+        return (
+            {
+                ENTITIES: tf.cast(count_B, tf.int32),
+                TYPES: ragged(types).to_tensor(),
+                SCORES: ragged(scores).to_tensor(),
+            },
+            ragged(firsts[:, 1]),
+            ragged(lasts[:, 1]),
+        )
+
+
+class WordTagger(_Tagger):
+    """Tags lists of words: the words are those that are given.
+
+    Call: words (B, W) string, with empty ones at the ends of rows
+        -> {"tags": (B, W) string; "entities": (B,) int32, how many a row has;
+        "types": (B, E) string, "scores": (B, E) float32, "first_words" and
+        "last_words": (B, E) int32 of each entity}.
+    `predict` is that of `TaggingServer`, for lists of words alone.
+    """
+
+    text_inputs = (WORDS,)
+    several = (WORDS,)
+
+    def _answer(self, *texts):
+        (words_BW,) = texts
+        rows, num_words = tf.unstack(tf.shape(words_BW, tf.int64))
+        words = tf.RaggedTensor.from_row_lengths(
+            tf.reshape(words_BW, [-1]), tf.fill([rows], num_words)
+        )
+        ids, word_of = alignment.tokenize_words(words, self._tokenizer)
+        tags_BW, scores_BW = self._tag_words(ids, word_of, num_words)
+        answers, firsts, lasts = self._entities(tags_BW, scores_BW)
+        return {
+            **answers,
+            TAGS: tf.gather(tf.constant(self.spec.labels), tags_BW),
+            FIRST_WORDS: tf.cast(firsts.to_tensor(), tf.int32),
+            LAST_WORDS: tf.cast(lasts.to_tensor(), tf.int32),
+        }
+
+    def _rows(self, answers, columns):
+        rows = []
+        for place, words in enumerate(columns[0]):
+            words = [encode(word).decode("utf-8", "replace") for word in words]
+            text = " ".join(words)
+            lengths = (len(word) + 1 for word in words)
+            starts = list(itertools.accumulate(lengths, initial=0))
+            found = []
+            for entity, (first, last) in _found(
+                answers, place, FIRST_WORDS, LAST_WORDS
+            ):
+                start, end = starts[first], starts[last + 1] - 1
+                entity |= {"text": text[start:end], "start": start, "end": end}
+                found.append(entity | {"first_word": first, "last_word": last})
+            tags = answers[TAGS][place, : len(words)].tolist()
+            rows.append({ENTITIES: found, TAGS: [x.decode() for x in tags]})
+        return rows
+
+
+class TaggingServer(_Tagger):
+    """Finds the entities of texts, and of lists of words.
+
+    Call: texts (B,) string -> {"entities": (B,) int32, how many a text has;
+        "types": (B, E) string, "scores": (B, E) float32, "starts" and "ends":
+        (B, E) int32 characters, "byte_starts" and "byte_ends": (B, E) int32
+        bytes of each entity}. The words of a text are those of
+        `kbert.text.words.begin_words`.
+    `predict` takes rows that are texts or lists of words, and gives for each
+        {"entities": [{"type", "score", "text", "start", "end"}, ...]}, the
+        characters of the text, or of the words with a blank between two; for
+        words also "first_word" and "last_word" of an entity, and {"tags":
+        [the tag of each word, in IOB2]}.
+
+    The score is the mean of the words' probabilities. An entity begins at a
+    "B-" and at an "I-" that continues none. Texts of any length are read
+    whole, in windows.
+
+    Attributes:
+        types: of the entities.
+        words: what answers lists of words; another signature of an export.
+    """
+
+    text_inputs = (TEXT,)
+
+    def __init__(self, model, *, vocabulary, spec):
+        super().__init__(model, vocabulary=vocabulary, spec=spec)
+        self.words = WordTagger(
+            model,
+            vocabulary=vocabulary,
+            spec=spec,
+            tokenizer=self._tokenizer,
+        )
+
+    def _answer(self, *texts):
+        (texts_B,) = texts
+        ids, starts, ends = self._tokenizer.with_spans(texts_B)
+        begin = begin_words(texts_B, starts, ends)
+        count_B = tf.reduce_sum(tf.cast(begin, tf.int64), axis=1)
+        number = tf.cumsum(tf.cast(begin.values, tf.int32)) - 1  # of all words
+        last = tf.concat([begin.values[1:], tf.ones_like(begin.values[:1])], 0)
+        word_starts = tf.RaggedTensor.from_row_lengths(
+            starts.values[begin.values], count_B
+        )
+        word_ends = word_starts.with_values(ends.values[last])
+        before = tf.gather(word_starts.row_starts(), ids.value_rowids())
+        word_of = ids.with_values(number - tf.cast(before, tf.int32))
+        answers, firsts, lasts = self._entities(
+            *self._tag_words(ids, word_of, word_starts.bounding_shape()[1])
+        )
+        byte_starts = tf.gather(word_starts, firsts, batch_dims=1)
+        byte_ends = tf.gather(word_ends, lasts, batch_dims=1)
+        spans = {
+            STARTS: alignment.character_offsets(texts_B, byte_starts),
+            ENDS: alignment.character_offsets(texts_B, byte_ends),
+            BYTE_STARTS: byte_starts,
+            BYTE_ENDS: byte_ends,
+        }
+        return answers | {name: x.to_tensor() for name, x in spans.items()}
+
+    def _rows(self, answers, columns):
+        rows = []
+        for place, text in enumerate(columns[0]):
+            found = []
+            for entity, (start, end, *in_bytes) in _found(
+                answers, place, STARTS, ENDS, BYTE_STARTS, BYTE_ENDS
+            ):
+                part = encode(text)[slice(*in_bytes)].decode("utf-8", "replace")
+                found.append(
+                    entity | {"text": part, "start": start, "end": end}
+                )
+            rows.append({ENTITIES: found})
+        return rows
+
+    def signatures(self):
+        return super().signatures() | {WORDS: self.words.signature()}
+
+    def predict(
+        self,
+        *columns,
+        batch_size=32,
+        progress=lambda done, total: None,
+    ):
+        """Answers texts and lists of words, as `TextServer.predict` does."""
+        self._check_columns(columns)
+        (rows,) = columns
+        is_text = [isinstance(row, str | bytes) for row in rows]
+        texts = [row for row, one in zip(rows, is_text, strict=True) if one]
+        words = [row for row, one in zip(rows, is_text, strict=True) if not one]
+        found = iter(
+            super().predict(
+                texts,
+                batch_size=batch_size,
+                progress=lambda done, _: progress(done, len(rows)),
+            )
+        )
+        of_words = iter(
+            self.words.predict(
+                words,
+                batch_size=batch_size,
+                progress=lambda done, _: progress(len(texts) + done, len(rows)),
+            )
+        )
+        return [next(found if one else of_words) for one in is_text]
+
+
+def _found(answers, place, *names):
+    """Type and score of each entity of a row, and its numbers by name."""
+    for number in range(answers[ENTITIES][place]):
+        yield (
+            {
+                "type": answers[TYPES][place, number].decode(),
+                "score": float(answers[SCORES][place, number]),
+            },
+            [int(answers[name][place, number]) for name in names],
+        )
