@@ -2,6 +2,7 @@
 """Texts, or lists of words, to the entities in them."""
 
 import itertools
+from typing import Any
 
 import tensorflow as tf
 
@@ -37,17 +38,17 @@ class _Tagger(TextServer):
         Args:
             ids: (B, None) int32, pieces.
             word_of: (B, None) int32, the word that each is of.
-            num_words: W.
+            num_words: W, int64.
         """
         tags, scores = self._tag_pieces(ids)
         row = ids.value_rowids()
         word = tf.stack([row, tf.cast(word_of.values, tf.int64)], axis=1)
         before = tf.concat([-tf.ones_like(word[:1]), word[:-1]], 0)
-        first = tf.reduce_any(word != before, axis=1)
-        word, shape = word[first], (ids.nrows(), num_words)
+        first = _where(tf.reduce_any(word != before, axis=1))
+        word, shape = tf.gather(word, first), (ids.nrows(), num_words)
         return (
-            tf.scatter_nd(word, tags[first], shape),
-            tf.scatter_nd(word, scores[first], shape),
+            tf.scatter_nd(word, tf.gather(tags, first), shape),
+            tf.scatter_nd(word, tf.gather(scores, first), shape),
         )
 
     def _tag_pieces(self, ids):
@@ -67,43 +68,44 @@ class _Tagger(TextServer):
         logits = self._model(inputs, training=False)[features.LOGITS]
         token = tf.ragged.range(place.row_lengths()).values + 1  # [CLS]
         at = tf.stack([place.value_rowids(), token], axis=1)
-        at, place = at[cut.best.values], place.values[cut.best.values]
+        best = _where(cut.best.values)
+        at, place = tf.gather(at, best), tf.gather(place.values, best)
         return (
             tf.scatter_nd(place[:, tf.newaxis], tf.gather_nd(x, at), [count])
             for x in tagging.decode(logits)
         )
 
     def _entities(self, tags_BW, scores_BW):
-        """What the answers have in common, and the entities' words.
+        """What the answers have in common, and where the entities are.
 
-        Returns: {entities, types, scores}, and the places of the first and
-            the last words, each (B, None) int64.
+        Returns: {entities, types, scores}; a function that pads a value of
+            each entity to (B, E); row and place of the first and the last
+            words, each (entities, 2) int64.
         """
         first_BW, last_BW = tagging.entity_bounds(tags_BW)
         firsts, lasts = tf.where(first_BW), tf.where(last_BW)
-        count_B = tf.math.count_nonzero(first_BW, axis=1)
-        number = tf.cumsum(tf.cast(tf.reshape(first_BW, [-1]), tf.int32)) - 1
-        inside = tf.reshape(tags_BW, [-1]) != 0
-        scores = tf.math.unsorted_segment_mean(
-            tf.reshape(scores_BW, [-1])[inside],
-            number[inside],
-            tf.shape(firsts)[0],
-        )
-        place = (tf.gather_nd(tags_BW, firsts) - 1) // 2
-        types = tf.gather(tf.constant(self.types), place)
+        is_first_BW = tf.cast(first_BW, tf.int32)
+        count_B = tf.reduce_sum(is_first_BW, axis=1)
+        number = tf.gather_nd(tf.cumsum(is_first_BW, axis=1) - 1, firsts)
+        at = tf.stack([tf.cast(firsts[:, 0], tf.int32), number], axis=1)
+        shape = [tf.size(count_B), tf.reduce_max(tf.concat([[0], count_B], 0))]
 
-        def ragged(values):
-            return tf.RaggedTensor.from_row_lengths(values, count_B)
+        def padded(values):
+            return tf.scatter_nd(at, values, shape)
 
-        return (
-            {
-                ENTITIES: tf.cast(count_B, tf.int32),
-                TYPES: ragged(types).to_tensor(),
-                SCORES: ragged(scores).to_tensor(),
-            },
-            ragged(firsts[:, 1]),
-            ragged(lasts[:, 1]),
+        length = tf.cast(lasts - firsts, tf.float32)[:, 1] + 1
+        inside = _where(tf.reshape(tags_BW, [-1]) != 0)
+        scores = tf.math.segment_sum(
+            tf.gather(tf.reshape(scores_BW, [-1]), inside),
+            tf.gather(tf.cumsum(tf.reshape(is_first_BW, [-1])) - 1, inside),
         )
+        type_of = (tf.gather_nd(tags_BW, firsts) + 1) // 2  # 0 to pad
+        answers = {
+            ENTITIES: count_B,
+            TYPES: tf.gather(tf.constant(["", *self.types]), padded(type_of)),
+            SCORES: padded(scores / length),
+        }
+        return answers, padded, firsts, lasts
 
 
 class WordTagger(_Tagger):
@@ -122,23 +124,26 @@ class WordTagger(_Tagger):
     def _answer(self, *texts):
         (words_BW,) = texts
         rows, num_words = tf.unstack(tf.shape(words_BW, tf.int64))
-        words = tf.RaggedTensor.from_row_lengths(
-            tf.reshape(words_BW, [-1]), tf.fill([rows], num_words)
+        words = tf.RaggedTensor.from_row_splits(
+            tf.reshape(words_BW, [-1]),
+            tf.range(rows + 1) * num_words,
+            validate=False,  # it is so
         )
         ids, word_of = alignment.tokenize_words(words, self._tokenizer)
         tags_BW, scores_BW = self._tag_words(ids, word_of, num_words)
-        answers, firsts, lasts = self._entities(tags_BW, scores_BW)
+        answers, padded, firsts, lasts = self._entities(tags_BW, scores_BW)
         return {
             **answers,
             TAGS: tf.gather(tf.constant(self.spec.labels), tags_BW),
-            FIRST_WORDS: tf.cast(firsts.to_tensor(), tf.int32),
-            LAST_WORDS: tf.cast(lasts.to_tensor(), tf.int32),
+            FIRST_WORDS: padded(tf.cast(firsts[:, 1], tf.int32)),
+            LAST_WORDS: padded(tf.cast(lasts[:, 1], tf.int32)),
         }
 
     def _rows(self, answers, columns):
         rows = []
-        for place, words in enumerate(columns[0]):
-            words = [encode(word).decode("utf-8", "replace") for word in words]
+        lists: Any = columns[0]
+        for place, row in enumerate(lists):
+            words = [_decoded(encode(word)) for word in row]
             text = " ".join(words)
             lengths = (len(word) + 1 for word in words)
             starts = list(itertools.accumulate(lengths, initial=0))
@@ -192,36 +197,44 @@ class TaggingServer(_Tagger):
         (texts_B,) = texts
         ids, starts, ends = self._tokenizer.with_spans(texts_B)
         begin = begin_words(texts_B, starts, ends)
-        count_B = tf.reduce_sum(tf.cast(begin, tf.int64), axis=1)
-        number = tf.cumsum(tf.cast(begin.values, tf.int32)) - 1  # of all words
-        last = tf.concat([begin.values[1:], tf.ones_like(begin.values[:1])], 0)
-        word_starts = tf.RaggedTensor.from_row_lengths(
-            starts.values[begin.values], count_B
+        number = tf.cumsum(tf.cast(begin.values, tf.int32))  # of all words
+        # How many words there are before each row, and in the end.
+        words = tf.gather(tf.concat([[0], number], 0), ids.row_splits)
+        word_of = number - 1 - tf.gather(words, ids.value_rowids())
+        longest = tf.reduce_max(tf.concat([[0], words[1:] - words[:-1]], 0))
+        tags_BW, scores_BW = self._tag_words(
+            ids,
+            ids.with_values(word_of),
+            tf.cast(longest, tf.int64),
         )
-        word_ends = word_starts.with_values(ends.values[last])
-        before = tf.gather(word_starts.row_starts(), ids.value_rowids())
-        word_of = ids.with_values(number - tf.cast(before, tf.int32))
-        answers, firsts, lasts = self._entities(
-            *self._tag_words(ids, word_of, word_starts.bounding_shape()[1])
-        )
-        byte_starts = tf.gather(word_starts, firsts, batch_dims=1)
-        byte_ends = tf.gather(word_ends, lasts, batch_dims=1)
-        spans = {
-            STARTS: alignment.character_offsets(texts_B, byte_starts),
-            ENDS: alignment.character_offsets(texts_B, byte_ends),
-            BYTE_STARTS: byte_starts,
-            BYTE_ENDS: byte_ends,
-        }
-        return answers | {name: x.to_tensor() for name, x in spans.items()}
+        answers, padded, firsts, lasts = self._entities(tags_BW, scores_BW)
+
+        first_piece = _where(begin.values)
+        stop = tf.ones_like(begin.values[:1])
+        last_piece = _where(tf.concat([begin.values[1:], stop], 0))
+        for piece, words_in_row, offsets, names in (
+            (first_piece, firsts, starts, (BYTE_STARTS, STARTS)),
+            (last_piece, lasts, ends, (BYTE_ENDS, ENDS)),
+        ):
+            row, word = (
+                words_in_row[:, 0],
+                tf.cast(words_in_row[:, 1], tf.int32),
+            )
+            place = tf.gather(piece, tf.gather(words, row) + word)
+            characters = alignment.character_offsets(texts_B, offsets)
+            for name, values in zip(names, (offsets, characters), strict=True):
+                answers[name] = padded(tf.gather(values.values, place))
+        return answers
 
     def _rows(self, answers, columns):
         rows = []
-        for place, text in enumerate(columns[0]):
+        texts: Any = columns[0]
+        for place, text in enumerate(texts):
             found = []
             for entity, (start, end, *in_bytes) in _found(
                 answers, place, STARTS, ENDS, BYTE_STARTS, BYTE_ENDS
             ):
-                part = encode(text)[slice(*in_bytes)].decode("utf-8", "replace")
+                part = _decoded(encode(text)[slice(*in_bytes)])
                 found.append(
                     entity | {"text": part, "start": start, "end": end}
                 )
@@ -258,6 +271,15 @@ class TaggingServer(_Tagger):
             )
         )
         return [next(found if one else of_words) for one in is_text]
+
+
+def _where(condition):
+    """The places in one axis where it is True."""
+    return tf.where(condition)[:, 0]
+
+
+def _decoded(text):
+    return text.decode("utf-8", "replace")
 
 
 def _found(answers, place, *names):
