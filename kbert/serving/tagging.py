@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from kbert import features
-from kbert.serving.text_server import TextServer, encode
+from kbert.serving.text_server import TextServer, check_list, encode
 from kbert.tasks import tagging
 from kbert.text import alignment, windows
 from kbert.text.packing import pack
@@ -251,26 +251,29 @@ class TaggingServer(_Tagger):
         progress=lambda done, total: None,
     ):
         """Answers texts and lists of words, as `TextServer.predict` does."""
-        self._check_columns(columns)
+        if len(columns) != 1:
+            return super().predict(*columns)  # which refuses them
         (rows,) = columns
+        check_list(rows)
         is_text = [isinstance(row, str | bytes) for row in rows]
-        texts = [row for row, one in zip(rows, is_text, strict=True) if one]
-        words = [row for row, one in zip(rows, is_text, strict=True) if not one]
-        found = iter(
-            super().predict(
-                texts,
+        found: dict[int, dict[str, Any]] = {}
+        for one, answer in (
+            (True, super().predict),
+            (False, self.words.predict),
+        ):
+            places = [i for i, x in enumerate(is_text) if x is one]
+            if not places:  # the graph is not made in vain
+                continue
+            before = len(found)
+            answers = answer(
+                [rows[i] for i in places],
                 batch_size=batch_size,
-                progress=lambda done, _: progress(done, len(rows)),
+                progress=lambda done, _, before=before: progress(
+                    before + done, len(rows)
+                ),
             )
-        )
-        of_words = iter(
-            self.words.predict(
-                words,
-                batch_size=batch_size,
-                progress=lambda done, _: progress(len(texts) + done, len(rows)),
-            )
-        )
-        return [next(found if one else of_words) for one in is_text]
+            found.update(zip(places, answers, strict=True))
+        return [found[i] for i in range(len(rows))]
 
 
 def _where(condition):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tagging through the commands: learnt, scored, predicted and refused."""
 
+import dataclasses
 import json
 
 import pytest
@@ -53,11 +54,12 @@ def path(tmp_path):
 def test_from_a_file_to_entities(
     call, tmp_path, path, tiny_config, vocabulary, job
 ):
+    config = dataclasses.replace(tiny_config, num_hidden_layers=1)
     init = TaskSpec(task="encoder", max_seq_length=16)
     folder.save(
         tmp_path / "init",
-        tasks.build(tiny_config, init),
-        config=tiny_config,
+        tasks.build(config, init),
+        config=config,
         vocabulary=vocabulary,
         spec=init,
     )
