@@ -31,6 +31,7 @@ _HOMES = {
     "build_regressor": "kbert.tasks.regression",
     "freeze": "kbert.models",
     "build_summarizer": "kbert.tasks.summarization",
+    "build_tagger": "kbert.tasks.tagging",
 }
 
 

@@ -28,6 +28,7 @@ def main(argv):
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     import kbert
     from kbert.serving import export
+    from kbert.serving.text_server import SIGNATURE
 
     server = kbert.load(_MODEL.value)
     if not isinstance(server, kbert.TextServer):
@@ -38,7 +39,7 @@ def main(argv):
     path = export.export(server, _OUTPUT_DIR.value, _VERSION.value)
     outputs = server.signature().structured_outputs
     print(
-        f"{path}: {export.SIGNATURE} takes {', '.join(server.text_inputs)} "
+        f"{path}: {SIGNATURE} takes {', '.join(server.text_inputs)} "
         f"and gives {', '.join(sorted(outputs))}"
     )
 

@@ -3,6 +3,7 @@
 
     classification       texts or pairs, each with a class, or several
     regression           texts or pairs, each with a number
+    tagging              words with tags, in CoNLL's columns: entities
     multiple_choice      texts, each with several choices, one of them right
     summarization        documents, some of whose sentences tell the most
 
@@ -21,13 +22,16 @@ from kbert.bin import run, run_flags
 _TASK = flags.DEFINE_enum(
     "task",
     "classification",
-    ["classification", "regression", "multiple_choice", "summarization"],
+    [
+        *("classification", "regression", "tagging"),
+        *("multiple_choice", "summarization"),
+    ],
     "What to learn.",
 )
 _TRAIN = flags.DEFINE_string(
     "train",
     None,
-    "A .tsv, .csv or .jsonl file to train on.",
+    "A .tsv, .csv or .jsonl file to train on; for tagging a CoNLL one.",
     required=True,
 )
 _DEV = flags.DEFINE_string("dev", None, "A file to score the model on.")
@@ -74,6 +78,12 @@ _SETTINGS = {
         None,
         "classification, --multi_label: lowest probability of a row's labels; "
         "by default 0.5.",
+    ),
+    "stride": flags.DEFINE_integer(
+        "stride",
+        None,
+        "tagging: tokens between the starts of the windows over what is "
+        "longer than a row; by default 64.",
     ),
     "num_sentences": flags.DEFINE_integer(
         "num_sentences",

@@ -8,6 +8,7 @@ from kbert.serving.mask_filler import MaskFiller
 from kbert.serving.multiple_choice import MultipleChoiceServer
 from kbert.serving.regression import RegressionServer
 from kbert.serving.summarization import SummarizationServer
+from kbert.serving.tagging import TaggingServer
 from kbert.serving.text_server import TextServer
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import Vocabulary
@@ -15,6 +16,7 @@ from kbert.text.vocabulary import Vocabulary
 SERVERS = {
     "classification": ClassificationServer,
     "regression": RegressionServer,
+    "tagging": TaggingServer,
     "multiple_choice": MultipleChoiceServer,
     "summarization": SummarizationServer,
     "masked_lm": MaskFiller,

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from kbert.serving.text_server import TextServer
 
-SIGNATURE = "serving_default"
 LABELS_FILE = "labels.json"  # the classes' names, if any, as an asset
 
 
@@ -22,7 +21,8 @@ def export(
 ) -> pathlib.Path:
     """Writes base_dir/<version>/, complete or not at all.
 
-    The signature `serving_default` takes and gives what `TextServer` names.
+    The signature `serving_default` takes and gives what the task's server
+    names; a tagger has another for lists of words.
     Vocabulary, casing and class names are assets, for whoever wants to read
     them; the graph holds its own. Loading it takes the ops of
     tensorflow_text.
@@ -53,9 +53,7 @@ def export(
     try:
         with tempfile.TemporaryDirectory() as assets:
             server.assets = _write_assets(server, pathlib.Path(assets))
-            tf.saved_model.save(
-                server, partial, signatures={SIGNATURE: server.signature()}
-            )
+            tf.saved_model.save(server, partial, signatures=server.signatures())
         os.rename(partial, base / str(version))
     finally:
         shutil.rmtree(partial, ignore_errors=True)

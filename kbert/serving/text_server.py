@@ -13,6 +13,8 @@ from kbert.tasks import TaskSpec
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import Vocabulary
 
+SIGNATURE = "serving_default"  # the name of a server's signature
+
 Text = str | bytes
 Column = Sequence[Text | Sequence[Text]]  # a text a row, or several
 
@@ -35,12 +37,17 @@ class TextServer(tf.Module, abc.ABC):
     several: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
-        self, model: keras.Model, *, vocabulary: Vocabulary, spec: TaskSpec
+        self,
+        model: keras.Model,
+        *,
+        vocabulary: Vocabulary,
+        spec: TaskSpec,
+        tokenizer: Tokenizer | None = None,
     ):
         super().__init__(name="text_server")
         self.vocabulary = vocabulary
         self.spec = spec
-        self._tokenizer = Tokenizer(vocabulary)
+        self._tokenizer = tokenizer or Tokenizer(vocabulary)
         self._model = model
 
     @tf.function
@@ -69,6 +76,10 @@ class TextServer(tf.Module, abc.ABC):
                 for name in self.text_inputs
             )
         )
+
+    def signatures(self) -> dict[str, Any]:
+        """All graphs that an export has, by name."""
+        return {SIGNATURE: self.signature()}
 
     def predict(
         self,

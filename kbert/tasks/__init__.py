@@ -13,11 +13,17 @@ import keras
 from kbert import features
 from kbert.config import BertConfig
 from kbert.models import build_encoder, build_pretrainer
-from kbert.tasks import classification, multiple_choice, summarization
+from kbert.tasks import (
+    classification,
+    multiple_choice,
+    summarization,
+    tagging,
+)
 from kbert.tasks.classification import build_classifier
 from kbert.tasks.multiple_choice import build_multiple_choice
 from kbert.tasks.regression import build_regressor
 from kbert.tasks.summarization import build_summarizer
+from kbert.tasks.tagging import build_tagger
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,6 +108,9 @@ TASKS = {
         config, num_classes=len(spec.labels)
     ),
     "regression": lambda config, spec: build_regressor(config),
+    "tagging": lambda config, spec: build_tagger(
+        config, num_tags=len(spec.labels)
+    ),
     "multiple_choice": lambda config, spec: build_multiple_choice(
         config, spec.settings.num_choices
     ),
@@ -109,7 +118,8 @@ TASKS = {
 }
 SETTINGS = {
     "classification": classification.Settings,
+    "tagging": tagging.Settings,
     "multiple_choice": multiple_choice.Settings,
     "summarization": summarization.Settings,
 }
-_LABELLED = ("classification",)
+_LABELLED = ("classification", "tagging")

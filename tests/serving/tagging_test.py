@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entities of texts and of lists of words, against plain Python."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kbert import tasks
+from kbert.serving import export, make_server
+from kbert.tasks import TaskSpec, tagging
+from kbert.text.tokenizer import Tokenizer
+from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from kbert.text.words import begin_words
+
+LABELS = tagging.labels_of(("loc", "per"))
+TOKENS = (
+    *SPECIAL_TOKENS,
+    *("the", "film", "caf", "##e", "##s", "not", "long", "##er", "good"),
+    *"'.,-()日本s",
+)
+LENGTH, STRIDE = 10, 3
+TEXTS = [
+    "the film, (not longer) 'good'.",
+    "Cafe\u0301s 日本film 😀 the Café.",
+    "the longer films " * 12 + "日本 " * 5,  # nine windows and more
+    "",
+    "  \u200b ",
+    "good\u200bfilm, the U\u0301nknown",
+    "film's the-long.",
+    *(" ".join(("not", "the", "日", "café")[:n]) for n in range(1, 5)),
+]
+ROWS = [
+    ["the", "longer", "\u200b", "film"],
+    [],
+    ["the film", "", "日本", "cafés", "(not)"],
+    ["longer", "café", "日本"] * 14,
+    ["", ""],
+    ["Café"],
+]
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    return Vocabulary(TOKENS, True)
+
+
+_MADE = {}  # tracing takes a while
+
+
+@pytest.fixture
+def server(tiny_config, vocabulary):
+    """Its model tells tokens apart, at random."""
+    if "server" not in _MADE:
+        config = dataclasses.replace(
+            tiny_config, vocab_size=len(TOKENS), num_hidden_layers=1
+        )
+        spec = TaskSpec(
+            task="tagging",
+            max_seq_length=LENGTH,
+            labels=LABELS,
+            settings=tagging.Settings(stride=STRIDE),
+        )
+        model = tasks.build(config, spec)
+        rng = np.random.default_rng(5)
+        for variable in model.weights:
+            variable.assign(variable + 0.4 * rng.normal(size=variable.shape))
+        kernel, bias = model.get_layer("tagger").weights
+        kernel.assign(rng.normal(size=kernel.shape))
+        bias.assign([1, 0, 0, 0, 0])
+        _MADE["model"] = model
+        _MADE["server"] = make_server(model, vocabulary=vocabulary, spec=spec)
+    return _MADE["server"]
+
+
+def tagged(pieces):
+    """Tag and probability of each piece of one text, window by window."""
+    room, starts = LENGTH - 2, [0]
+    while starts[-1] + room < len(pieces):
+        starts.append(starts[-1] + STRIDE)
+    best = [(-1,)] * len(pieces)
+    rows = [[2, *pieces[s : s + room], 3] for s in starts]
+    longest = max(map(len, rows))
+    ids = np.array([row + [0] * (longest - len(row)) for row in rows])
+    mask = np.array([[1] * len(r) + [0] * (longest - len(r)) for r in rows])
+    inputs = {"token_ids": ids, "segment_ids": 0 * ids, "padding_mask": mask}
+    logits = _MADE["model"](inputs)["logits"].numpy()
+    for start, row, numbers in zip(starts, rows, logits, strict=True):
+        size = len(row) - 2
+        for left, each in enumerate(numbers[1 : size + 1]):
+            context = min(left, size - 1 - left) + 0.01 * size
+            if context > best[start + left][0]:
+                share = np.exp(each - each.max())
+                share = share.max() / share.sum()
+                best[start + left] = context, each.argmax(), share
+    return [found[1:] for found in best]
+
+
+def entities(tags, scores):
+    """Type, mean score, first and last word: conlleval's rule."""
+    found, previous = [], "O"
+    for place, tag in enumerate(tags):
+        if tag != "O":
+            if tag[0] == "B" or tag[2:] != previous[2:]:
+                found.append((tag[2:], []))
+            found[-1][1].append(place)
+        previous = tag
+    return [
+        (name, np.mean([scores[i] for i in places]), places[0], places[-1])
+        for name, places in found
+    ]
+
+
+def of_words(words, tokenizer):
+    """The tags of given words, and the entities."""
+    cut = [tokenizer([word])[0].numpy().tolist() for word in words]
+    found = iter(tagged(sum(cut, [])))
+    tags, scores = [], []
+    for pieces in cut:
+        first, *_ = [next(found) for _ in pieces] or [(0, 0)]
+        tags.append(LABELS[first[0]])
+        scores.append(first[1])
+    return tags, entities(tags, scores)
+
+
+def of_text(text, tokenizer):
+    """The entities, their words' places changed to bytes."""
+    ids, *spans = tokenizer.with_spans([text])
+    begin = begin_words(tf.constant([text]), *spans)
+    words = []
+    for piece, (begins, start, end) in enumerate(
+        np.stack([x[0] for x in (begin, *spans)], 1).tolist()
+    ):
+        if begins:
+            words.append([piece, start, end])
+        words[-1][2] = end
+    found = tagged(ids[0].numpy().tolist())
+    firsts = [found[piece] for piece, _, _ in words]
+    return [
+        (name, score, words[first][1], words[last][2])
+        for name, score, first, last in entities(
+            [LABELS[tag] for tag, _ in firsts], [s for _, s in firsts]
+        )
+    ]
+
+
+def close(value):
+    return pytest.approx(value, abs=1e-5)
+
+
+def test_texts_against_plain_python(server, vocabulary):
+    tokenizer = Tokenizer(vocabulary)
+    texts = [text.strip("|") for text in TEXTS]
+    answers = server(tf.constant(texts))
+    rows = server.predict(texts, batch_size=4)
+    total = 0
+    for number, (text, row) in enumerate(zip(texts, rows, strict=True)):
+        want, raw = [], text.encode()
+        for name, score, start, end in of_text(text, tokenizer):
+            part, before = raw[start:end].decode(), len(raw[:start].decode())
+            want.append(
+                {
+                    "type": name,
+                    "score": close(score),
+                    "text": part,
+                    "start": before,
+                    "end": before + len(part),
+                }
+            )
+            place = number, len(want) - 1
+            names = ("types", "byte_starts", "byte_ends")
+            found = [answers[x][place].numpy() for x in names]
+            assert found == [name.encode(), start, end]
+        assert row == {"entities": want}
+        assert all(text[e["start"] : e["end"]] == e["text"] for e in want)
+        assert answers["entities"][number] == len(want)
+        total += len(want)
+    assert total > 30 and len({e["type"] for e in rows[2]["entities"]}) == 2
+
+
+def test_lists_of_words_against_plain_python(server, vocabulary):
+    tokenizer = Tokenizer(vocabulary)
+    rows = server.predict(ROWS, batch_size=4)
+    for words, row in zip(ROWS, rows, strict=True):
+        tags, found = of_words(words, tokenizer)
+        want = []
+        for name, score, first, last in found:
+            start = len(" ".join([*words[:first], ""]))
+            part = " ".join(words[first : last + 1])
+            want.append(
+                {
+                    "type": name,
+                    "score": close(score),
+                    "text": part,
+                    "start": start,
+                    "end": start + len(part),
+                    "first_word": first,
+                    "last_word": last,
+                }
+            )
+        assert row == {"entities": want, "tags": tags}
+    assert len(rows[3]["entities"]) > 5
+
+
+def test_texts_and_lists_of_words_in_one_call(server):
+    done = []
+    mixed = [ROWS[0], TEXTS[0], TEXTS[6], ROWS[2], ["good", "film"]]
+    rows = server.predict(
+        mixed, batch_size=2, progress=lambda *step: done.append(step)
+    )
+    assert done == [(2, 5), (4, 5), (5, 5)]
+    for row, got in zip(mixed, rows, strict=True):
+        (alone,) = server.predict([row])
+        assert _rounded(got) == _rounded(alone)
+    assert ["tags" in row for row in rows] == [1, 0, 0, 1, 1]
+    assert server.predict([]) == []
+    with pytest.raises(ValueError, match="Got 2 lists of texts; this model"):
+        server.predict(["a"], ["b"])
+
+
+def _rounded(row):
+    return [
+        {**entity, "score": round(entity["score"], 3)}
+        for entity in row["entities"]
+    ], row.get("tags")
+
+
+def test_a_text_of_plain_words_is_as_its_words(server):
+    words = ["the", "longer", "film", "日", "(", "Café", ")", "."] * 4
+    (text,) = server.predict(["the longer film 日 (Café). " * 4])
+    (listed,) = server.predict([words])
+    assert len(text["entities"]) > 4
+    for a, b in zip(text["entities"], listed["entities"], strict=True):
+        assert (a["type"], a["score"]) == (b["type"], close(b["score"]))
+        assert a["text"].replace(" ", "") == b["text"].replace(" ", "")
+
+
+def test_bytes_that_are_no_utf8(server):
+    whole, broken, surrogate = server.predict(
+        ["the film good", b"the\xff \xc3film good", "the\ud800 film good"]
+    )
+    found = [[e["type"] for e in x["entities"]] for x in (whole, broken)]
+    assert found[0] and found[0] == found[1]
+    assert len(surrogate["entities"]) == len(whole["entities"])
+    (row,) = server.predict([[b"the\xff", "film", "\ud800good"]])
+    assert len(row["tags"]) == 3
+
+
+def test_no_rows(server):
+    for graph, shape in ((server, (0,)), (server.words, (0, 0))):
+        answers = graph.signature()(tf.zeros(shape, tf.string))
+        assert {x.shape[0] for x in answers.values()} == {0}
+
+
+def test_the_signatures_of_an_export(server, tmp_path):
+    path = export.export(server, tmp_path)
+    loaded = tf.saved_model.load(path).signatures
+    assert set(loaded) == {"serving_default", "words"}
+    inputs = {
+        "serving_default": {"text": tf.constant(TEXTS)},
+        "words": {"words": tf.constant([["the", "café"], ["日本", ""]])},
+    }
+    for name, given in inputs.items():
+        want = server.signatures()[name](*given.values())
+        got = loaded[name](**given)
+        assert set(got) == set(want)
+        for key, value in want.items():
+            if value.dtype == tf.float32:
+                np.testing.assert_allclose(got[key], value, atol=1e-5)
+            else:
+                np.testing.assert_array_equal(got[key], value)
+    names = set(got)
+    assert names == {
+        *("entities", "types", "scores", "tags"),
+        *("first_words", "last_words"),
+    }
+
+
+def test_labels_that_are_no_tags(tiny_config, vocabulary):
+    spec = TaskSpec(task="tagging", max_seq_length=9, labels=("B-x", "O"))
+    model = tasks.build(tiny_config, spec)
+    with pytest.raises(ValueError, match="labels are .*; wanted 'O', then"):
+        make_server(model, vocabulary=vocabulary, spec=spec)

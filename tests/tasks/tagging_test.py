@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tags to entities and their scores: seqeval's, and cases by hand."""
+
+import random
+
+import numpy as np
+import pytest
+
+from kbert.tasks import TaskSpec, tagging
+
+TYPES = ("LOC", "PER", "creative-work")
+
+
+def random_tags(rows, seed):
+    """Many sentences, most of them not legal in IOB2."""
+    draw = random.Random(seed)
+    labels = tagging.labels_of(TYPES)
+    return [
+        draw.choices(labels, [3] + [1] * 6, k=draw.randrange(12))
+        for _ in range(rows)
+    ]
+
+
+def altered(rows, seed):
+    """The same, every fourth tag another one."""
+    draw = random.Random(seed)
+    labels = tagging.labels_of(TYPES)
+    return [
+        [draw.choice(labels) if draw.random() < 0.25 else t for t in row]
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tags", "tolerant", "strict"),
+    [
+        ("", [], []),
+        ("O B-x I-x I-x O", [("x", 1, 3)], [("x", 1, 3)]),
+        ("B-x B-x", [("x", 0, 0), ("x", 1, 1)], [("x", 0, 0), ("x", 1, 1)]),
+        ("I-x I-x O I-y", [("x", 0, 1), ("y", 3, 3)], []),
+        ("B-x I-y I-y", [("x", 0, 0), ("y", 1, 2)], [("x", 0, 0)]),
+        ("B-x O I-x", [("x", 0, 0), ("x", 2, 2)], [("x", 0, 0)]),
+    ],
+)
+def test_entities_by_hand(tags, tolerant, strict):
+    assert tagging.entities(tags.split()) == tolerant
+    assert tagging.entities(tags.split(), strict=True) == strict
+
+
+def test_scores_are_those_of_seqeval():
+    pytest.importorskip("seqeval")
+    from seqeval.metrics import f1_score, precision_score, recall_score
+    from seqeval.metrics.sequence_labeling import (
+        get_entities,
+        precision_recall_fscore_support,
+    )
+    from seqeval.scheme import IOB2, Entities
+
+    wanted = random_tags(4000, 1)
+    predicted = altered(wanted, 2)
+    for row in wanted:
+        assert tagging.entities(row) == get_entities(row)
+        (strict,) = Entities([row], IOB2).entities
+        got = tagging.entities(row, strict=True)
+        assert got == [(e.tag, e.start, e.end - 1) for e in strict]
+    for rows in (slice(0, 4000), slice(0, 5), slice(7, 8)):
+        pair = wanted[rows], predicted[rows]
+        got = tagging.scores(pair[1], pair[0])
+        for prefix, options in (
+            ("", {}),
+            ("strict_", {"mode": "strict", "scheme": IOB2}),
+        ):
+            for name, score in (
+                ("precision", precision_score),
+                ("recall", recall_score),
+                ("f1", f1_score),
+            ):
+                want = score(*pair, zero_division=0, **options)
+                assert got[prefix + name] == pytest.approx(want, rel=1e-12)
+    assert got["f1"] != got["strict_f1"]
+    report = tagging.class_report(predicted, wanted)
+    by_type = precision_recall_fscore_support(wanted, predicted, average=None)
+    assert list(report) == list(TYPES)
+    for numbers, want in zip(
+        report.values(), np.stack(by_type, 1), strict=True
+    ):
+        assert list(numbers.values()) == pytest.approx(want)
+
+
+def test_no_entities_score_nothing():
+    scores = tagging.scores([["O"], []], [["O"], []])
+    assert set(scores.values()) == {0.0}
+    assert len(scores) == 6
+    assert tagging.class_report([["O"]], [["O"]]) == {}
+
+
+def test_bounds_in_the_graph_are_the_entities():
+    labels = tagging.labels_of(TYPES)
+    rows = random_tags(500, 3)
+    width = max(map(len, rows))
+    tags = [[labels.index(t) for t in r] + [0] * (width - len(r)) for r in rows]
+    first, last = tagging.entity_bounds(np.array(tags, np.int32))
+    for row, *bounds in zip(rows, np.array(first), np.array(last), strict=True):
+        want = tagging.entities(row)
+        places = [np.flatnonzero(x).tolist() for x in bounds]
+        assert places == [[e[1] for e in want], [e[2] for e in want]]
+
+
+def test_decoding_by_hand():
+    logits = np.log([[[0.2, 0.5, 0.3], [0.9, 0.1, 0.0001]]])
+    tags, probabilities = tagging.decode(logits.astype("float32"))
+    assert np.array(tags).tolist() == [[1, 0]]
+    want = [[0.5, 0.9 / 1.0001]]
+    np.testing.assert_allclose(np.array(probabilities), want, rtol=1e-5)
+
+
+def test_labels_are_of_types():
+    labels = ("O", "B-x", "I-x", "B-a-b", "I-a-b")
+    assert tagging.labels_of(("x", "a-b")) == labels
+    assert tagging.types_of(labels) == ("x", "a-b")
+    for wrong in (labels[1:], labels[:-1], ("O", "I-x", "B-x")):
+        with pytest.raises(ValueError, match="wanted 'O', then B-x and I-x"):
+            tagging.types_of(wrong)
+
+
+def test_the_model_and_its_settings(tiny_config, batch):
+    model = tagging.build_tagger(tiny_config, num_tags=5)
+    inputs = {name: batch[name] for name in model.input}
+    logits = model(inputs)["logits"].numpy()
+    assert logits.shape == (3, 8, 5)
+    assert np.ptp(logits, axis=1).min() > 0  # each token has its own
+    with pytest.raises(ValueError, match="num_tags is 1; wanted 2 or more"):
+        tagging.build_tagger(tiny_config, num_tags=1)
+    spec = TaskSpec(
+        task="tagging",
+        max_seq_length=9,
+        labels=("O", "B-x", "I-x"),
+        settings={"stride": 3},
+    )
+    assert spec.settings == tagging.Settings(stride=3)
+    for stride in (0, 2.0, True):
+        with pytest.raises(ValueError, match="stride is .*; wanted a whole"):
+            tagging.Settings(stride=stride)
