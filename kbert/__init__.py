@@ -29,9 +29,9 @@ _HOMES = {
     "build_multiple_choice": "kbert.tasks.multiple_choice",
     "build_pretrainer": "kbert.models",
     "build_regressor": "kbert.tasks.regression",
-    "freeze": "kbert.models",
     "build_summarizer": "kbert.tasks.summarization",
     "build_tagger": "kbert.tasks.tagging",
+    "freeze": "kbert.models",
 }
 
 
