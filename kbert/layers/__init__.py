@@ -9,12 +9,14 @@ changes inside a function, the letters end the variable's name.
 from kbert.layers.add_bias import AddBias
 from kbert.layers.embeddings import Embeddings
 from kbert.layers.encoder_block import EncoderBlock, rematerialize
+from kbert.layers.layer_mix import LayerMix
 from kbert.layers.mlm_transform import MlmTransform
 
 __all__ = [
     "AddBias",
     "Embeddings",
     "EncoderBlock",
+    "LayerMix",
     "MlmTransform",
     "rematerialize",
 ]
