@@ -27,7 +27,7 @@ ALLOWED = {
     "serving": {"config", "features", "layers", "models", "tasks", "text"},
 }
 # A run joins data, training and model folders; only commands start it.
-ALLOWED["runs"] = set(ALLOWED) - {"serving"}
+ALLOWED["runs"] = set(ALLOWED)
 # The public names, the commands and the export scripts stand above the rest.
 ALLOWED["kbert"] = set(ALLOWED)
 ALLOWED["bin"] = set(ALLOWED)

@@ -141,6 +141,19 @@ def load(folder: str | os.PathLike) -> LoadedModel:
     return LoadedModel(model, config, vocabulary, spec, read_licences(folder))
 
 
+def fingerprint(folder: str | os.PathLike) -> str:
+    """Tells a model from all others: of its files, the weights by their sum.
+
+    Raises: OSError if one of them is missing.
+    """
+    digest = hashlib.sha256()
+    for name in _FILES:
+        if name != _WEIGHTS:
+            content = (pathlib.Path(folder) / name).read_bytes()
+            digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
+
+
 def check_size(
     config: BertConfig, num_weights: int, *, where: str | os.PathLike
 ) -> None:

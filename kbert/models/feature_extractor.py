@@ -57,7 +57,7 @@ def build_features(
     return model
 
 
-def _places(layers: int | Sequence[int] | str, count: int) -> list[int]:
+def _places(layers: int | Sequence[int], count: int) -> list[int]:
     places = [layers] if isinstance(layers, int) else list(layers)
     wrong = [x for x in places if x not in range(-count, count)]
     if wrong or not places:

@@ -53,7 +53,7 @@ def test_answers_a_table(call, model, tmp_path):
     table.write_text('id,b,a\n1,"good, good",the film\n2,,bad\n')
     output = tmp_path / "answers.jsonl"
     flags = [f"--model={path}", f"--input={table}", "--text_columns=a,b"]
-    assert call("predict", *flags, f"--output={output}") == ""
+    assert call("predict", *flags, f"--output_file={output}") == ""
     want = server.predict(["the film", "bad"], ["good, good", ""])
     _same(output.read_text("utf-8").splitlines(), want)
     assert {p.name for p in tmp_path.iterdir()} == {
