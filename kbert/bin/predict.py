@@ -63,15 +63,13 @@ def main(argv):
         raise ValueError("--output=embeddings: wanted an --output_file too.")
     load = kbert.load_embedder if how else kbert.load
     server = load(_MODEL.value, **how)
-    options = {}
+    options = {"batch_size": _BATCH_SIZE.value}
     if _TOP_K.value:
         if not isinstance(server, kbert.MaskFiller):
             raise ValueError(f"--top_k: {_MODEL.value} fills in no [MASK].")
         options["top_k"] = _TOP_K.value
     texts = _texts(server)
-    predictor = predicting.Predictor(
-        server, Progress(), batch_size=_BATCH_SIZE.value, **options
-    )
+    predictor = predicting.Predictor(server, options, Progress())
     if not _OUTPUT_FILE.value:
         return predictor.to_stream(texts, sys.stdout)
     settings = {h.name: h.value for h in (_OUTPUT, _BATCH_SIZE, _TOP_K)}

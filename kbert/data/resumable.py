@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder, or a file, made by runs that may be killed, and then there.
+"""What is made by runs that may be killed, and then is there.
 
 What is written stands under final names only when it is whole: a file or a
-folder inside is written `beside` its name, and the folder itself is called
+folder inside is written `beside` its name, and the whole is a folder called
 `NAME.partial` until its end.
 """
 

@@ -22,7 +22,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from kbert.data import tables
 from kbert.data.resumable import partial_folder
@@ -51,10 +51,9 @@ class Texts:
     rows: Iterable[tuple[int, Sequence[Any]]]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Chunk:
+class _Chunk(NamedTuple):
     lines: Sequence[int]
-    columns: Sequence[Sequence[Any]]  # a list for each text of a row
+    columns: Sequence[Sequence[Any]]  # for each text of a row
 
 
 def given_texts(
@@ -118,18 +117,15 @@ class Predictor:
 
     Args:
         server: what answers.
+        options: of its `predict`.
         progress: called with a step's name, what is done and all there is.
-        options: of the server's `predict`.
     """
 
     def __init__(
-        self,
-        server: Server,
-        progress: Progress,
-        **options: Any,
+        self, server: Server, options: Mapping[str, Any], progress: Progress
     ):
-        self._server, self._progress = server, progress
-        self._options = options
+        self._server, self._options = server, options
+        self._progress = progress
 
     def to_stream(self, texts: Texts, stream: TextIO) -> None:
         """Writes JSON Lines, as soon as they are there.
@@ -161,6 +157,8 @@ class Predictor:
             OSError.
         """
         path = pathlib.Path(path)
+        if path.is_dir():
+            raise ValueError(f"{path}: a folder; wanted a file to write to.")
         form = answer_files.of(path, getattr(self._server, "width", None))
         settings = {"input": texts.name, **settings}
         with partial_folder(path, settings) as folder:
@@ -226,7 +224,7 @@ class _Answers:
             self._file.write(head)
             self._file.flush()
         self._list.seek(0)
-        # Each is used once; a line that was cut off equals none.
+        # A line that was cut off is none.
         self._known = iter(lambda: self._list.read(self._LINE), b"")
 
     def _size(self) -> int:

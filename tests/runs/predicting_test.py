@@ -113,7 +113,7 @@ def _run(
         header=None,
         encoding="utf-8",
     )
-    predicting.Predictor(server, progress, batch_size=3).to_file(
+    predicting.Predictor(server, {"batch_size": 3}, progress).to_file(
         texts, output, settings or {"batch_size": 3}
     )
     return server.seen
@@ -267,6 +267,8 @@ def test_nothing_is_left_where_nothing_was_done(table, tmp_path):
         _run(table, tmp_path / "a.npy", server=_server(Lengths))
     with pytest.raises(ValueError, match="'.jsonl'; wanted .npy or .parquet"):
         _run(table, output, server=_server(Vectors))
+    with pytest.raises(ValueError, match=r": a folder; wanted a file to wri"):
+        _run(table, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["texts.tsv"]
 
 
