@@ -23,7 +23,7 @@ Answers = Sequence[Mapping[str, Any]]  # as a server gives them
 
 _HEADER = 128  # bytes
 _FLOAT = 4  # bytes
-_GROUP = 65536  # rows of a Parquet file's group
+_GROUP = 8192  # rows of a Parquet file's group
 
 
 class AnswerFile(abc.ABC):

@@ -68,8 +68,8 @@ def test_layers_are_hugging_faces_hidden_states(batch, vocabulary, tmp_path):
     states = np.stack([state.numpy() for state in states])  # (4, B, S, H)
     real = batch["padding_mask"].astype(bool)
     cases = {
-        **{i: states[i] for i in (0, 1, 2, 3, -4, -1)},
-        (3, 0, -2): np.concatenate(states[[3, 0, 2]], axis=-1),
+        1: states[1],
+        (0, 1, -2, 3, -4): np.concatenate(states[[0, 1, 2, 3, 0]], axis=-1),
         "mix": states.mean(0),
     }
     for layers, want in cases.items():
@@ -110,7 +110,6 @@ def test_a_model_on_features_learns_and_they_stay(tiny_config):
     model.compile(
         keras.optimizers.Adam(0.02),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
     )
     rng = np.random.default_rng(1)
     inputs = {
@@ -121,7 +120,7 @@ def test_a_model_on_features_learns_and_they_stay(tiny_config):
     before = {v.path: v.numpy() for v in frozen.weights}
     labels = rng.integers(0, 3, 24)
     model.fit(inputs, labels, epochs=20, batch_size=12, verbose=0)
-    assert model.evaluate(inputs, labels, verbose=0)[1] == 1
+    assert (np.argmax(model(inputs), axis=1) == labels).all()
     changed = {
         v.path
         for v in frozen.weights

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import kbert
-from kbert import tasks
+from kbert import models, tasks
 from kbert.checkpoints import folder
 from kbert.serving import export
 
@@ -39,7 +39,9 @@ def test_vectors_are_means_over_a_texts_tokens(
 ):
     path = _save(tmp_path / "model", tiny_config, vocabulary)
     encoder = folder.load(path).model
-    want = []
+    lower = models.build_features(tiny_config, 1)
+    folder.copy_weights(encoder, lower, fewer_blocks=True)
+    want, first = [], []
     for ids in IDS:  # each by itself: no padding
         token_ids = np.array([ids])
         inputs = {
@@ -49,10 +51,13 @@ def test_vectors_are_means_over_a_texts_tokens(
         }
         mean = encoder(inputs)["sequence"][0].numpy().mean(0)
         want.append(mean / np.sqrt((mean * mean).sum()))
+        first.append(lower(inputs)["sequence"][0, 0].numpy())
     server = kbert.load_embedder(path, normalize=True)
     np.testing.assert_allclose(_vectors(server, TEXTS), want, atol=1e-5)
     alone = [_vectors(server, [text])[0] for text in TEXTS]
     np.testing.assert_allclose(alone, want, atol=1e-5)
+    server = kbert.load_embedder(path, pooling="cls", layer=1)
+    np.testing.assert_allclose(_vectors(server, TEXTS), first, atol=1e-5)
 
 
 def test_an_export_gives_the_same(tmp_path, tiny_config, vocabulary):
