@@ -5,8 +5,9 @@
 
     kbert.load("out/model").predict(["a fine film", "two dull hours"])
 
-Beside `load`, the names in `_HOMES` are the public ones. They are loaded on
-first use: `import kbert` alone loads neither Keras nor TensorFlow.
+Beside `load` and `load_embedder`, the names in `_HOMES` are the public ones.
+They are loaded on first use: `import kbert` alone loads neither Keras nor
+TensorFlow.
 """
 
 import importlib
@@ -14,11 +15,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kbert.serving.embedding import EmbeddingServer
     from kbert.serving.mask_filler import MaskFiller
     from kbert.serving.text_server import TextServer
 
 _HOMES = {
     "BertConfig": "kbert.config",
+    "EmbeddingServer": "kbert.serving.embedding",
     "MaskFiller": "kbert.serving.mask_filler",
     "TaskSpec": "kbert.tasks",
     "TextServer": "kbert.serving.text_server",
@@ -26,12 +29,14 @@ _HOMES = {
     "Vocabulary": "kbert.text.vocabulary",
     "build_classifier": "kbert.tasks.classification",
     "build_encoder": "kbert.models",
+    "build_features": "kbert.models",
     "build_multiple_choice": "kbert.tasks.multiple_choice",
     "build_pretrainer": "kbert.models",
     "build_regressor": "kbert.tasks.regression",
     "build_summarizer": "kbert.tasks.summarization",
     "build_tagger": "kbert.tasks.tagging",
     "freeze": "kbert.models",
+    "pool": "kbert.models",
 }
 
 
@@ -53,6 +58,47 @@ def load(folder: str | os.PathLike) -> "TextServer | MaskFiller":
         )
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
+
+
+def load_embedder(
+    folder: str | os.PathLike,
+    *,
+    pooling: str = "mean",
+    normalize: bool = False,
+    layer: int = -1,
+) -> "EmbeddingServer":
+    """Reads the encoder of any model folder, for `.predict(texts)`.
+
+    Args:
+        folder: of a model of any task.
+        pooling: "cls", "mean" or "max": see `kbert.models.pool`.
+        normalize: whether the vectors have length 1.
+        layer: 0 for the embeddings, 1 or more for a block's output, negative
+            ones counted from the top.
+    Raises: ValueError, naming the file, if the folder is not a whole kbert
+        model; for a layer that the model has not, or another pooling;
+        OSError.
+    """
+    from kbert import models, tasks
+    from kbert.checkpoints import folder as model_folder
+    from kbert.serving.embedding import EmbeddingServer
+
+    if pooling not in models.POOLINGS:
+        raise ValueError(
+            f"pooling is {pooling!r}; wanted one of {list(models.POOLINGS)}."
+        )
+    loaded = model_folder.load(folder)
+    encoder = models.build_features(loaded.config, layer)
+    model_folder.copy_weights(loaded.model, encoder, fewer_blocks=True)
+    return EmbeddingServer(
+        encoder,
+        vocabulary=loaded.vocabulary,
+        spec=tasks.TaskSpec(
+            task="encoder", max_seq_length=loaded.spec.max_seq_length
+        ),
+        pooling=pooling,
+        normalize=normalize,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,7 @@ _ROWS = _RNG.normal(size=(2, 5, 8)).astype("float32")
 _SEGMENTS = np.array([[0, 0, 1, 1, 1], [0, 1, 1, 0, 0]], "int32")
 _MASK = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]], bool)[:, None, None]
 
-# Arguments of each layer, and what it is called with.
+# Arguments of each layer, and what it is called with: tensors, or lists.
 CASES = {
     layers.AddBias: ({}, [_ROWS]),
     layers.Embeddings: (
@@ -45,6 +45,7 @@ CASES = {
         [_ROWS, _MASK],
     ),
     layers.FoldChoices: ({}, [_ROWS]),
+    layers.LayerMix: ({}, [[_ROWS, np.sin(_ROWS), _ROWS[::-1]]]),
     layers.MlmTransform: (
         {
             "hidden_act": "gelu_erf",
@@ -69,10 +70,9 @@ def _model(layer, **kwargs):
     """The layer in a functional model with no axis known but the width."""
     arguments, values = CASES[layer]
     shapes = {"float32": (None, 8), "int32": (None,), "bool": (1, 1, None)}
-    inputs = [
-        keras.Input(shapes[value.dtype.name], dtype=value.dtype.name)
-        for value in values
-    ]
+    inputs = keras.tree.map_structure(
+        lambda x: keras.Input(shapes[x.dtype.name], dtype=x.dtype.name), values
+    )
     made = layer(**arguments, **kwargs)
     outputs = made(*inputs)
     model = keras.Model(inputs, outputs)
@@ -112,7 +112,7 @@ def test_mixed_precision_stays_near_float32(layer, policy):
 @each_layer
 def test_xla_gives_the_same(layer):
     model, values = _model(layer)
-    values = [tf.constant(value) for value in values]
+    values = keras.tree.map_structure(tf.constant, values)
     compiled = tf.function(lambda *v: model(list(v)), jit_compile=True)
     np.testing.assert_allclose(
         compiled(*values).numpy(), _call(model, values), atol=2e-6
@@ -123,7 +123,7 @@ def test_xla_gives_the_same(layer):
 def test_every_weight_is_trained(layer):
     model, values = _model(layer)
     with tf.GradientTape() as tape:
-        output = model([tf.constant(value) for value in values])
+        output = model(keras.tree.map_structure(tf.constant, values))
         loss = tf.reduce_sum(tf.sin(3 * output))
     variables = [v.value for v in model.trainable_variables]
     for variable, gradient in zip(

@@ -108,3 +108,35 @@ def worst() -> flags.FlagHolder[int]:
         "How many of the worst rows go to the report's errors.jsonl.",
         lower_bound=0,
     )
+
+
+def embedding() -> Callable[[bool], dict[str, Any]]:
+    """How texts become vectors: the arguments of kbert.load_embedder.
+
+    Returns: a function of whether vectors are wanted, that gives them, or
+        nothing; it raises ValueError, naming a flag that was given in vain.
+    """
+    holders = {
+        "pooling": flags.DEFINE_enum(
+            "pooling",
+            "mean",
+            ["cls", "mean", "max"],
+            "How those of a text's tokens become an embedding.",
+        ),
+        "normalize": flags.DEFINE_boolean(
+            "normalize", False, "Whether embeddings have length 1."
+        ),
+        "layer": flags.DEFINE_integer(
+            "layer", -1, "Of embeddings: 0 is the lowest, -1 the top."
+        ),
+    }
+
+    def given(wanted):
+        for name, holder in holders.items():
+            if not wanted and holder.value != holder.default:
+                raise ValueError(f"--{name}: only for --output=embeddings.")
+        if not wanted:
+            return {}
+        return {name: holder.value for name, holder in holders.items()}
+
+    return given

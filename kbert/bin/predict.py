@@ -8,12 +8,12 @@ The texts are a table's columns (--input, --text_columns), or given as flags:
 A model that was pre-trained fills in each [MASK] of a text instead:
 
     kbert-predict --model=DIR --text="New [MASK] is a city." --top_k=3
+
+With --output=embeddings any model gives a vector for each text. A run with an
+--output_file goes on where it was stopped.
 """
 
-import functools
-import json
 import sys
-from typing import Any
 
 from absl import app, flags
 
@@ -29,8 +29,15 @@ _TEXT = flags.DEFINE_multi_string(
 _TEXT_B = flags.DEFINE_multi_string(
     "text_b", [], "The second text of a pair, as often as --text."
 )
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "JSON Lines file for the answers, instead of stdout."
+_OUTPUT = flags.DEFINE_enum(
+    "output", "answers", ["answers", "embeddings"], "What is wanted."
+)
+_EMBEDDING = shared.embedding()
+_OUTPUT_FILE = flags.DEFINE_string(
+    "output_file",
+    None,
+    "JSON Lines for answers, instead of stdout; .npy or .parquet for "
+    "embeddings.",
 )
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 32, "Texts at once.", lower_bound=1
@@ -47,51 +54,37 @@ def main(argv):
     if bool(_INPUT.value) == bool(_TEXT.value):
         raise ValueError("Give one of --input and --text.")
     import kbert
-    from kbert.data import tables
-    from kbert.runs import files
+    from kbert.checkpoints import folder
+    from kbert.runs import predicting
     from kbert.runs.progress import Progress
 
-    server = kbert.load(_MODEL.value)
-    options: dict[str, Any] = {}
+    how = _EMBEDDING(_OUTPUT.value == "embeddings")
+    if how and not _OUTPUT_FILE.value:
+        raise ValueError("--output=embeddings: wanted an --output_file too.")
+    load = kbert.load_embedder if how else kbert.load
+    server = load(_MODEL.value, **how)
+    options = {"batch_size": _BATCH_SIZE.value}
     if _TOP_K.value:
         if not isinstance(server, kbert.MaskFiller):
             raise ValueError(f"--top_k: {_MODEL.value} fills in no [MASK].")
         options["top_k"] = _TOP_K.value
-    if _INPUT.value:
-        given = _READING()
-        names = given.pop("text_columns") or []
-        del given["label_column"], given["choice_columns"]
-        if len(names) != len(server.text_inputs):
-            raise ValueError(
-                f"--text_columns={','.join(names)}: wanted "
-                f"{len(server.text_inputs)} column names."
-            )
-        texts = tables.read_table(_INPUT.value, names, None, **given).texts
-    else:
-        texts = _given_texts(server)
-    answers = server.predict(
-        *texts,
-        batch_size=_BATCH_SIZE.value,
-        progress=functools.partial(Progress(), "answering"),
-        **options,
-    )
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in answers]
-    if _OUTPUT.value:
-        files.write_text(_OUTPUT.value, "".join(lines))
-        return
-    sys.stdout.writelines(lines)
+    texts = _texts(server)
+    predictor = predicting.Predictor(server, options, Progress())
+    if not _OUTPUT_FILE.value:
+        return predictor.to_stream(texts, sys.stdout)
+    settings = {h.name: h.value for h in (_OUTPUT, _BATCH_SIZE, _TOP_K)}
+    settings |= {"model": folder.fingerprint(_MODEL.value), **how}
+    return predictor.to_file(texts, _OUTPUT_FILE.value, settings)
 
 
-def _given_texts(server):
-    texts = [_TEXT.value, _TEXT_B.value][: len(server.text_inputs)]
-    if len(server.text_inputs) == 1 and _TEXT_B.value:
-        raise ValueError(f"--text_b: {_MODEL.value} takes single texts.")
-    if len(texts[0]) != len(texts[-1]):
-        raise ValueError(
-            f"--text_b is given {len(texts[-1])} times, --text "
-            f"{len(texts[0])} times; {_MODEL.value} takes pairs."
-        )
-    return texts
+def _texts(server):
+    from kbert.runs import predicting
+
+    if not _INPUT.value:
+        return predicting.given_texts(server, _TEXT.value, _TEXT_B.value)
+    reading = _READING()
+    del reading["label_column"]
+    return predicting.table_texts(server, _INPUT.value, **reading)
 
 
 def cli():

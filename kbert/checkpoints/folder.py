@@ -141,6 +141,19 @@ def load(folder: str | os.PathLike) -> LoadedModel:
     return LoadedModel(model, config, vocabulary, spec, read_licences(folder))
 
 
+def fingerprint(folder: str | os.PathLike) -> str:
+    """Tells a model from all others: of its files, the weights by their sum.
+
+    Raises: OSError if one of them is missing.
+    """
+    digest = hashlib.sha256()
+    for name in _FILES:
+        if name != _WEIGHTS:
+            content = (pathlib.Path(folder) / name).read_bytes()
+            digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
+
+
 def check_size(
     config: BertConfig, num_weights: int, *, where: str | os.PathLike
 ) -> None:
@@ -181,9 +194,16 @@ def read_licences(folder: str | os.PathLike) -> dict[str, bytes]:
     }
 
 
-def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
+def copy_weights(
+    source: keras.Model, target: keras.Model, *, fewer_blocks: bool = False
+) -> list[str]:
     """Starts a model from another one's weights, layer by layer by name.
 
+    Args:
+        source: the model that has them.
+        target: the model to start.
+        fewer_blocks: whether `target` may lack blocks at the top, as one of
+            `build_features` does that gives a lower layer.
     Returns: names of the target's layers that keep the weights they have:
         heads that `source` lacks or has in another shape.
     Raises: ValueError, naming the layer, if the encoders differ in shape;
@@ -195,7 +215,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
     for name in {**ours, **theirs}:
         wanted = _describe_variables(ours.get(name))
         found = _describe_variables(theirs.get(name))
-        if wanted == found:
+        if wanted == found or (fewer_blocks and name not in ours):
             continue
         if _ENCODER_LAYER.fullmatch(name):
             raise ValueError(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder that is filled by runs that may be killed, and then is there.
+"""What is made by runs that may be killed, and then is there.
 
 What is written stands under final names only when it is whole: a file or a
-folder inside is written `beside` its name, and the folder itself is called
+folder inside is written `beside` its name, and the whole is a folder called
 `NAME.partial` until its end.
 """
 
@@ -37,27 +37,46 @@ def new_folder(
         process fills it, or if one began to with other settings.
     """
     _check_free(path)
+    with partial_folder(path, settings) as partial:
+        try:
+            _check_free(path)  # another process may just have done it
+            yield partial
+        except ValueError:
+            shutil.rmtree(partial)
+            raise
+        _remove_half_written(partial)  # by workers that may still try it
+        partial.rename(path)
+        (path / _SETTINGS).unlink()
+
+
+@contextlib.contextmanager
+def partial_folder(
+    path: pathlib.Path, settings: Mapping[str, Any]
+) -> Iterator[pathlib.Path]:
+    """The folder `path`.partial, for whatever is to become `path`.
+
+    It stays, for a run with the same settings to go on, unless the `with`
+    block moves or removes it.
+
+    Args:
+        path: a file or a folder that may be there already.
+        settings: what the content depends on, as JSON; by names to be shown.
+    Raises: ValueError, naming the folder, if another process fills it, or if
+        one began to with other settings.
+    """
     partial = path.with_name(path.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
     lock = os.open(partial, os.O_RDONLY)
     try:
         _lock(lock, partial)
-        _check_free(path)  # another process may just have done it
         _check_settings(partial, json.loads(json.dumps(settings)))
         _remove_half_written(partial)
-        try:
-            yield partial
-        except ValueError:
-            shutil.rmtree(partial)
-            raise
-        except OSError as error:
-            raise OSError(
-                f"{error}. {partial} keeps what is done: start again to go "
-                "on, or remove it."
-            ) from error
-        _remove_half_written(partial)  # by workers that may still try it
-        partial.rename(path)
-        (path / _SETTINGS).unlink()
+        yield partial
+    except OSError as error:
+        raise OSError(
+            f"{error}. {partial} keeps what is done: start again to go on, "
+            "or remove it."
+        ) from error
     finally:
         os.close(lock)
 

@@ -7,6 +7,7 @@ import json
 import math
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from kbert.text import files
 
@@ -41,7 +42,35 @@ def read_table(
     encoding: str = "utf-8",
     empty_labels: bool = False,
 ) -> Rows:
-    """Reads the texts, and the labels if any, of a table.
+    """Reads the texts, and the labels if any, of a table: see `stream`."""
+    lines = []
+    columns = [[] for _ in range(len(text_columns) + bool(label_column))]
+    for line, values in stream(
+        path,
+        text_columns,
+        label_column,
+        header=header,
+        encoding=encoding,
+        empty_labels=empty_labels,
+    ):
+        lines.append(line)
+        for column, value in zip(columns, values, strict=True):
+            column.append(value)
+    labels = columns.pop() if label_column else None
+    return Rows(path, lines, tuple(columns), labels)
+
+
+def stream(
+    path: str,
+    text_columns: Sequence[str],
+    label_column: str | None = None,
+    *,
+    header: Sequence[str] | None = None,
+    encoding: str = "utf-8",
+    empty_labels: bool = False,
+    lists: bool = False,
+) -> Iterator[tuple[int, list[Any]]]:
+    """Yields the rows of a table of any length, one at a time.
 
     The extension tells the format. Empty lines are skipped.
         .tsv: a header, then fields between tabs; quotes are characters like
@@ -59,6 +88,9 @@ def read_table(
             is a row already.
         encoding: of the file, as Python names it.
         empty_labels: whether a row's label may be the empty string.
+        lists: whether a text of a .jsonl may be a list of strings instead.
+    Yields: the line that a row starts on, from 1, and its texts, then its
+        label if one was asked for.
     Raises: OSError; ValueError, naming file and line, for a line that is not
         of the encoding or not of the format, a column that is not there, a
         row with too few or too many fields, an empty label, or a table
@@ -67,7 +99,7 @@ def read_table(
     wanted = [*text_columns, *([label_column] if label_column else [])]
     extension = pathlib.Path(path).suffix.lower()
     if extension == ".jsonl":
-        rows = _json_rows(path, text_columns, label_column, encoding)
+        rows = _json_rows(path, text_columns, label_column, encoding, lists)
     elif extension == ".tsv":
         rows = _picked(path, _tsv_fields(path, encoding), wanted, header)
     elif extension == ".csv":
@@ -76,17 +108,13 @@ def read_table(
         raise ValueError(
             f"{path}: extension {extension!r}; wanted .tsv, .csv or .jsonl."
         )
-    lines, columns = [], [[] for _ in wanted]
+    line = None
     for line, values in rows:
         if label_column and not (values[-1] or empty_labels):
             raise ValueError(f"{path}:{line}: {label_column!r} is empty.")
-        lines.append(line)
-        for column, value in zip(columns, values, strict=True):
-            column.append(value)
-    if not lines:
+        yield line, values
+    if line is None:
         raise ValueError(f"{path}: no rows.")
-    labels = columns.pop() if label_column else None
-    return Rows(path, lines, tuple(columns), labels)
 
 
 def label_ids(
@@ -183,16 +211,13 @@ def _json_rows(
     text_columns: Sequence[str],
     label_column: str | None,
     encoding: str,
-) -> Iterator[tuple[int, list[str]]]:
+    lists: bool,
+) -> Iterator[tuple[int, list[Any]]]:
     for number, row in json_objects(path, encoding):
         where = f"{path}:{number}"
-        values = [_json_value(where, row, c, str) for c in text_columns]
+        values = [_json_text(where, row, c, lists) for c in text_columns]
         if label_column:
-            types = (str, int, float)  # bool is an int
-            label = _json_value(where, row, label_column, types)
-            values.append(
-                label if isinstance(label, str) else json.dumps(label)
-            )
+            values.append(_json_label(where, row, label_column))
         yield number, values
 
 
@@ -217,15 +242,37 @@ def _json_object(where: str, line: str) -> dict:
     return row
 
 
-def _json_value(where: str, row: dict, column: str, types):
+def _json_text(
+    where: str, row: dict, column: str, lists: bool
+) -> str | list[str]:
+    value = _json_value(where, row, column)
+    if isinstance(value, str):
+        return value
+    if not lists:
+        raise _not_wanted(where, column, value, "a string")
+    if isinstance(value, list) and all(isinstance(x, str) for x in value):
+        return value
+    raise _not_wanted(where, column, value, "a string or a list of strings")
+
+
+def _json_label(where: str, row: dict, column: str) -> str:
+    value = _json_value(where, row, column)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float):  # bool is an int
+        return json.dumps(value)
+    raise _not_wanted(where, column, value, "a string, number or boolean")
+
+
+def _json_value(where: str, row: dict, column: str) -> Any:
     if column not in row:
         raise ValueError(
             f"{where}: no column {column!r}; there are {list(row)}."
         )
-    if not isinstance(row[column], types):
-        wanted = "a string" if types is str else "a string, number or boolean"
-        raise ValueError(
-            f"{where}: {column!r} is {json.dumps(row[column])[:40]}; wanted "
-            f"{wanted}."
-        )
     return row[column]
+
+
+def _not_wanted(where: str, column: str, value: Any, wanted: str) -> ValueError:
+    return ValueError(
+        f"{where}: {column!r} is {json.dumps(value)[:40]}; wanted {wanted}."
+    )

@@ -10,6 +10,7 @@ from kbert.layers.add_bias import AddBias
 from kbert.layers.embeddings import Embeddings
 from kbert.layers.encoder_block import EncoderBlock, rematerialize
 from kbert.layers.fold_choices import FoldChoices
+from kbert.layers.layer_mix import LayerMix
 from kbert.layers.mlm_transform import MlmTransform
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Embeddings",
     "EncoderBlock",
     "FoldChoices",
+    "LayerMix",
     "MlmTransform",
     "rematerialize",
 ]

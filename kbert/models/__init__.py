@@ -2,7 +2,17 @@
 """Functions from a BertConfig to a functional keras.Model."""
 
 from kbert.models.encoder import build_encoder, encode
+from kbert.models.feature_extractor import build_features
 from kbert.models.freezing import freeze
+from kbert.models.pooling import POOLINGS, pool
 from kbert.models.pretrainer import build_pretrainer
 
-__all__ = ["build_encoder", "build_pretrainer", "encode", "freeze"]
+__all__ = [
+    "POOLINGS",
+    "build_encoder",
+    "build_features",
+    "build_pretrainer",
+    "encode",
+    "freeze",
+    "pool",
+]

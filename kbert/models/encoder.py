@@ -20,11 +20,15 @@ class Encoded(NamedTuple):
         pooled: (B, H), the first of them through a dense layer and tanh;
             float32.
         token_embedding: the layer with the token table.
+        layers: what each layer gives, the embeddings' first and then each
+            block's, float32; (B, S, H) but the last, which is `sequence`.
+            What no output uses is no part of the model.
     """
 
     sequence: keras.KerasTensor
     pooled: keras.KerasTensor
     token_embedding: keras.layers.ReversibleEmbedding
+    layers: tuple[keras.KerasTensor, ...]
 
 
 def build_encoder(config: BertConfig, packed: bool = False) -> keras.Model:
@@ -95,10 +99,13 @@ def encode(
         initializer_range=config.initializer_range,
         name="embeddings",
     )(tokens(inputs["token_ids"]), inputs["segment_ids"], position_ids)
+    layers = [rows]
     last = config.num_hidden_layers - 1
     for index in range(last):
         rows = _block(config, index)(rows, attention_mask)
+        layers.append(rows)
     rows = _block(config, last)(rows, attention_mask, positions=positions)
+    layers.append(rows)
     pooled = keras.layers.Dense(
         config.hidden_size,
         activation="tanh",
@@ -106,7 +113,7 @@ def encode(
         dtype="float32",
         name="pooler",
     )(rows[:, 0])
-    return Encoded(rows, pooled, tokens)
+    return Encoded(rows, pooled, tokens, tuple(layers))
 
 
 def _places(same_BSS: keras.KerasTensor) -> keras.KerasTensor:

@@ -8,7 +8,12 @@ import keras
 import tensorflow as tf
 
 from kbert import features
-from kbert.serving.text_server import check_list, encode, text_batches
+from kbert.serving.text_server import (
+    BadText,
+    check_list,
+    encode,
+    text_batches,
+)
 from kbert.tasks import TaskSpec, masked_lm
 from kbert.text.packing import pack
 from kbert.text.tokenizer import Tokenizer
@@ -27,9 +32,11 @@ class MaskFiller(tf.Module):
 
     Attributes:
         text_inputs: names of the texts of an example: the one.
+        several: which of them are several texts: none.
     """
 
     text_inputs = ("text",)
+    several = ()
 
     def __init__(
         self, model: keras.Model, *, vocabulary: Vocabulary, spec: TaskSpec
@@ -90,9 +97,9 @@ class MaskFiller(tf.Module):
         Returns: for each text {"masks": [{token: probability}, ...]}, in the
             order of its [MASK]s, the best token first; "##" marks the rest
             of a word.
-        Raises: ValueError, naming the text's number from 1, if it has no
-            [MASK] or one behind the longest row that the model takes; if the
-            vocabulary is smaller than top_k.
+        Raises: BadText for one that has no [MASK] or one behind the longest
+            row that the model takes; ValueError if the vocabulary is smaller
+            than top_k.
         """
         check_list(texts)
         if not 1 <= top_k <= len(self.vocabulary):
@@ -102,7 +109,7 @@ class MaskFiller(tf.Module):
             )
         wanted = [encode(text).count(MASK.encode()) for text in texts]
         if 0 in wanted:
-            raise ValueError(f"Text {wanted.index(0) + 1} has no {MASK}.")
+            raise BadText(wanted.index(0), f"no {MASK}.")
         answer = self.__call__.get_concrete_function(
             tf.TensorSpec((None,), tf.string), top_k
         )
@@ -115,10 +122,10 @@ class MaskFiller(tf.Module):
                 got["masks"], got["tokens"], got["probabilities"], strict=True
             ):
                 if found < wanted[len(answers)]:
-                    raise ValueError(
-                        f"Text {len(answers) + 1}: {MASK} number {found + 1} "
-                        f"is behind the {self._max_seq_length} tokens that "
-                        "the model takes."
+                    raise BadText(
+                        len(answers),
+                        f"{MASK} number {found + 1} is behind the "
+                        f"{self._max_seq_length} tokens that the model takes.",
                     )
                 masks = [
                     {token.decode(): p for token, p in zip(*row, strict=True)}

@@ -99,7 +99,8 @@ class TextServer(tf.Module, abc.ABC):
         Returns: for each row, in order, what can be written as JSON: see the
             task's server.
         Raises: ValueError if the model takes another number of texts, or if
-            the lists differ in length.
+            the lists differ in length; BadText for a list in a text's place,
+            or the other way round.
         """
         self._check_columns(columns)
         answer = self.signature()
@@ -124,11 +125,28 @@ class TextServer(tf.Module, abc.ABC):
             )
         for name, column in zip(self.text_inputs, columns, strict=True):
             check_list(column)
-            for texts in column if name in self.several else ():
-                check_list(texts)
+            for place, value in enumerate(column):
+                if isinstance(value, str | bytes) is (name in self.several):
+                    wanted = "a list" if name in self.several else "a text"
+                    raise BadText(
+                        place, f"{name} is {value!r}; wanted {wanted}."
+                    )
         if len({len(column) for column in columns}) > 1:
             lengths = " and ".join(str(len(column)) for column in columns)
             raise ValueError(f"Got {lengths} texts; wanted as many of each.")
+
+
+class BadText(ValueError):
+    """A row of texts that has no answer.
+
+    Args:
+        place: among those given, from 0.
+        why: a sentence.
+    """
+
+    def __init__(self, place: int, why: str):
+        super().__init__(f"Text {place + 1}: {why}")
+        self.place, self.why = place, why
 
 
 def check_list(texts: Any) -> None:

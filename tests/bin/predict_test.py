@@ -53,7 +53,7 @@ def test_answers_a_table(call, model, tmp_path):
     table.write_text('id,b,a\n1,"good, good",the film\n2,,bad\n')
     output = tmp_path / "answers.jsonl"
     flags = [f"--model={path}", f"--input={table}", "--text_columns=a,b"]
-    assert call("predict", *flags, f"--output={output}") == ""
+    assert call("predict", *flags, f"--output_file={output}") == ""
     want = server.predict(["the film", "bad"], ["good, good", ""])
     _same(output.read_text("utf-8").splitlines(), want)
     assert {p.name for p in tmp_path.iterdir()} == {
@@ -80,3 +80,36 @@ def test_no_texts_is_one_line():
         "",
         "kbert-predict: error: Give one of --input and --text.\n",
     )
+
+
+_PEAK = """
+import resource, sys
+from kbert.bin import predict
+from absl import flags
+predict.main(flags.FLAGS(sys.argv))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_a_long_file_takes_no_more_memory(model, tmp_path):
+    path, _ = model
+    table, output = tmp_path / "a.jsonl", tmp_path / "out.jsonl"
+    peaks = []  # MiB
+    for count in (20_000, 250_000):
+        with open(table, "w") as file:
+            for i in range(count):
+                words = " ".join(["film", "good"] * (i % 4))
+                print(json.dumps({"a": words, "b": f"not {i}"}), file=file)
+        flags = [f"--model={path}", f"--input={table}", "--text_columns=a,b"]
+        flags += [f"--output_file={output}", "--batch_size=512"]
+        done = subprocess.run(
+            [sys.executable, "-c", _PEAK, *flags],
+            check=True,
+            capture_output=True,
+        )
+        peaks.append(int(done.stdout))
+        with open(output) as file:
+            assert sum(1 for _ in file) == count
+    # The answers alone would take 230,000 objects of over 500 bytes.
+    assert peaks[1] < peaks[0] + 60

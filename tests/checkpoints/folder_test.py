@@ -404,3 +404,19 @@ def test_copy_refuses_another_encoder(changes, message, tiny_config):
         folder.copy_weights(source, target)
     for name, value in _weights(target).items():
         np.testing.assert_array_equal(value, before[name], err_msg=name)
+
+
+def test_a_fingerprint_tells_weights_and_settings_apart(saved):
+    first = folder.fingerprint(saved)
+    loaded = folder.load(saved)
+    parts = {"config": loaded.config, "vocabulary": loaded.vocabulary}
+    folder.save(saved, loaded.model, spec=loaded.spec, **parts)
+    assert folder.fingerprint(saved) == first
+    shorter = dataclasses.replace(
+        loaded.spec, max_seq_length=loaded.spec.max_seq_length - 1
+    )
+    folder.save(saved, loaded.model, spec=shorter, **parts)
+    second = folder.fingerprint(saved)
+    loaded.model.weights[0].assign(2 * loaded.model.weights[0])
+    folder.save(saved, loaded.model, spec=shorter, **parts)
+    assert len({first, second, folder.fingerprint(saved)}) == 3

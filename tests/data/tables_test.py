@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from kbert.data.tables import Rows, label_ids, read_table
+from kbert.data.tables import Rows, label_ids, read_table, stream
 
 
 @pytest.fixture
@@ -96,6 +96,27 @@ BROKEN = [
 def test_broken_tables_name_file_and_line(table, name, content, message):
     with pytest.raises(ValueError, match=message):
         read_table(table(name, content), ["t"], "l")
+
+
+def test_a_stream_gives_what_is_sound_before_it_breaks(table):
+    rows = stream(table("a.tsv", "t\tl\nx\t1\n\ny\t2\nz\n"), ["l", "t"])
+    assert [next(rows), next(rows)] == [(2, ["1", "x"]), (4, ["2", "y"])]
+    with pytest.raises(ValueError, match="a.tsv:5: 1 fields; the header has"):
+        next(rows)
+
+
+def test_json_lines_may_have_lists_where_they_are_wanted(table):
+    path = table("a.jsonl", '{"a": "x", "b": ["y", ""]}\n{"a": [], "b": 1}\n')
+    rows = stream(path, ["a", "b"], lists=True)
+    assert next(rows) == (1, ["x", ["y", ""]])
+    with pytest.raises(
+        ValueError, match="a.jsonl:2: 'b' is 1; wanted a string"
+    ):
+        next(rows)
+    with pytest.raises(
+        ValueError, match=r"a.jsonl:1: 'b' is \[\"y\", \"\"\]; wa"
+    ):
+        next(stream(path, ["a", "b"]))
 
 
 def test_a_missing_table(tmp_path):

@@ -99,7 +99,7 @@ def test_no_texts(filler):
 
 
 def test_what_cannot_be_filled_in_is_named(filler):
-    with pytest.raises(ValueError, match=r"^Text 2 has no \[MASK\]\.$"):
+    with pytest.raises(ValueError, match=r"^Text 2: no \[MASK\]\.$"):
         filler.predict(["a [MASK]", "[mask] and [ MASK ]", ""])
     long = "the " * 7 + "[MASK] [MASK]"  # beside [CLS] and [SEP] 8 of 10
     with pytest.raises(
@@ -115,7 +115,7 @@ def test_what_cannot_be_filled_in_is_named(filler):
 def test_the_command(path, parts, call):
     said = call("predict", f"--model={path}", f"--text={TEXTS[0]}", "--top_k=2")
     _same(json.loads(said)["masks"], _wanted(parts, IDS[0], 2))
-    with pytest.raises(ValueError, match=r"^Text 1 has no \[MASK\]"):
+    with pytest.raises(ValueError, match=r"^--text:1: no \[MASK\]"):
         call("predict", f"--model={path}", "--text=none")
 
 

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers texts, however many there are, in constant memory.
+
+While a file of answers is made, there is a folder beside it, FILE.partial:
+
+    settings.json  what the answers depend on beside the texts
+    answers        those of the first chunks of rows, in order
+    chunks         for each of them a line: where it ends in `answers`, and a
+                   digest of its texts and of those before it
+
+A run that was killed goes on behind the last chunk whose texts are still the
+same. Its answers are those of a run left alone, bit by bit: rows of a chunk
+go through the model together, and chunks are the same in both.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TextIO
+
+from kbert.data import tables
+from kbert.data.resumable import partial_folder
+from kbert.runs import answer_files
+from kbert.serving.mask_filler import MaskFiller
+from kbert.serving.text_server import BadText, TextServer
+
+Server = TextServer | MaskFiller
+Progress = Callable[[str, int, int], object]
+
+_ROWS = 4096  # of a chunk; those of like length go through the model together
+
+
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """Rows of texts, read as they are needed.
+
+    Attributes:
+        name: of the file, or the flag, for errors.
+        num_lines: all there are; about as many as rows.
+        rows: for each its line, or number, and its texts.
+    """
+
+    name: str
+    num_lines: int
+    rows: Iterable[tuple[int, Sequence[Any]]]
+
+
+class _Chunk(NamedTuple):
+    lines: Sequence[int]
+    columns: Sequence[Sequence[Any]]  # for each text of a row
+
+
+def given_texts(
+    server: Server, texts: Sequence[str], second: Sequence[str]
+) -> Texts:
+    """Those of the flags --text and --text_b.
+
+    Raises: ValueError, naming the flag, if the server takes others.
+    """
+    if server.several:
+        raise ValueError(
+            "--text: the model takes lists of texts; wanted --input with a "
+            ".jsonl file."
+        )
+    if len(server.text_inputs) == 1:
+        if second:
+            raise ValueError("--text_b: the model takes single texts.")
+        columns = [texts]
+    elif len(texts) != len(second):
+        raise ValueError(
+            f"--text_b is given {len(second)} times, --text {len(texts)} "
+            "times; the model takes pairs."
+        )
+    else:
+        columns = [texts, second]
+    rows = list(enumerate(zip(*columns, strict=True), start=1))
+    return Texts("--text", len(rows), rows)
+
+
+def table_texts(
+    server: Server,
+    path: str,
+    *,
+    text_columns: Sequence[str] | None,
+    header: Sequence[str] | None,
+    encoding: str,
+) -> Texts:
+    """The texts of a table: see `tables.stream`.
+
+    Raises: ValueError, naming the flag, if the server takes another number
+        of columns; OSError if the file cannot be read. Whatever is wrong in
+        it is a ValueError when its place is reached.
+    """
+    columns = list(text_columns or ())
+    if len(columns) != len(server.text_inputs):
+        raise ValueError(
+            f"--text_columns={','.join(columns)}: wanted "
+            f"{len(server.text_inputs)} column names."
+        )
+    with open(path, "rb") as file:
+        blocks = iter(lambda: file.read(1 << 20), b"")
+        num_lines = sum(block.count(b"\n") for block in blocks)
+    rows = tables.stream(
+        path, columns, header=header, encoding=encoding, lists=True
+    )
+    return Texts(path, num_lines, rows)
+
+
+class Predictor:
+    """A server's answers to rows of texts, chunk by chunk.
+
+    Args:
+        server: what answers.
+        options: of its `predict`.
+        progress: called with a step's name, what is done and all there is.
+    """
+
+    def __init__(
+        self, server: Server, options: Mapping[str, Any], progress: Progress
+    ):
+        self._server, self._options = server, options
+        self._progress = progress
+
+    def to_stream(self, texts: Texts, stream: TextIO) -> None:
+        """Writes JSON Lines, as soon as they are there.
+
+        Raises: ValueError, naming the file and the line of what is wrong.
+        """
+        form = answer_files.JsonLines()
+        for chunk in _chunks(texts.rows):
+            stream.write(form.encode(self._answers(chunk, texts)).decode())
+            stream.flush()
+        self._tell("answering", texts.num_lines, texts)
+
+    def to_file(
+        self,
+        texts: Texts,
+        path: str | os.PathLike,
+        settings: Mapping[str, Any],
+    ) -> None:
+        """Writes a file, which is there when it is whole.
+
+        After an error or a kill, a call with the same settings goes on.
+
+        Args:
+            texts: to be answered.
+            path: of the file, whose extension tells the format of
+                embeddings; one that is there is replaced.
+            settings: what the answers depend on beside the texts, as JSON.
+        Raises: ValueError, naming the file and the line of what is wrong;
+            OSError.
+        """
+        path = pathlib.Path(path)
+        if path.is_dir():
+            raise ValueError(f"{path}: a folder; wanted a file to write to.")
+        form = answer_files.of(path, getattr(self._server, "width", None))
+        settings = {"input": texts.name, **settings}
+        with partial_folder(path, settings) as folder:
+            answers = _Answers(folder, form.head)
+            try:
+                with contextlib.closing(answers):
+                    self._fill(answers, texts, form)
+            except BaseException as error:
+                if answers.is_empty():
+                    shutil.rmtree(folder)
+                elif isinstance(error, ValueError):
+                    raise ValueError(
+                        f"{error} {folder} keeps what is done: start again "
+                        "to go on, or remove it."
+                    ) from None
+                raise
+            os.replace(form.finish(answers.path), path)
+            shutil.rmtree(folder)
+
+    def _fill(self, answers, texts, form):
+        for chunk in _chunks(texts.rows):
+            if answers.has(chunk.columns):
+                self._tell("reading", chunk.lines[-1], texts)
+            else:
+                found = self._answers(chunk, texts)
+                answers.append(form.encode(found))
+        answers.cut()
+        self._tell("answering", texts.num_lines, texts)
+
+    def _answers(self, chunk, texts) -> list[dict[str, Any]]:
+        first, last = chunk.lines[0], chunk.lines[-1]
+
+        def progress(done, total):
+            line = first + (last - first) * done // total
+            self._tell("answering", line, texts)
+
+        try:
+            return self._server.predict(
+                *chunk.columns, progress=progress, **self._options
+            )
+        except BadText as error:
+            where = f"{texts.name}:{chunk.lines[error.place]}"
+            raise ValueError(f"{where}: {error.why}") from None
+
+    def _tell(self, step, line, texts):
+        self._progress(step, line, max(line, texts.num_lines))
+
+
+class _Answers:
+    """The answers that are done, those of whole chunks."""
+
+    _LINE = 20 + 1 + 32 + 1  # bytes, in the list of chunks
+
+    def __init__(self, folder: pathlib.Path, head: bytes):
+        self.path = folder / "answers"
+        self._head_size = self._end = len(head)
+        self._num_chunks = 0
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._file = open(self.path, "ab")
+        self._list = open(folder / "chunks", "a+b")
+        if self._size() < len(head):
+            self._file.truncate(0)
+            self._file.write(head)
+            self._file.flush()
+        self._list.seek(0)
+        # A line that was cut off is none.
+        self._known = iter(lambda: self._list.read(self._LINE), b"")
+
+    def _size(self) -> int:
+        return self.path.stat().st_size
+
+    def is_empty(self) -> bool:
+        """Whether nothing is done, in this run or an earlier one."""
+        return self._size() == self._head_size
+
+    def has(self, columns: Sequence[Sequence[Any]]) -> bool:
+        """Whether the next chunk, of these texts, is done.
+
+        If it is not, all from there on is thrown away.
+        """
+        self._digest.update(json.dumps(columns).encode())
+        line = next(self._known, b"")
+        end, digest = line[:20], line[21:-1]
+        if digest == self._digest.hexdigest().encode():
+            if self._end <= int(end) <= self._size():
+                self._end = int(end)
+                self._num_chunks += 1
+                return True
+        self.cut()
+        return False
+
+    def cut(self) -> None:
+        """Throws away what is behind the chunks there were up to now."""
+        self._known = iter(())
+        self._file.truncate(self._end)
+        self._list.truncate(self._num_chunks * self._LINE)
+
+    def append(self, answers: bytes) -> None:
+        """Adds those of the chunk that `has` was asked for."""
+        self._file.write(answers)
+        self._file.flush()
+        os.fsync(self._file.fileno())  # before it is said to be there
+        self._end += len(answers)
+        self._num_chunks += 1
+        line = f"{self._end:020} {self._digest.hexdigest()}\n"
+        self._list.write(line.encode())
+        self._list.flush()
+
+    def close(self) -> None:
+        """Lets go of the files."""
+        self._file.close()
+        self._list.close()
+
+
+def _chunks(
+    rows: Iterable[tuple[int, Sequence[Any]]],
+) -> Iterator[_Chunk]:
+    rows = iter(rows)
+    while some := list(itertools.islice(rows, _ROWS)):
+        lines, texts = zip(*some, strict=True)
+        yield _Chunk(lines, list(zip(*texts, strict=True)))

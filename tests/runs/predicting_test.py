@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of answers: in order, and the same after every kind of stop."""
+
+import functools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kbert.runs import predicting
+from kbert.serving.text_server import TextServer
+from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+ROWS, CHUNK = 60, 8
+FORMATS = ("jsonl", "npy", "parquet")
+
+
+class Lengths(TextServer):
+    """How long a text is, and how long the longest of its batch.
+
+    So answers differ if other rows go through the graph together.
+    """
+
+    text_inputs = ("text",)
+
+    def __init__(self):
+        vocabulary = Vocabulary((*SPECIAL_TOKENS, "a"), lower_case=True)
+        super().__init__(None, vocabulary=vocabulary, spec=None)
+        self.seen = []
+
+    def _answer(self, text):
+        length = tf.strings.length(text)
+        longest = tf.zeros_like(length) + tf.reduce_max(length)
+        return {"numbers": tf.stack([length, longest], axis=1)}
+
+    def _rows(self, answers, columns):
+        self.seen += columns[0]
+        return [
+            {"text": text, "numbers": row.tolist()}
+            for text, row in zip(columns[0], answers["numbers"], strict=True)
+        ]
+
+
+class Vectors(Lengths):
+    """The same as embeddings."""
+
+    width = 2
+
+    def _rows(self, answers, columns):
+        self.seen += columns[0]
+        return [{"embedding": row / 7} for row in answers["numbers"]]
+
+
+@functools.cache  # tracing takes a while
+def _server(cls):
+    return cls()
+
+
+class Choices(Lengths):
+    """Several texts a row beside the one."""
+
+    text_inputs = ("text", "choices")
+    several = ("choices",)
+
+    def _answer(self, text, choices):
+        return {"numbers": tf.strings.length(choices)}
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch):
+    monkeypatch.setattr(predicting, "_ROWS", CHUNK)
+
+
+@pytest.fixture
+def table(tmp_path):
+    return _write(tmp_path / "texts.tsv", _texts())
+
+
+def _texts():
+    # The lengths go up and down; one text is empty, one has an accent.
+    texts = ["x" * (i * 7 % 31) + str(i) for i in range(ROWS)]
+    return [*texts[:20], "", "é", *texts[22:]]
+
+
+def _write(path, texts):
+    lines = "".join(f"{i}\t{text}\n" for i, text in enumerate(texts))
+    path.write_text("id\ttext\n" + lines, "utf-8")
+    return path
+
+
+def _run(
+    table,
+    output,
+    progress=lambda *step: None,
+    server=None,
+    settings=None,
+    columns=("text",),
+):
+    """Returns the texts that went through the graph."""
+    if server is None:
+        server = _server(Lengths if output.suffix == ".jsonl" else Vectors)
+    server.seen = []
+    texts = predicting.table_texts(
+        server,
+        str(table),
+        text_columns=columns,
+        header=None,
+        encoding="utf-8",
+    )
+    predicting.Predictor(server, {"batch_size": 3}, progress).to_file(
+        texts, output, settings or {"batch_size": 3}
+    )
+    return server.seen
+
+
+class Stop(Exception):
+    pass
+
+
+def _stop_at(line):
+    def progress(step, done, total):
+        if step == "answering" and done >= line:
+            raise Stop
+
+    return progress
+
+
+@pytest.fixture
+def begun(table, tmp_path):
+    """A function: a run that stopped in chunk 6, of an output's name."""
+
+    def begin(name):
+        output = tmp_path / name
+        with pytest.raises(Stop):
+            _run(table, output, _stop_at(43))
+        assert not output.exists()
+        return output, tmp_path / f"{name}.partial"
+
+    return begin
+
+
+def test_answers_are_in_order_and_progress_tells_lines(table, tmp_path):
+    steps = []
+    seen = _run(table, tmp_path / "a.jsonl", lambda *step: steps.append(step))
+    rows = [
+        json.loads(line)
+        for line in (tmp_path / "a.jsonl").read_text("utf-8").splitlines()
+    ]
+    assert [row["text"] for row in rows] == _texts()
+    lengths = [len(text.encode()) for text in _texts()]
+    assert [row["numbers"][0] for row in rows] == lengths
+    assert seen != _texts()  # those of like length go together
+    assert sorted(seen) == sorted(_texts())
+    assert {p.name for p in tmp_path.iterdir()} == {"texts.tsv", "a.jsonl"}
+    names, done, total = zip(*steps, strict=True)
+    assert (set(names), set(total)) == ({"answering"}, {ROWS + 1})
+    assert list(done) == sorted(done)
+    assert (done[-1], len(done)) == (ROWS + 1, 3 * 7 + 2 + 1)
+
+
+@pytest.mark.parametrize("extension", FORMATS)
+def test_a_stopped_run_goes_on_wherever_it_was_cut(extension, begun, tmp_path):
+    if extension == "parquet":
+        pytest.importorskip("pyarrow")
+    want = tmp_path / f"whole.{extension}"
+    _run(tmp_path / "texts.tsv", want)
+    output, partial = begun(f"a.{extension}")
+    kept = shutil.copytree(partial, tmp_path / "kept")
+    left = _texts()[5 * CHUNK :]
+
+    def again(cut=0, chunks_cut=0, more=b""):
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(kept, partial)
+        answers, chunks = partial / "answers", partial / "chunks"
+        os.truncate(answers, answers.stat().st_size - cut)
+        os.truncate(chunks, chunks.stat().st_size - chunks_cut)
+        with open(answers, "ab") as file:
+            file.write(more)
+        seen = _run(tmp_path / "texts.tsv", output)
+        assert output.read_bytes() == want.read_bytes()
+        assert not partial.exists()
+        return sorted(seen)
+
+    assert again() == sorted(left)
+    assert again(more=b'{"text": "cut of') == sorted(left)
+    assert again(chunks_cut=1) == sorted(_texts()[4 * CHUNK :])
+    assert again(cut=1) == sorted(_texts()[4 * CHUNK :])
+    assert again(chunks_cut=200) == sorted(_texts()[CHUNK:])
+    size = (kept / "answers").stat().st_size
+    assert again(cut=size) == again(cut=size - 5) == sorted(_texts())
+
+
+def test_a_run_that_is_killed_goes_on(table, tmp_path):
+    output, want = tmp_path / "a.jsonl", tmp_path / "whole.jsonl"
+    _run(table, want)
+    # Not as a script, whose own folder would come before kbert's.
+    start = "import runpy, sys; runpy.run_path(sys.argv[1], {}, '__main__')"
+    command = [sys.executable, "-c", start, __file__, table, output]
+    done = subprocess.run(command)
+    assert done.returncode == -signal.SIGKILL
+    assert not output.exists()
+    assert sorted(_run(table, output)) == sorted(_texts()[5 * CHUNK :])
+    assert output.read_bytes() == want.read_bytes()
+
+
+def test_a_bad_line_is_named_and_what_was_done_stays(tmp_path):
+    path, output = tmp_path / "texts.tsv", tmp_path / "a.jsonl"
+    _write(path, _texts())
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    path.write_text("".join([*lines[:49], "only one field\n", *lines[50:]]))
+    message = r"texts.tsv:50: 1 fields; .*a.jsonl.partial keeps what is done"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=message):
+            _run(path, output)
+    assert not output.exists()
+    _write(path, _texts())  # mended
+    assert sorted(_run(path, output)) == sorted(_texts()[48:])
+    _run(path, tmp_path / "whole.jsonl")
+    assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("texts", "first"),
+    [
+        (["another", *_texts()[1:]], 0),
+        ([*_texts()[:20], "no more empty", *_texts()[21:]], 16),
+        (_texts()[:12], 8),
+        (_texts()[:16], 16),
+    ],
+)
+def test_answers_to_other_texts_are_not_kept(texts, first, begun, tmp_path):
+    output, _ = begun("a.jsonl")
+    table = _write(tmp_path / "texts.tsv", texts)
+    assert sorted(_run(table, output)) == sorted(texts[first:])
+    _run(table, tmp_path / "whole.jsonl")
+    assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_a_run_with_other_settings_is_refused(begun, tmp_path):
+    output, partial = begun("a.jsonl")
+    before = (partial / "answers").read_bytes()
+    with pytest.raises(ValueError, match="with batch_size 3, now it is 4"):
+        _run(tmp_path / "texts.tsv", output, settings={"batch_size": 4})
+    other = _write(tmp_path / "other.tsv", _texts())
+    with pytest.raises(ValueError, match="with input .*texts.tsv.*other.tsv"):
+        _run(other, output)
+    assert (partial / "answers").read_bytes() == before
+
+
+def test_nothing_is_left_where_nothing_was_done(table, tmp_path):
+    output = tmp_path / "a.jsonl"
+    with pytest.raises(ValueError, match=r"texts.tsv:1: no column 't'.*\.$"):
+        _run(table, output, columns=["t"])
+    with pytest.raises(Stop):
+        _run(table, output, _stop_at(1))
+    with pytest.raises(ValueError, match="^--text_columns=id,text: wanted 1 c"):
+        _run(table, output, columns=["id", "text"])
+    with pytest.raises(FileNotFoundError, match=r"none.tsv'$"):
+        _run(tmp_path / "none.tsv", output)
+    with pytest.raises(ValueError, match="'.npy' is for embeddings"):
+        _run(table, tmp_path / "a.npy", server=_server(Lengths))
+    with pytest.raises(ValueError, match="'.jsonl'; wanted .npy or .parquet"):
+        _run(table, output, server=_server(Vectors))
+    with pytest.raises(ValueError, match=r": a folder; wanted a file to wri"):
+        _run(table, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["texts.tsv"]
+
+
+def test_a_file_that_is_there_is_replaced_at_the_end(table, tmp_path):
+    output = tmp_path / "a.jsonl"
+    output.write_text("old")
+    with pytest.raises(Stop):
+        _run(table, output, _stop_at(43))
+    assert output.read_text() == "old"
+    _run(table, output)
+    assert len(output.read_text("utf-8").splitlines()) == ROWS
+
+
+def test_vectors_as_numpy_and_parquet_read_them(table, tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("kbert.runs.answer_files._GROUP", 25)
+    _run(table, tmp_path / "a.npy")
+    _run(table, tmp_path / "a.parquet")
+    got = np.load(tmp_path / "a.npy", mmap_mode="r")
+    assert (got.shape, got.dtype) == ((ROWS, 2), np.float32)
+    lengths = np.array([len(text.encode()) for text in _texts()], "float32")
+    np.testing.assert_array_equal(got[:, 0], lengths / np.float32(7))
+    file = parquet.ParquetFile(tmp_path / "a.parquet")
+    assert file.num_row_groups == 3
+    column = file.read()["embedding"]
+    np.testing.assert_array_equal(np.array(column.to_pylist(), "f4"), got)
+
+
+def test_parquet_without_pyarrow_names_the_extra(table, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'kbert\[parquet\]'"):
+        _run(table, tmp_path / "a.parquet")
+
+
+def test_lists_of_texts_stream_and_wrong_ones_are_named(tmp_path):
+    table, output = tmp_path / "a.jsonl", tmp_path / "out.jsonl"
+    columns = ["c", "t"]
+    rows = [{"t": ["aa", "b"][: i % 3], "c": f"{i}"} for i in range(12)]
+    table.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    _run(table, output, server=_server(Choices), columns=columns)
+    answers = [json.loads(x) for x in output.read_text().splitlines()]
+    assert [row["text"] for row in answers] == [row["c"] for row in rows]
+    assert answers[2]["numbers"][:2] == [2, 1]
+    for row, message in (
+        ({"c": "x", "t": "y"}, r"a.jsonl:11: choices is 'y'; wanted a list"),
+        ({"c": ["x"], "t": []}, r"a.jsonl:11: text is \['x'\]; wanted a text"),
+        ({"c": "x", "t": [1]}, "a.jsonl:11: 't' is .*; wanted a string or a l"),
+    ):
+        rows[10] = row
+        table.write_text("\n".join(map(json.dumps, rows)) + "\n")
+        with pytest.raises(ValueError, match=message):
+            _run(table, output, server=_server(Choices), columns=columns)
+
+
+def test_a_lone_surrogate_stays_one(tmp_path):
+    table, output = tmp_path / "a.jsonl", tmp_path / "out.jsonl"
+    table.write_text('{"text": "\\ud800 \\u00e9"}\n')
+    _run(table, output)
+    assert json.loads(output.read_text("utf-8"))["text"] == "\ud800 é"
+
+
+if __name__ == "__main__":  # a run that kills itself, for the test above
+    import pathlib
+
+    def kill(step, done, total):
+        if done >= 43:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    predicting._ROWS = CHUNK
+    _run(*map(pathlib.Path, sys.argv[2:]), kill)

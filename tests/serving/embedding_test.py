@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Vectors of texts: live, exported and from the command."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kbert
+from kbert import models, tasks
+from kbert.checkpoints import folder
+from kbert.serving import export
+
+TEXTS = ["good", "The film was not very good.", "", "bad bad film " * 9]
+# [CLS] and [SEP] are 2 and 3; the last is cut to 12.
+IDS = [
+    [2, 8, 3],
+    [2, 5, 6, 7, 10, 11, 8, 14, 3],
+    [2, 3],
+    [2, *([9, 9, 6] * 4)[:10], 3],
+]
+
+
+def _save(path, config, vocabulary, task="encoder", labels=()):
+    spec = tasks.TaskSpec(task=task, max_seq_length=12, labels=labels)
+    model = tasks.build(config, spec)
+    rng = np.random.default_rng(2)
+    for variable in model.weights:
+        variable.assign(variable + 0.3 * rng.normal(size=variable.shape))
+    folder.save(path, model, config=config, vocabulary=vocabulary, spec=spec)
+    return path
+
+
+def _vectors(server, texts, **options):
+    return np.stack([r["embedding"] for r in server.predict(texts, **options)])
+
+
+def test_vectors_are_means_over_a_texts_tokens(
+    tmp_path, tiny_config, vocabulary
+):
+    path = _save(tmp_path / "model", tiny_config, vocabulary)
+    encoder = folder.load(path).model
+    lower = models.build_features(tiny_config, 1)
+    folder.copy_weights(encoder, lower, fewer_blocks=True)
+    want, first = [], []
+    for ids in IDS:  # each by itself: no padding
+        token_ids = np.array([ids])
+        inputs = {
+            "token_ids": token_ids,
+            "segment_ids": np.zeros_like(token_ids),
+            "padding_mask": np.ones_like(token_ids),
+        }
+        mean = encoder(inputs)["sequence"][0].numpy().mean(0)
+        want.append(mean / np.sqrt((mean * mean).sum()))
+        first.append(lower(inputs)["sequence"][0, 0].numpy())
+    server = kbert.load_embedder(path, normalize=True)
+    np.testing.assert_allclose(_vectors(server, TEXTS), want, atol=1e-5)
+    alone = [_vectors(server, [text])[0] for text in TEXTS]
+    np.testing.assert_allclose(alone, want, atol=1e-5)
+    server = kbert.load_embedder(path, pooling="cls", layer=1)
+    np.testing.assert_allclose(_vectors(server, TEXTS), first, atol=1e-5)
+
+
+def test_an_export_gives_the_same(tmp_path, tiny_config, vocabulary):
+    path = _save(tmp_path / "model", tiny_config, vocabulary)
+    server = kbert.load_embedder(path, pooling="max", layer=1)
+    want = _vectors(server, TEXTS)
+    version = export.export(server, tmp_path / "export")
+    served = tf.saved_model.load(version).signatures["serving_default"]
+    got = served(text=tf.constant(TEXTS))["embedding"]
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_the_command(tmp_path, tiny_config, vocabulary, call):
+    path = _save(
+        tmp_path / "model",
+        tiny_config,
+        vocabulary,
+        "classification",
+        ("a", "b"),
+    )
+    table, output = tmp_path / "texts.csv", tmp_path / "vectors.npy"
+    table.write_text("t\n" + "".join(f'"{text}"\n' for text in TEXTS))
+    flags = [f"--model={path}", f"--input={table}", "--text_columns=t"]
+    flags += ["--output=embeddings"]
+    how = {"pooling": "cls", "normalize": True, "layer": -2}
+    given = [f"--{name}={value}" for name, value in how.items()]
+    call("predict", *flags, *given, f"--output_file={output}")
+    server = kbert.load_embedder(path, **how)
+    got = np.load(output)
+    np.testing.assert_allclose(got, _vectors(server, TEXTS), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1, rtol=1e-5)
+    for more, message in (
+        ([], "^--output=embeddings: wanted an --output_file too"),
+        (["--output_file=a", "--layer=3"], "layers is 3; wanted"),
+        (["--output_file=a", "--top_k=3"], "^--top_k: .*fills in no"),
+        (["--output=answers", "--normalize"], "^--normalize: only for --outp"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call("predict", *flags, *more)
+
+
+def test_another_pooling_is_named(tmp_path):
+    with pytest.raises(ValueError, match="pooling is 'sum'; wanted one of"):
+        kbert.load_embedder(tmp_path, pooling="sum")
