@@ -21,7 +21,9 @@ from kbert.bin import flags as shared
 from kbert.bin import run
 
 _MODEL = shared.model()
-_INPUT = flags.DEFINE_string("input", None, "A .tsv, .csv or .jsonl file.")
+_INPUT = flags.DEFINE_string(
+    "input", None, "A .tsv, .csv or .jsonl file, or one of the task's own kind."
+)
 _READING = shared.reading()
 _TEXT = flags.DEFINE_multi_string(
     "text", [], "A text; give the flag once for each."
@@ -79,12 +81,12 @@ def main(argv):
 
 def _texts(server):
     from kbert.runs import predicting
+    from kbert.runs.jobs.job import JobOptions
 
     if not _INPUT.value:
         return predicting.given_texts(server, _TEXT.value, _TEXT_B.value)
-    reading = _READING()
-    del reading["label_column"]
-    return predicting.table_texts(server, _INPUT.value, **reading)
+    options = JobOptions(**_READING())
+    return predicting.file_texts(server, _INPUT.value, options)
 
 
 def cli():

@@ -11,6 +11,8 @@ from typing import Any
 
 from kbert.text import files
 
+EXTENSIONS = (".tsv", ".csv", ".jsonl")
+
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
@@ -100,10 +102,9 @@ def stream(
     extension = pathlib.Path(path).suffix.lower()
     if extension == ".jsonl":
         rows = _json_rows(path, text_columns, label_column, encoding, lists)
-    elif extension == ".tsv":
-        rows = _picked(path, _tsv_fields(path, encoding), wanted, header)
-    elif extension == ".csv":
-        rows = _picked(path, _csv_fields(path, encoding), wanted, header)
+    elif extension in EXTENSIONS:
+        read = {".tsv": _tsv_fields, ".csv": _csv_fields}[extension]
+        rows = _picked(path, read(path, encoding), wanted, header)
     else:
         raise ValueError(
             f"{path}: extension {extension!r}; wanted .tsv, .csv or .jsonl."

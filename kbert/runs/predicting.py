@@ -24,9 +24,11 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
-from kbert.data import tables
+from kbert.data import choices, tables
 from kbert.data.resumable import partial_folder
 from kbert.runs import answer_files
+from kbert.runs.jobs import JOBS
+from kbert.runs.jobs.job import JobOptions
 from kbert.serving.mask_filler import MaskFiller
 from kbert.serving.text_server import BadText, TextServer
 
@@ -83,22 +85,27 @@ def given_texts(
     return Texts("--text", len(rows), rows)
 
 
-def table_texts(
+def file_texts(
     server: Server,
     path: str,
-    *,
-    text_columns: Sequence[str] | None,
-    header: Sequence[str] | None,
-    encoding: str,
+    options: JobOptions,
 ) -> Texts:
-    """The texts of a table: see `tables.stream`.
+    """The texts of a table, or of a task's own kind of file.
+
+    A table is read as it is needed, see `tables.stream`; any other file at
+    once, by the task's job, labels and all.
 
     Raises: ValueError, naming the flag, if the server takes another number
         of columns; OSError if the file cannot be read. Whatever is wrong in
-        it is a ValueError when its place is reached.
+        a table is a ValueError when its place is reached.
     """
-    columns = list(text_columns or ())
-    if len(columns) != len(server.text_inputs):
+    job = JOBS.get(server.spec.task)
+    if job and pathlib.Path(path).suffix.lower() not in tables.EXTENSIONS:
+        found = job(options).read(path, server.spec)
+        rows = enumerate(zip(*found.texts, strict=True), start=1)
+        return Texts(path, len(found), rows)
+    columns, several = list(options.text_columns or ()), options.choice_columns
+    if not several and len(columns) != len(server.text_inputs):
         raise ValueError(
             f"--text_columns={','.join(columns)}: wanted "
             f"{len(server.text_inputs)} column names."
@@ -107,8 +114,17 @@ def table_texts(
         blocks = iter(lambda: file.read(1 << 20), b"")
         num_lines = sum(block.count(b"\n") for block in blocks)
     rows = tables.stream(
-        path, columns, header=header, encoding=encoding, lists=True
+        path,
+        [*columns, *(several or ())],
+        header=options.header,
+        encoding=options.encoding,
+        lists=True,
     )
+    if several:
+        rows = (
+            (line, choices.prompt_and_choices(values, len(columns)))
+            for line, values in rows
+        )
     return Texts(path, num_lines, rows)
 
 

@@ -43,6 +43,7 @@ class MaskFiller(tf.Module):
     ):
         super().__init__(name="mask_filler")
         self.vocabulary = vocabulary
+        self.spec = spec
         self._max_seq_length = spec.max_seq_length
         self._tokenizer = Tokenizer(vocabulary)
         self._model = model

@@ -4,7 +4,7 @@
 import tensorflow as tf
 
 from kbert import features
-from kbert.serving.text_server import TextServer, readable
+from kbert.serving.text_server import BadText, TextServer, readable
 from kbert.tasks import multiple_choice
 from kbert.text.packing import pack_choices
 
@@ -47,9 +47,9 @@ class MultipleChoiceServer(TextServer):
         wanted = self.spec.settings.num_choices
         for place, choices in enumerate(columns[1]):
             if len(choices) != wanted:
-                raise ValueError(
-                    f"Row {place + 1} has {len(choices)} choices; this model "
-                    f"takes {wanted}."
+                raise BadText(
+                    place,
+                    f"{len(choices)} choices; this model takes {wanted}.",
                 )
 
     def _rows(self, answers, columns):

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from kbert.runs import predicting
+from kbert.runs.jobs.job import JobOptions
 from kbert.serving.text_server import TextServer
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
@@ -106,12 +107,8 @@ def _run(
     if server is None:
         server = _server(Lengths if output.suffix == ".jsonl" else Vectors)
     server.seen = []
-    texts = predicting.table_texts(
-        server,
-        str(table),
-        text_columns=columns,
-        header=None,
-        encoding="utf-8",
+    texts = predicting.file_texts(
+        server, str(table), JobOptions(text_columns=columns)
     )
     predicting.Predictor(server, {"batch_size": 3}, progress).to_file(
         texts, output, settings or {"batch_size": 3}

@@ -117,7 +117,7 @@ def test_saved_and_reloaded(server, tmp_path):
 
 
 def test_another_number_of_choices_is_named(server):
-    message = "Row 2 has 2 choices; this model takes 3"
+    message = "Text 2: 2 choices; this model takes 3"
     with pytest.raises(ValueError, match=message):
         server.predict(TEXTS[:2], [CHOICES[0], CHOICES[1][:2]])
     with pytest.raises(ValueError, match="wanted a list"):
