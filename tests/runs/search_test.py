@@ -22,7 +22,9 @@ from kbert.tasks import TaskSpec
 # whose checkpoints are files. Rate 0.2 fails; a step in a folder that holds
 # "wait" waits for SIGTERM, which it leaves with 75.
 STAND_IN = """
-import json, pathlib, signal, sys, time
+import json, os, pathlib, signal, sys, time
+if os.getpgrp() != os.getpid():
+    sys.exit("A terminal's Ctrl-C would end it, nothing saved.")
 flags = dict(x.lstrip("-").split("=", 1) for x in sys.argv[1:])
 output = pathlib.Path(flags["output_dir"])
 rate, seed = float(flags["learning_rate"]), int(flags["seed"])
@@ -82,9 +84,12 @@ def _asked(tmp_path):
 
 def _stop_when_it_waits(tmp_path, number):
     def stop():
-        while not (tmp_path / "waiting").exists():
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            if (tmp_path / "waiting").exists():
+                os.kill(os.getpid(), number)
+                return
             time.sleep(0.01)
-        os.kill(os.getpid(), number)
 
     (tmp_path / "wait").touch()
     thread = threading.Thread(target=stop, daemon=True)
@@ -146,10 +151,10 @@ def test_a_search_names_the_best_and_what_failed(search, tmp_path):
 
 
 def test_a_larger_grid_adds_to_what_there_is(search, tmp_path):
-    """What failed is tried again."""
+    """What failed is tried again, what is done is not."""
     search()
     _asked(tmp_path)
-    found, ended, _ = search({"learning_rate": [0.2, 0.3], "seed": [1]})
+    found, ended, _ = search({"learning_rate": [0.1, 0.2, 0.3], "seed": [1]})
     assert ended and _asked(tmp_path) == ["0.2 1", "0.3 1"]
     assert len(found.trials) == 5
     assert found.best()[1].name == "learning_rate=0.3_seed=1"
