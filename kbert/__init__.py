@@ -26,9 +26,12 @@ _HOMES = {
     "Vocabulary": "kbert.text.vocabulary",
     "build_classifier": "kbert.tasks.classification",
     "build_encoder": "kbert.models",
+    "build_multiple_choice": "kbert.tasks.multiple_choice",
     "build_pretrainer": "kbert.models",
     "build_regressor": "kbert.tasks.regression",
+    "build_summarizer": "kbert.tasks.summarization",
     "build_tagger": "kbert.tasks.tagging",
+    "freeze": "kbert.models",
 }
 
 

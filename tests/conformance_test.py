@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert import layers
+from kbert import features, layers, tasks
 
 _RNG = np.random.default_rng(7)
 _ROWS = _RNG.normal(size=(2, 5, 8)).astype("float32")
@@ -44,6 +44,7 @@ CASES = {
         },
         [_ROWS, _MASK],
     ),
+    layers.FoldChoices: ({}, [_ROWS]),
     layers.MlmTransform: (
         {
             "hidden_act": "gelu_erf",
@@ -152,6 +153,10 @@ for packed in (False, True):
     model.set_weights([store[f"w{i}"] for i in range(len(model.weights))])
     outputs = model({name: store[name] for name in names})
     found |= {f"{k} {packed}": np.asarray(v) for k, v in outputs.items()}
+choice = tasks.multiple_choice.build_multiple_choice(config, 3)
+choice.set_weights([store[f"c{i}"] for i in range(len(choice.weights))])
+outputs = choice({name: store[name][None] for name in names[:3]})
+found["choice"] = np.asarray(outputs["logits"])
 np.savez(sys.argv[2], **found)
 """
 
@@ -165,6 +170,8 @@ def test_jax_gives_the_same_without_tensorflow(tiny_config, batch, tmp_path):
     peer = build_pretrainer(tiny_config, packed=True)
     peer.set_weights(model.get_weights())
     weights = {f"w{i}": w for i, w in enumerate(model.get_weights())}
+    choice = tasks.multiple_choice.build_multiple_choice(tiny_config, 3)
+    weights |= {f"c{i}": w for i, w in enumerate(choice.get_weights())}
     np.savez(tmp_path / "in.npz", **weights, **batch)
     subprocess.run(
         [sys.executable, "-c", _ON_JAX, tmp_path / "in.npz"]
@@ -173,6 +180,9 @@ def test_jax_gives_the_same_without_tensorflow(tiny_config, batch, tmp_path):
         check=True,
     )
     got = np.load(tmp_path / "out.npz")
+    names = features.ENCODER_INPUTS
+    logits = choice({name: batch[name][None] for name in names})["logits"]
+    np.testing.assert_allclose(got["choice"], logits, atol=2e-5)
     for one, packed in ((model, False), (peer, True)):
         for name, value in one(batch).items():
             found = got[f"{name} {packed}"]

@@ -25,6 +25,13 @@ _BATCH_SIZE = flags.DEFINE_integer(
 )
 _MASKING = shared.masking()
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the scores.")
+_REPORT_DIR = flags.DEFINE_string(
+    "report_dir",
+    None,
+    "Folder for tables of the scores by class and by length, and for the "
+    "worst rows; of fine-tuned models.",
+)
+_WORST = shared.worst()
 
 
 def main(argv):
@@ -32,35 +39,18 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     from kbert.checkpoints import folder
-    from kbert.data import record_sets
-    from kbert.runs import files, jobs, scoring
-    from kbert.runs.jobs.job import JobOptions
+    from kbert.runs import files, jobs
 
     loaded = folder.load(_MODEL.value)
     if loaded.spec.task in ("pretraining", "masked_lm"):
-        record_set = record_sets.find(
-            _INPUT.value,
-            vocabulary=loaded.vocabulary,
-            max_positions=loaded.config.max_position_embeddings,
-        )
-        scores = scoring.record_scores(
-            loaded, record_set, _BATCH_SIZE.value, _MASKING()
-        )
+        scores = _of_records(loaded)
     elif _MASKING():
         raise app.UsageError(
             "--max_predictions and the other flags of masking are for "
             "pre-trained models."
         )
     elif loaded.spec.task in jobs.JOBS:
-        job = jobs.JOBS[loaded.spec.task](JobOptions(**_READING()))
-        scores = scoring.TaskScores(
-            loaded.model,
-            job,
-            job.read(_INPUT.value, loaded.spec),
-            spec=loaded.spec,
-            vocabulary=loaded.vocabulary,
-            batch_size=_BATCH_SIZE.value,
-        )()
+        scores = _of_task(loaded)
     else:
         raise ValueError(
             f"{_MODEL.value}: a model for {loaded.spec.task!r} has nothing to "
@@ -70,6 +60,43 @@ def main(argv):
         print(f"{name.replace('_', ' ')}: {value:.4f}")
     if _OUTPUT.value:
         files.write_text(_OUTPUT.value, json.dumps(scores, indent=2) + "\n")
+
+
+def _of_records(loaded):
+    from kbert.data import record_sets
+    from kbert.runs import scoring
+
+    if _REPORT_DIR.value:
+        raise app.UsageError("--report_dir is for fine-tuned models.")
+    record_set = record_sets.find(
+        _INPUT.value,
+        vocabulary=loaded.vocabulary,
+        max_positions=loaded.config.max_position_embeddings,
+    )
+    return scoring.record_scores(
+        loaded, record_set, _BATCH_SIZE.value, _MASKING()
+    )
+
+
+def _of_task(loaded):
+    """And writes the report, if one is wanted."""
+    from kbert.runs import jobs, scoring
+    from kbert.runs.jobs.job import JobOptions
+
+    job = jobs.JOBS[loaded.spec.task](JobOptions(**_READING()))
+    score = scoring.TaskScores(
+        loaded.model,
+        job,
+        job.read(_INPUT.value, loaded.spec),
+        spec=loaded.spec,
+        vocabulary=loaded.vocabulary,
+        batch_size=_BATCH_SIZE.value,
+    )
+    answers = score.answers()
+    scores = score.scores(answers)
+    if _REPORT_DIR.value:
+        score.report(answers, scores, _REPORT_DIR.value, _WORST.value)
+    return scores
 
 
 def cli():

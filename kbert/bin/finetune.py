@@ -4,10 +4,14 @@
     classification       texts or pairs, each with a class, or several
     regression           texts or pairs, each with a number
     tagging              words with tags, in CoNLL's columns: entities
+    multiple_choice      texts, each with several choices, one of them right
+    summarization        documents, some of whose sentences tell the most
 
 Begins with the model of --init, whose encoder is trained further. The labels
 are those of the training file. Runs on all visible GPUs, or on the processor.
-The model is written to <output_dir>/model.
+The model is written to <output_dir>/model; with --dev, its scores to
+evaluation.json, and to report/ what it is good and bad at: tables by class and
+by length, and the worst rows.
 """
 
 from absl import app, flags
@@ -18,7 +22,10 @@ from kbert.bin import run, run_flags
 _TASK = flags.DEFINE_enum(
     "task",
     "classification",
-    ["classification", "regression", "tagging"],
+    [
+        *("classification", "regression", "tagging"),
+        *("multiple_choice", "summarization"),
+    ],
     "What to learn.",
 )
 _TRAIN = flags.DEFINE_string(
@@ -35,6 +42,21 @@ _INIT = flags.DEFINE_string(
 _EPOCHS = flags.DEFINE_integer(
     "epochs", 3, "Passes over the training file.", lower_bound=1
 )
+_FREEZE_BLOCKS = flags.DEFINE_integer(
+    "freeze_blocks",
+    None,
+    "Leave the embeddings and so many blocks, from below, as they are; 0 for "
+    "the embeddings alone. By default all is trained.",
+    lower_bound=0,
+)
+_METRIC = flags.DEFINE_string(
+    "metric",
+    None,
+    "Which of the task's scores tells the best step, the highest one's; or "
+    "loss, for the lowest. By default the task's own: accuracy of a "
+    "classifier, for one. See --eval_every.",
+)
+_WORST = shared.worst()
 _MAX_SEQ_LENGTH = flags.DEFINE_integer(
     "max_seq_length", 128, "Most tokens of a row; longer texts are cut."
 )
@@ -63,6 +85,11 @@ _SETTINGS = {
         "tagging: tokens between the starts of the windows over what is "
         "longer than a row; by default 64.",
     ),
+    "num_sentences": flags.DEFINE_integer(
+        "num_sentences",
+        None,
+        "summarization: sentences of a summary; by default 3.",
+    ),
 }
 run_flags.define(batch_size=32, learning_rate=5e-5)
 
@@ -71,7 +98,7 @@ def main(argv):
     """Reads the flags and the files, trains, scores and saves the model."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
-    from kbert.runs.finetuning import finetune
+    from kbert.runs.finetuning import FinetuneOptions, finetune
     from kbert.runs.jobs import JOBS
     from kbert.runs.jobs.job import JobOptions
 
@@ -87,7 +114,12 @@ def main(argv):
         init=_INIT.value,
         train=job.read(_TRAIN.value),
         dev=job.read(_DEV.value) if _DEV.value else None,
-        epochs=_EPOCHS.value,
+        tuning=FinetuneOptions(
+            epochs=_EPOCHS.value,
+            freeze_blocks=_FREEZE_BLOCKS.value,
+            metric=_METRIC.value,
+            worst=_WORST.value,
+        ),
         options=run_flags.options(),
     )
 

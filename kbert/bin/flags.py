@@ -78,6 +78,13 @@ def reading() -> Callable[[], dict[str, Any]]:
         "text_columns": flags.DEFINE_list(
             "text_columns", None, "Column with the text, or two for pairs: a,b."
         ),
+        "choice_columns": flags.DEFINE_list(
+            "choice_columns",
+            None,
+            "Columns with the choices, for multiple_choice, whose label is "
+            "the place of the right one, from 0. A second text column is then "
+            "the beginning of each choice.",
+        ),
         "label_column": flags.DEFINE_string(
             "label_column", "label", "Column of the label."
         ),
@@ -91,3 +98,13 @@ def reading() -> Callable[[], dict[str, Any]]:
         ),
     }
     return lambda: {name: holder.value for name, holder in holders.items()}
+
+
+def worst() -> flags.FlagHolder[int]:
+    """--worst, how many rows an errors file has."""
+    return flags.DEFINE_integer(
+        "worst",
+        50,
+        "How many of the worst rows go to the report's errors.jsonl.",
+        lower_bound=0,
+    )

@@ -60,7 +60,7 @@ def main(argv):
     if _INPUT.value:
         given = _READING()
         names = given.pop("text_columns") or []
-        del given["label_column"]
+        del given["label_column"], given["choice_columns"]
         if len(names) != len(server.text_inputs):
             raise ValueError(
                 f"--text_columns={','.join(names)}: wanted "

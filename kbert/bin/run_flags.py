@@ -45,6 +45,13 @@ def define(*, batch_size: int, learning_rate: float) -> None:
         "scores are from before and after.",
         lower_bound=1,
     )
+    flags.DEFINE_integer(
+        "patience",
+        None,
+        "End after so many of the scores of --eval_every without a better "
+        "one. The learning rate falls as if the run went on.",
+        lower_bound=1,
+    )
     shares = {
         "warmup_share": (0.1, "Share of the steps in which the rate rises."),
         "dropout": (None, "Dropout, instead of what the model's config says."),

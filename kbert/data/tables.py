@@ -184,11 +184,8 @@ def _json_rows(
     label_column: str | None,
     encoding: str,
 ) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(files.read_lines(path, encoding), start=1):
-        if not line.strip():
-            continue
+    for number, row in json_objects(path, encoding):
         where = f"{path}:{number}"
-        row = _json_object(where, line)
         values = [_json_value(where, row, c, str) for c in text_columns]
         if label_column:
             types = (str, int, float)  # bool is an int
@@ -197,6 +194,17 @@ def _json_rows(
                 label if isinstance(label, str) else json.dumps(label)
             )
         yield number, values
+
+
+def json_objects(path: str, encoding: str) -> Iterator[tuple[int, dict]]:
+    """The objects of a JSON Lines file, each with its line, from 1.
+
+    Raises: OSError; ValueError, naming file and line, for one that is not of
+        the encoding, not JSON or no object.
+    """
+    for number, line in enumerate(files.read_lines(path, encoding), start=1):
+        if line.strip():
+            yield number, _json_object(f"{path}:{number}", line)
 
 
 def _json_object(where: str, line: str) -> dict:

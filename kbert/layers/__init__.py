@@ -2,19 +2,21 @@
 """Keras layers, one a file; `keras.ops` only, for every Keras backend.
 
 One letter an axis: B batch, S tokens, T tokens of a batch without padding,
-P predictions, H hidden, N heads, D head width, V vocabulary. Where the rank
-changes inside a function, the letters end the variable's name.
+P predictions, C choices, H hidden, N heads, D head width, V vocabulary. Where
+the rank changes inside a function, the letters end the variable's name.
 """
 
 from kbert.layers.add_bias import AddBias
 from kbert.layers.embeddings import Embeddings
 from kbert.layers.encoder_block import EncoderBlock, rematerialize
+from kbert.layers.fold_choices import FoldChoices
 from kbert.layers.mlm_transform import MlmTransform
 
 __all__ = [
     "AddBias",
     "Embeddings",
     "EncoderBlock",
+    "FoldChoices",
     "MlmTransform",
     "rematerialize",
 ]

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes results as whole files."""
+"""Whole files, folders of one process, and what is in a file."""
 
+import contextlib
+import fcntl
+import hashlib
 import os
 import pathlib
+from collections.abc import Iterable, Iterator
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -14,3 +18,37 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Makes an output folder, and keeps it to this process.
+
+    Raises: ValueError, naming --output_dir, if another has it; OSError.
+    """
+    path = pathlib.Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    # The lock goes with the process, however it ends; the file stays.
+    with (path / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"--output_dir={folder}: another run is at work there; wait "
+                "for its end, or give another folder."
+            ) from None
+        yield path
+
+
+def fingerprint(paths: Iterable[str | os.PathLike], reading: object) -> str:
+    """A name that files share with others only if their bytes are the same.
+
+    Args:
+        paths: the files.
+        reading: how they are read, whose `repr` counts too.
+    """
+    digest = hashlib.sha256(repr(reading).encode())
+    for path in paths:
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]

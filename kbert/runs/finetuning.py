@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A fine-tuning run: a model and a task's rows, to a model's folder."""
 
-from kbert import tasks
+import dataclasses
+import pathlib
+
+from kbert import models, tasks
 from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
 from kbert.data import finetuning
@@ -10,6 +13,27 @@ from kbert.runs.jobs.job import Job, Rows
 from kbert.runs.run import RunOptions
 from kbert.runs.scoring import TaskScores
 
+REPORT_FOLDER = "report"  # in output_dir, of the last weights on dev
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneOptions:
+    """How a model is fine-tuned, beside what all runs have.
+
+    Attributes:
+        epochs: passes over the training rows.
+        freeze_blocks: how many of the lowest blocks stay as they are, and
+            the embeddings with them; None for nothing.
+        metric: the score on dev that tells the best step, the higher the
+            better, or "loss"; None for the task's own.
+        worst: how many of dev's worst rows to write.
+    """
+
+    epochs: int
+    freeze_blocks: int | None
+    metric: str | None
+    worst: int
+
 
 def finetune(
     job: Job,
@@ -17,20 +41,21 @@ def finetune(
     init: str,
     train: Rows,
     dev: Rows | None,
-    epochs: int,
+    tuning: FinetuneOptions,
     options: RunOptions,
 ) -> None:
     """Trains a model for a task and writes <output_dir>/model.
 
     The labels are those of the training rows. Scores on dev, if given,
-    and the best step's stand in evaluation.json.
+    and the best step's stand in evaluation.json, with the metric by which it
+    is the best; <output_dir>/report tells more.
 
     Args:
         job: the task.
         init: folder of the model to start from.
         train: rows with labels.
         dev: held-out rows, or None.
-        epochs: passes over the training rows.
+        tuning: what to train.
         options: how to train.
     Raises: ValueError, naming the file or the flag; OSError.
     """
@@ -44,6 +69,7 @@ def finetune(
             f"{initial.config.max_position_embeddings} "
             "(max_position_embeddings)."
         )
+    _check_frozen(tuning.freeze_blocks, initial.config, options)
     examples = scoring.tokenized(job, train, spec, initial.vocabulary)
     config = run.with_dropout(initial.config, options)
     with run.begun(options, strategy):
@@ -53,6 +79,7 @@ def finetune(
             print(
                 f"{init}: begun with random weights: {', '.join(fresh) or '-'}"
             )
+            _freeze(model, tuning.freeze_blocks)
         score = None
         if dev:
             score = TaskScores(
@@ -62,7 +89,10 @@ def finetune(
                 spec=spec,
                 vocabulary=initial.vocabulary,
                 batch_size=options.batch_size,
+                metric=tuning.metric,
             )
+            if tuning.metric and strategy.extended.should_checkpoint:
+                score()  # a wrong one is told now, not after hours
         with strategy.scope():
             trainer = run.train(
                 model,
@@ -72,7 +102,7 @@ def finetune(
                     seed=options.seed,
                     first_step=step,
                 ),
-                steps=epochs
+                steps=tuning.epochs
                 * finetuning.steps_per_epoch(examples, options.batch_size),
                 losses=job.losses(spec),
                 metrics=job.metrics(spec),
@@ -83,10 +113,43 @@ def finetune(
         if not strategy.extended.should_checkpoint:
             return
         if dev and score:
-            scores = score()
-            print(f"{dev.path}: {run.describe(scores)}", flush=True)
-            run.keep_scores(options, **scores)
+            answers = score.answers()
+            _keep_scores(score, answers, dev, tuning, options)
         trained = LoadedModel(
             model, initial.config, initial.vocabulary, spec, initial.licences
         )
         run.save(trained, trainer, options)
+
+
+def _check_frozen(blocks, config, options):
+    """Raises: ValueError, naming the flag."""
+    if blocks is None:
+        return
+    if blocks > config.num_hidden_layers:
+        raise ValueError(
+            f"--freeze_blocks={blocks}: wanted at most "
+            f"{config.num_hidden_layers}, the model's blocks."
+        )
+    if blocks == config.num_hidden_layers and options.layer_decay != 1:
+        raise ValueError(
+            f"--layer_decay={options.layer_decay}: with "
+            f"--freeze_blocks={blocks} no block is left to train."
+        )
+
+
+def _freeze(model, blocks):
+    if blocks is not None:
+        models.freeze(model, blocks)
+        frozen = model.count_params() - sum(
+            v.value.shape.num_elements() for v in model.trainable_variables
+        )
+        print(f"--freeze_blocks={blocks}: {frozen:,} weights stay as they are")
+
+
+def _keep_scores(score, answers, dev, tuning, options):
+    """Prints the scores on dev, and writes them and the report."""
+    scores = score.scores(answers)
+    print(f"{dev.path}: {run.describe(scores)}", flush=True)
+    run.keep_scores(options, **scores, metric=score.metric)
+    report = pathlib.Path(options.output_dir) / REPORT_FOLDER
+    score.report(answers, scores, report, tuning.worst)

@@ -3,7 +3,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import json
 import pathlib
@@ -11,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 import keras
 import tensorflow as tf
@@ -25,6 +25,7 @@ from kbert.runs.progress import Progress
 from kbert.training import history, loop, throughput
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.optimizer import AdamW, Lamb, WarmupDecay
+from kbert.training.plan import HeldOut, Plan, Watcher
 
 POLICIES = {
     "float32": "float32",
@@ -75,6 +76,8 @@ class RunOptions:
         save_every: steps between two checkpoints.
         eval_every: steps between two scores on held-out data, each with a
             checkpoint; None to score before and after alone.
+        patience: the run ends after so many of these scores without a better
+            one; or None.
         keep_checkpoints: how many to keep, the newest; the best step's is
             kept beside them.
         peak_tflops: what a device can do in the dtype, in 10**12 operations
@@ -103,6 +106,7 @@ class RunOptions:
     log_every: int
     save_every: int
     eval_every: int | None
+    patience: int | None
     keep_checkpoints: int
     peak_tflops: float | None
     settings: str
@@ -111,6 +115,22 @@ class RunOptions:
     def model_folder(self) -> pathlib.Path:
         """Where the trained model goes."""
         return pathlib.Path(self.output_dir) / MODEL_FOLDER
+
+
+class Score(Protocol):
+    """Held-out scores of a model, called when it has new weights.
+
+    Attributes:
+        metric: the score that tells the best step, or "loss".
+        data: a name of the held-out data, another for others.
+    """
+
+    metric: str
+
+    @property
+    def data(self) -> str: ...
+
+    def __call__(self) -> Mapping[str, float]: ...
 
 
 def strategy(options: RunOptions) -> tf.distribute.Strategy:
@@ -139,8 +159,13 @@ def strategy(options: RunOptions) -> tf.distribute.Strategy:
 def check_eval_every(options: RunOptions, flag: str, given: object) -> None:
     """Sees that there are held-out data to score, if they are to be.
 
-    Raises: ValueError, naming the flag that gives them.
+    Raises: ValueError, naming the flag that gives them, or --eval_every.
     """
+    if options.patience and not options.eval_every:
+        raise ValueError(
+            f"--patience={options.patience}: no scores to wait for; wanted "
+            "--eval_every too."
+        )
     if options.eval_every and not given:
         raise ValueError(
             f"--eval_every={options.eval_every}: nothing to score the model "
@@ -161,17 +186,7 @@ def begun(
     if not strategy.extended.should_checkpoint:
         yield
         return
-    output = pathlib.Path(options.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    # The lock goes with the process, however it ends; the file stays.
-    with (output / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"--output_dir={options.output_dir}: another run is at work "
-                "there; wait for its end, or give another folder."
-            ) from None
+    with files.locked(options.output_dir) as output:
         files.write_text(output / "flags.txt", options.settings)
         yield
 
@@ -195,7 +210,7 @@ def train(
     losses: loop.Losses,
     metrics: loop.Metrics,
     config: BertConfig,
-    score: Callable[[], Mapping[str, float]] | None,
+    score: Score | None,
     options: RunOptions,
 ) -> loop.Trainer:
     """Trains a model, and prints a line for each log.
@@ -226,14 +241,19 @@ def train(
     )
     held_out = None
     if options.eval_every and score:
-        held_out = loop.HeldOut(every=options.eval_every, score=score)
+        held_out = HeldOut(
+            every=options.eval_every,
+            score=score,
+            metric=score.metric,
+            data=score.data,
+        )
     measure = functools.partial(
         throughput.measures, config=config, peak_tflops=options.peak_tflops
     )
     with sigterm.remembered() as came:
         watcher = _watcher(steps, measure, came)
         try:
-            done = loop.fit(
+            ended = loop.fit(
                 trainer, batches_from, _plan(options, steps), watcher, held_out
             )
         except _WORKER_GONE as error:
@@ -245,30 +265,31 @@ def train(
             ) from None
     # Heard in the last step too; workers, who cannot ask then, go on.
     heard = came() and options.strategy != "multi_worker"
-    if done < steps or heard:
-        _say(f"SIGTERM: saved at step {done:,}; start it again to go on.")
+    if ended.stopped or heard:
+        _say(f"SIGTERM: saved at step {ended.step:,}; start it again to go on.")
         sys.exit(sigterm.EXIT_CODE)
     trainer.finish()  # the checkpoints have averages and weights
     return trainer
 
 
 def _plan(options, steps):
-    return loop.Plan(
+    return Plan(
         steps=steps,
         output_dir=options.output_dir,
         log_every=options.log_every,
         save_every=options.save_every,
         keep_checkpoints=options.keep_checkpoints,
+        patience=options.patience,
     )
 
 
 def _watcher(steps, measure, should_stop):
     """Prints, on the one process that does."""
     if not tf.distribute.get_strategy().extended.should_checkpoint:
-        return loop.Watcher(measure=measure, should_stop=should_stop)
+        return Watcher(measure=measure, should_stop=should_stop)
     progress = Progress()
     report = _Report(steps)
-    return loop.Watcher(
+    return Watcher(
         measure=measure,
         should_stop=should_stop,
         say=_say,
@@ -371,15 +392,15 @@ def save(
     if best:
         keep_scores(options, best={"step": best.step, **best.scores})
     if not best:
-        print("best step: none, for no held-out loss is finite")
+        print(f"best step: none, for no held-out {last.metric} is finite")
     elif best.step == last.step:
-        print(f"best step: the last, held-out loss {last.loss:.4f}")
+        print(f"best step: the last, held-out {last}")
     elif loop.restore(trainer, _plan(options, last.step), best.step, _say):
         trainer.finish()
         _save(path, trained)
         print(
-            f"{path}: step {best.step:,}, the best: held-out loss "
-            f"{best.loss:.4f}; {last.loss:.4f} at the last step"
+            f"{path}: step {best.step:,}, the best: held-out {best}; "
+            f"{last.number:.4f} at the last step"
         )
         return
     else:

@@ -2,6 +2,7 @@
 """Scores of a model on held-out data."""
 
 import functools
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -15,7 +16,8 @@ from kbert.data import finetuning, pretraining
 from kbert.data.finetuning import Examples
 from kbert.data.masking import Masking
 from kbert.data.record_sets import RecordSet
-from kbert.runs.jobs.job import Job, Rows
+from kbert.runs import files, reports
+from kbert.runs.jobs.job import Answers, Job, Rows
 from kbert.runs.progress import Progress, shown
 from kbert.serving import make_server
 from kbert.tasks import TaskSpec
@@ -39,6 +41,8 @@ class RecordScores:
         masking: of rows that are not masked yet.
     """
 
+    metric = "loss"
+
     def __init__(
         self,
         model: keras.Model,
@@ -46,7 +50,7 @@ class RecordScores:
         batch_size: int,
         masking: Masking | None,
     ):
-        self._record_set = record_set
+        self._record_set, self._masking = record_set, masking
         self._batches = pretraining.dataset(
             record_set, batch_size=batch_size, seed=None, masking=masking
         )
@@ -68,6 +72,11 @@ class RecordScores:
         if "mlm_loss" in scores:
             scores["mlm_perplexity"] = float(np.exp(scores["mlm_loss"]))
         return scores
+
+    @property
+    def data(self) -> str:
+        """A name of the records and of how they are masked."""
+        return files.fingerprint(self._record_set.files, self._masking)
 
     @functools.cached_property
     def label_entropies(self) -> dict[str, float]:
@@ -112,6 +121,9 @@ class TaskScores:
     as often as there are new weights, and make it outside of a strategy's
     scope.
 
+    Attributes:
+        metric: the score that tells the best model, or "loss".
+
     Args:
         model: of the task.
         job: of the task.
@@ -119,6 +131,8 @@ class TaskScores:
         spec: of the model.
         vocabulary: likewise.
         batch_size: rows at once.
+        metric: which score tells the best model, or "loss"; None for the
+            task's own.
     Raises: ValueError for a label that the model does not know.
     """
 
@@ -131,8 +145,11 @@ class TaskScores:
         spec: TaskSpec,
         vocabulary: Vocabulary,
         batch_size: int,
+        metric: str | None = None,
     ):
+        self.metric = metric or job.metric
         self._job, self._rows, self._spec = job, rows, spec
+        self._vocabulary = vocabulary
         self._batch_size = batch_size
         self._server: Any = make_server(model, vocabulary=vocabulary, spec=spec)
         examples = tokenized(job, rows, spec, vocabulary)
@@ -148,10 +165,7 @@ class TaskScores:
 
     def __call__(self) -> dict[str, float]:
         """Those of the weights that the model has now."""
-        batches = shown("scoring", self._batches, self._num_batches)
-        losses = self._evaluation(batches)
-        answers = self.answers()
-        return losses | self._job.scores(answers, self._rows, self._spec)
+        return self.scores(self.answers())
 
     def answers(self) -> list[dict[str, Any]]:
         """What the model answers to the rows now."""
@@ -160,6 +174,44 @@ class TaskScores:
             batch_size=self._batch_size,
             progress=functools.partial(Progress(), "answering"),
         )
+
+    def scores(self, answers: Answers) -> dict[str, float]:
+        """The loss of the weights now, and the scores of their answers.
+
+        Raises: ValueError, naming the flag, if the metric is none of them.
+        """
+        batches = shown("scoring", self._batches, self._num_batches)
+        losses = self._evaluation(batches)
+        scores = losses | self._job.scores(answers, self._rows, self._spec)
+        if self.metric not in ("loss", *scores):
+            raise ValueError(
+                f"--metric={self.metric}: not a score of the task; wanted "
+                f"one of {', '.join(scores)}."
+            )
+        return scores
+
+    def report(
+        self,
+        answers: Answers,
+        scores: Mapping[str, float],
+        folder: str | os.PathLike,
+        worst: int,
+    ) -> None:
+        """Writes what `reports.write` tells of the answers."""
+        report = reports.make(
+            self._job,
+            self._rows,
+            answers,
+            scores,
+            spec=self._spec,
+            vocabulary=self._vocabulary,
+        )
+        reports.write(folder, report, worst)
+
+    @property
+    def data(self) -> str:
+        """A name of the rows' file and of how it is read."""
+        return files.fingerprint([self._rows.path], self._job.options)
 
 
 def tokenized(

@@ -5,7 +5,9 @@ import keras
 
 from kbert.serving.classification import ClassificationServer
 from kbert.serving.mask_filler import MaskFiller
+from kbert.serving.multiple_choice import MultipleChoiceServer
 from kbert.serving.regression import RegressionServer
+from kbert.serving.summarization import SummarizationServer
 from kbert.serving.tagging import TaggingServer
 from kbert.serving.text_server import TextServer
 from kbert.tasks import TaskSpec
@@ -15,6 +17,8 @@ SERVERS = {
     "classification": ClassificationServer,
     "regression": RegressionServer,
     "tagging": TaggingServer,
+    "multiple_choice": MultipleChoiceServer,
+    "summarization": SummarizationServer,
     "masked_lm": MaskFiller,
     "pretraining": MaskFiller,
 }

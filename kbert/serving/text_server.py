@@ -153,6 +153,11 @@ def encode(text: Text) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+def readable(text: Text) -> str:
+    """The text as JSON can have it: what is not UTF-8 becomes U+FFFD."""
+    return encode(text).decode("utf-8", "replace")
+
+
 def _size(texts) -> int:
     """About how long the text or texts of a row are."""
     if isinstance(texts, str | bytes):

@@ -13,9 +13,16 @@ import keras
 from kbert import features
 from kbert.config import BertConfig
 from kbert.models import build_encoder, build_pretrainer
-from kbert.tasks import classification, tagging
+from kbert.tasks import (
+    classification,
+    multiple_choice,
+    summarization,
+    tagging,
+)
 from kbert.tasks.classification import build_classifier
+from kbert.tasks.multiple_choice import build_multiple_choice
 from kbert.tasks.regression import build_regressor
+from kbert.tasks.summarization import build_summarizer
 from kbert.tasks.tagging import build_tagger
 
 
@@ -104,9 +111,15 @@ TASKS = {
     "tagging": lambda config, spec: build_tagger(
         config, num_tags=len(spec.labels)
     ),
+    "multiple_choice": lambda config, spec: build_multiple_choice(
+        config, spec.settings.num_choices
+    ),
+    "summarization": lambda config, spec: build_summarizer(config),
 }
 SETTINGS = {
     "classification": classification.Settings,
     "tagging": tagging.Settings,
+    "multiple_choice": multiple_choice.Settings,
+    "summarization": summarization.Settings,
 }
 _LABELLED = ("classification", "tagging")

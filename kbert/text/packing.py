@@ -71,6 +71,43 @@ def pack(
     return dict(zip(ENCODER_INPUTS, packed, strict=True)), cut_B
 
 
+def pack_choices(
+    prompts: tf.RaggedTensor,
+    choices: tf.RaggedTensor,
+    *,
+    num_choices: int,
+    vocabulary: Vocabulary,
+    seq_length: int,
+) -> dict[str, tf.Tensor]:
+    """Each choice packed as a pair with its prompt.
+
+    Example: prompts [[5, 6], [7]] and choices [[[8], [9]], [[], [8]]] are
+    packed as [[5, 6], [8]], [[5, 6], [9]], [[7], []] and [[7], [8]] would be;
+    token_ids is [[[2, 5, 6, 3, 8, 3], [2, 5, 6, 3, 9, 3]],
+    [[2, 7, 3, 3, 0, 0], [2, 7, 3, 8, 3, 0]]].
+
+    Args:
+        prompts: (B, None) int32.
+        choices: (B, C, None) int32.
+        num_choices: C.
+        vocabulary: gives [CLS], [SEP] and [PAD].
+        seq_length: the most tokens of a pair, special ones included.
+    Returns: ENCODER_INPUTS, each (B, C, S) int32.
+    Raises: ValueError if the length is too small.
+    """
+    rows = tf.repeat(tf.range(prompts.nrows()), num_choices)
+    inputs, _ = pack(
+        tf.gather(prompts, rows),
+        choices.merge_dims(0, 1),
+        vocabulary=vocabulary,
+        seq_length=seq_length,
+    )
+    return {
+        name: tf.reshape(value, [-1, num_choices, tf.shape(value)[1]])
+        for name, value in inputs.items()
+    }
+
+
 def _keep_longest_cut(
     length_a: tf.Tensor, length_b: tf.Tensor, room: int
 ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -2,7 +2,8 @@
 """What a run has told of its steps: history.jsonl, and TensorBoard's files.
 
 A line is {"step": ..., "<name>": ...}; several of one step add up. Held-out
-scores, whose names begin with "held_out_", stand in lines of their own.
+scores, whose names begin with "held_out_", stand in lines of their own, with
+the metric and the data by which they may be compared.
 """
 
 import dataclasses
@@ -20,22 +21,62 @@ HELD_OUT = "held_out_"
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """The held-out scores of a step: losses and metrics by name."""
+    """The held-out scores of a step: losses and metrics by name.
+
+    Attributes:
+        step: whose.
+        scores: by name.
+        metric: the one that tells the best step, the higher the better; or
+            "loss", the sum of the losses of all outputs.
+        data: a name of the held-out data.
+    """
 
     step: int
     scores: Mapping[str, float]
+    metric: str = "loss"
+    data: str = ""
 
     @property
-    def loss(self) -> float:
-        """The sum of the losses of all outputs."""
+    def number(self) -> float:
+        """Of the metric."""
+        if self.metric != "loss":
+            return self.scores[self.metric]
         names = [name for name in self.scores if name.endswith("loss")]
         return sum(self.scores[name] for name in names)
 
+    @property
+    def merit(self) -> float:
+        """The higher, the better, whatever the metric."""
+        return -self.number if self.metric == "loss" else self.number
+
+    def __str__(self) -> str:
+        """Such as "accuracy 0.8600"."""
+        return f"{self.metric.replace('_', ' ')} {self.number:.4f}"
+
 
 def best(scored: Iterable[Scored]) -> Scored | None:
-    """The one with the lowest loss, if any loss is finite; else None."""
-    finite = [x for x in scored if math.isfinite(x.loss)]
-    return min(finite, key=lambda x: x.loss, default=None)
+    """The first of the best by the last one's metric, on the same data.
+
+    None if no number is finite.
+    """
+    finite = [x for x in _alike(scored) if math.isfinite(x.number)]
+    return max(finite, key=lambda x: x.merit, default=None)
+
+
+def since_best(scored: Iterable[Scored]) -> int:
+    """How many there are after the best; all if there is none."""
+    alike = _alike(scored)
+    found = best(alike)
+    return len(alike) - (1 + alike.index(found) if found else 0)
+
+
+def _alike(scored):
+    scored = list(scored)
+    return [
+        x
+        for x in scored
+        if (x.metric, x.data) == (scored[-1].metric, scored[-1].data)
+    ]
 
 
 class History:
@@ -75,6 +116,16 @@ class History:
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Writes a line and TensorBoard's scalars."""
+        self._write(step, values, {})
+
+    def log_held_out(self, scored: Scored) -> None:
+        """Writes held-out scores, whose names are without "held_out_"."""
+        values = {HELD_OUT + name: x for name, x in scored.scores.items()}
+        judged = {"metric": scored.metric, "data": scored.data}
+        self._write(scored.step, values, judged)
+        self.scored.append(scored)
+
+    def _write(self, step, values, words):
         if not self._writes:
             return
         with self._writer.as_default():
@@ -82,12 +133,7 @@ class History:
                 tf.summary.scalar(name, value, step=step)
         self._writer.flush()
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
-
-    def log_held_out(self, step: int, scores: Mapping[str, float]) -> None:
-        """Writes held-out scores, whose names are given without "held_out_"."""
-        self.log(step, {HELD_OUT + name: x for name, x in scores.items()})
-        self.scored.append(Scored(step, scores))
+            file.write(json.dumps({"step": step, **values, **words}) + "\n")
 
 
 def scored(output_dir: str | os.PathLike) -> list[Scored]:
@@ -101,5 +147,6 @@ def scored(output_dir: str | os.PathLike) -> list[Scored]:
             if name.startswith(HELD_OUT)
         }
         if scores:
-            found.append(Scored(values["step"], scores))
+            judged = values["metric"], values["data"]
+            found.append(Scored(values["step"], scores, *judged))
     return found

@@ -2,20 +2,22 @@
 """The commands' own training loop, on one device or several replicas."""
 
 import contextlib
-import dataclasses
 import os
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kbert.training import history, replicas, throughput
+from kbert.training import replicas, throughput
 from kbert.training.checkpoints import Checkpoints
 from kbert.training.history import History
+from kbert.training.judging import Judge
 from kbert.training.optimizer import AdamW
+from kbert.training.plan import HeldOut, Plan, Watcher
 from kbert.training.throughput import Work
 
 Losses = Mapping[str, keras.losses.Loss]
@@ -233,65 +235,11 @@ class Scores:
             yield f"{prefix}{metric.name}", metric
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How long a run is and what it leaves in its folder.
+class Ended(NamedTuple):
+    """How far a run came, and whether the watcher wanted it to stop there."""
 
-    Attributes:
-        steps: of the whole run, those of earlier processes counted.
-        output_dir: folder of the run; it is made when missing.
-        log_every: steps between two logs, the last step always among them.
-        save_every: steps between two checkpoints, likewise.
-        keep_checkpoints: how many to keep, the newest; the best step's is
-            kept beside them.
-    """
-
-    steps: int
-    output_dir: str | os.PathLike
-    log_every: int
-    save_every: int
-    keep_checkpoints: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class HeldOut:
-    """How the model is scored on held-out data while it trains.
-
-    Attributes:
-        every: steps between two scores, the last step always among them.
-        score: gives losses and metrics of the model as it is. The step with
-            the lowest sum of losses is the best.
-    """
-
-    every: int
-    score: Callable[[], Mapping[str, float]]
-
-
-def _nothing(*_) -> None:
-    """What a watcher does if nobody watches."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Watcher:
-    """What a run tells while it goes on, and asks.
-
-    Attributes:
-        say: takes a line that the user should see.
-        tick: takes the number of each step when it is done.
-        measure: what a log should say of so much work in so many seconds.
-        report: takes the step and the values of a log, when they stand in
-            history.jsonl.
-        scored: takes the step, its held-out scores and the seconds that the
-            scoring took.
-        should_stop: whether to save and end after this step.
-    """
-
-    say: Callable[[str], object] = _nothing
-    tick: Callable[[int], object] = _nothing
-    measure: Callable[[Work, float], Mapping[str, float]] = lambda *_: {}
-    report: Callable[[int, dict[str, float]], object] = _nothing
-    scored: Callable[[int, Mapping[str, float], float], object] = _nothing
-    should_stop: Callable[[], bool] = lambda: False
+    step: int
+    stopped: bool
 
 
 _SILENT = Watcher()
@@ -303,7 +251,7 @@ def fit(
     plan: Plan,
     watcher: Watcher = _SILENT,
     held_out: HeldOut | None = None,
-) -> int:
+) -> Ended:
     """Trains up to a number of steps, from the last checkpoint if any.
 
     Writes into output_dir: checkpoints/, tensorboard/ and history.jsonl; of
@@ -320,7 +268,7 @@ def fit(
         watcher: is told and asked.
         held_out: how to score; of several processes the chief alone does.
     Returns: the steps that are done; fewer than the plan's if the watcher
-        wanted to stop.
+        wanted to stop, or if the plan's patience came to its end.
     Raises: ValueError if the checkpoint there is of another model, or if a
         loss is not finite, whose batch is then in lost_batch.npz; OSError.
     """
@@ -329,24 +277,35 @@ def fit(
     done = int(trainer.step.numpy())
     _check_same_step(done)
     told = History(plan.output_dir, done)
-    judge = _Judge(trainer, held_out, plan, told, checkpoints, watcher)
+    judge = Judge(
+        told, checkpoints, held_out, trainer.as_trained, plan, watcher
+    )
     judge(done)
-    if done >= plan.steps:
-        return done
+    if done >= plan.steps or judge.is_over():
+        return Ended(done, stopped=False)
+    return _train(
+        trainer, batches_from, plan, watcher, judge, told, checkpoints
+    )
+
+
+def _train(trainer, batches_from, plan, watcher, judge, told, checkpoints):
+    """The steps that are left, or those until a reason to end."""
+    done = int(trainer.step.numpy())
     batches = replicas.parts_of(batches_from(done))
     # One graph for batches of all lengths, not another for the first batch's.
     trainer.train_step.get_concrete_function(batches.element_spec)
     pace = _Pace(trainer, watcher)
-    should_stop = _StopSign(watcher, done)
+    should_stop, stop = _StopSign(watcher, done), False
     for step, batch in zip(
         range(done + 1, plan.steps + 1), batches, strict=False
     ):
         trainer.train_step(batch)
         watcher.tick(step)
         stop = step < plan.steps and should_stop(step)
-        last = stop or step == plan.steps
-        is_log = last or step % plan.log_every == 0
-        is_save = last or step % plan.save_every == 0 or judge.is_due(step)
+        last, is_due = stop or step == plan.steps, judge.is_due(step)
+        may_end = last or (is_due and plan.patience)
+        is_log = may_end or step % plan.log_every == 0
+        is_save = last or is_due or step % plan.save_every == 0
         if (is_log or is_save) and trainer.lost_at:
             _stop_lost(trainer.lost_at, batches_from, plan.output_dir)
         if is_log:
@@ -358,7 +317,9 @@ def fit(
         if stop:
             break
         pace.skip(judge(step))
-    return int(trainer.step.numpy())
+        if is_due and not last and judge.is_over():
+            break
+    return Ended(int(trainer.step.numpy()), stop)
 
 
 def restore(
@@ -379,45 +340,6 @@ def _checkpoints(trainer, plan, say):
         keep=plan.keep_checkpoints,
         say=say,
     )
-
-
-class _Judge:
-    """Scores a step that is due, and has the best one's checkpoint kept."""
-
-    def __init__(self, trainer, held_out, plan, told, checkpoints, watcher):
-        self._trainer = trainer
-        self._held_out = held_out
-        self._steps = plan.steps
-        self._told = told
-        self._checkpoints = checkpoints
-        self._watcher = watcher
-        self._scores = tf.distribute.get_strategy().extended.should_checkpoint
-        self._keep_best()
-
-    def _keep_best(self):
-        best = history.best(self._told.scored)
-        if best:
-            self._checkpoints.keep_best(best.step)
-
-    def is_due(self, step):
-        if not self._held_out or not step:
-            return False
-        if step % self._held_out.every and step < self._steps:
-            return False
-        return all(step != known.step for known in self._told.scored)
-
-    def __call__(self, step):
-        """Returns the seconds that it took, for they are no training."""
-        if not self._scores or not self.is_due(step):
-            return 0.0
-        began = time.monotonic()
-        with self._trainer.as_trained():
-            scores = self._held_out.score()
-        seconds = time.monotonic() - began
-        self._told.log_held_out(step, scores)
-        self._keep_best()
-        self._watcher.scored(step, scores, seconds)
-        return seconds
 
 
 def _check_same_step(done):

@@ -33,9 +33,9 @@ def counted(inputs, weights) -> tf.Tensor:
     """The Work of a batch as a float32 vector; costs a glance at the mask."""
 
     def number(values):
-        return tf.math.count_nonzero(values, axis=1, dtype=tf.float32)
+        return tf.math.count_nonzero(values, axis=-1, dtype=tf.float32)
 
-    tokens = number(inputs[features.ENCODER_INPUTS[2]])
+    tokens = number(inputs[features.ENCODER_INPUTS[2]])  # of choices too
     predictions = tf.zeros_like(tokens)
     if features.MLM_LOGITS in weights:
         predictions = number(weights[features.MLM_LOGITS])

@@ -66,6 +66,7 @@ def _held_out(out):
 def test_the_best_step_is_a_model_of_its_own(finetune, call, tmp_path):
     """Most held-out labels are the other one: the first score is the best."""
     flags = ["--strategy=mirrored", "--ema_decay=0.3", "--keep_checkpoints=1"]
+    flags += ["--metric=loss"]
     printed = finetune("flipped", "--eval_every=4", *flags)
     out = tmp_path / "out"
     scores = _held_out(out)
@@ -78,6 +79,7 @@ def test_the_best_step_is_a_model_of_its_own(finetune, call, tmp_path):
         "accuracy": scores[12][1],
         "f1": pytest.approx(2 / 9),  # 1 of 7 rows and 1 of 2 answers
         "matthews": 0,  # a single answer
+        "metric": "loss",
     }
     assert best.items() >= {
         *{"step": 4, "loss": scores[4][0], "accuracy": scores[4][1]}.items()
@@ -113,6 +115,66 @@ def test_the_best_step_is_a_model_of_its_own(finetune, call, tmp_path):
     assert min(scores.values())[0] == scores[24][0]
     assert re.search(r"best step: the last, held-out loss 0\.\d{4}\n", printed)
     assert (out / "model").exists() and not (out / "best_model").exists()
+
+
+def test_patience_ends_a_run_by_its_metric(finetune, call, tmp_path):
+    """No later step is more often right; the embeddings are not trained."""
+    flags = ("--eval_every=4", "--patience=1", "--freeze_blocks=0")
+    printed = finetune("flipped", *flags, "--ema_decay=0.3", "--worst=3")
+    out = tmp_path / "out"
+    assert list(_held_out(out)) == [4, 8]
+    evaluation = json.loads((out / "evaluation.json").read_text("utf-8"))
+    assert evaluation["metric"] == "accuracy"
+    assert evaluation["best"]["step"] == 4
+    accuracy = evaluation["best"]["accuracy"]
+    assert f"4, the best: held-out accuracy {accuracy:.4f};" in printed
+    assert "--freeze_blocks=0: " in printed
+    before, after = (
+        {v.path: v.numpy() for v in folder.load(path).model.weights}
+        for path in (tmp_path / "init", out / "model")
+    )
+    for path, value in before.items():
+        assert (value == after[path]).all() == ("embedding" in path), path
+
+    call(
+        "evaluate",
+        f"--model={out}/model",
+        f"--input={tmp_path}/flipped.tsv",
+        "--text_columns=text",
+        f"--report_dir={tmp_path}/again",
+    )
+    reports = [
+        json.loads((path / "report.json").read_text("utf-8"))
+        for path in (out / "report", tmp_path / "again")
+    ]
+    assert reports[0]["scores"] == pytest.approx(reports[1]["scores"])
+    assert reports[0]["classes"] == reports[1]["classes"]
+    assert reports[0]["classes"]["bad"]["rows"] == 7
+    lines = (out / "report/errors.jsonl").read_text("utf-8").splitlines()
+    worst = [json.loads(line) for line in lines]
+    assert [(x["line"], x["wanted"]) for x in worst] == [
+        *((2, "bad"), (3, "bad"), (4, "bad"))
+    ]
+    assert worst[0]["texts"] == ["the film was good"]
+    assert worst[0]["score"] == worst[0]["answer"]["probabilities"]["bad"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--freeze_blocks=2"], "--freeze_blocks=2: wanted at most 1, the mod"),
+        (
+            ["--freeze_blocks=1", "--layer_decay=0.9"],
+            "=1 no block is left to t",
+        ),
+        (["--patience=2"], "--patience=2: no scores to wait for; wanted --eva"),
+        (["--metric=bleu"], "--metric=bleu: not a score of the task; wanted "),
+    ],
+)
+def test_settings_that_cannot_be(finetune, tmp_path, flags, message):
+    with pytest.raises(ValueError, match=message):
+        finetune("same", *flags)
+    assert not (tmp_path / "out" / "checkpoints").exists()
 
 
 def test_scores_now_and_then_need_held_out_data(finetune, call, tmp_path):

@@ -260,7 +260,7 @@ def _worker(flags, index, ports):
 
 def test_two_workers_reach_what_one_does(work, call):
     how = {"dropout": 0, "accumulate_steps": 2, "eval_input": work / "records"}
-    how |= {"eval_every": 5, "ema_decay": 0.9}
+    how |= {"eval_every": 5, "patience": 3, "ema_decay": 0.9}
     flags = _flags(work, "two", strategy="multi_worker", **how)
     ports = free_ports(2)
     workers = [_worker(flags, index, ports) for index in (0, 1)]

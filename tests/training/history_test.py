@@ -15,7 +15,7 @@ def test_the_best_has_the_lowest_sum_of_losses():
         for step, (mlm, nsp) in enumerate(losses, 1)
     ]
     assert history.best(scored) == scored[1]  # the first of its like
-    assert history.best(scored).loss == 4.9
+    assert history.best(scored).number == 4.9
 
 
 def test_a_loss_that_is_not_finite_is_never_the_best():
@@ -24,11 +24,33 @@ def test_a_loss_that_is_not_finite_is_never_the_best():
     assert history.best([*bad, Scored(2, {"loss": 9.0})]).step == 2
 
 
+def test_the_best_has_the_highest_metric_if_that_is_what_counts():
+    """On the last one's data alone; nan and infinity never win."""
+    numbers = [0.9, 0.3, math.nan, 0.6, 0.6, math.inf, 0.5]
+    scored = [
+        Scored(
+            step,
+            {"loss": 1 / step, "f1": f1},
+            "f1",
+            "new" if step > 1 else "old",
+        )
+        for step, f1 in enumerate(numbers, 1)
+    ]
+    assert history.best(scored) == scored[3]  # the first of its like
+    assert str(history.best(scored)) == "f1 0.6000"
+    assert history.since_best(scored) == 3
+    assert history.since_best(scored[:3]) == 1
+    assert history.since_best(scored[2:3]) == 1
+    assert history.since_best([]) == 0
+    by_loss = Scored(8, {"loss": 9.0, "f1": 0.0}, "loss", "new")
+    assert history.best([*scored, by_loss]) == by_loss
+
+
 def test_scores_of_lost_steps_are_forgotten(tmp_path):
     first = History(tmp_path, 0)
     for step, loss in ((2, 3.5), (4, math.nan), (6, 1 / 3)):
         first.log(step, {"loss": 0.1})
-        first.log_held_out(step, {"loss": loss, "accuracy": 0.5})
+        first.log_held_out(Scored(step, {"loss": loss, "accuracy": 0.5}))
     path = tmp_path / "history.jsonl"
     whole = path.read_text("utf-8")
     assert [json.loads(line)["step"] for line in whole.splitlines()] == [

@@ -14,6 +14,7 @@ from kbert.training import history, loop, losses
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.history import Scored
 from kbert.training.optimizer import AdamW, WarmupDecay
+from kbert.training.plan import HeldOut, Plan, Watcher
 
 
 def _labels(scaled=True):
@@ -57,14 +58,14 @@ def _fit(
     return loop.fit(
         trainer,
         batches,
-        loop.Plan(
+        Plan(
             steps=steps,
             output_dir=output_dir,
             log_every=plan.pop("log_every", 2),
             save_every=plan.pop("save_every", 2),
             keep_checkpoints=plan.pop("keep_checkpoints", 2),
         ),
-        loop.Watcher(
+        Watcher(
             report=lambda step, values: seen.append((step, values)), **plan
         ),
         held_out,
@@ -252,7 +253,7 @@ def test_the_step_at_which_to_stop_is_saved(tiny_config, batches, tmp_path):
     asked = iter([False, False, True])
     trainer = _trainer(tiny_config)
     done = _fit(trainer, batches, tmp_path, 6, should_stop=lambda: next(asked))
-    assert done == 3
+    assert done == (3, True)
     assert (tmp_path / "checkpoints" / "step-00000003").is_dir()
 
 
@@ -298,7 +299,7 @@ def test_scoring_sees_the_averages_and_changes_nothing(
             return seen[-1]
 
         reported = []
-        held_out = loop.HeldOut(every=every, score=score) if every else None
+        held_out = HeldOut(every=every, score=score) if every else None
         folder = tmp_path / str(every)
         _fit(trainer, batches, folder, 6, reported, held_out)
         state = tf.nest.flatten(trainer.state())
@@ -331,7 +332,7 @@ def test_the_time_of_scoring_is_none_of_the_steps(
         batches,
         tmp_path,
         6,
-        held_out=loop.HeldOut(every=2, score=score),
+        held_out=HeldOut(every=2, score=score),
         log_every=3,
         measure=lambda work, seconds: measured.append(seconds) or {},
         scored=lambda step, scores, seconds: told.append((step, seconds)),
@@ -357,7 +358,7 @@ def test_a_run_that_ends_while_it_is_scored_scores_that_step_next(
                 raise _Killed
             return {"loss": {2: 3.0, 4: 2.0}.get(trained[-1], 5.0)}
 
-        return loop.HeldOut(every=2, score=score)
+        return HeldOut(every=2, score=score)
 
     def fit(held_out, **more):
         more = {"tick": trained.append, "save_every": 5, **more}
@@ -379,7 +380,7 @@ def test_a_run_that_ends_while_it_is_scored_scores_that_step_next(
     # So it is where the run goes on without scores.
     _fit(_trainer(one_block, steps=9), batches, tmp_path, 9)
     assert (tmp_path / "checkpoints/step-00000004").exists()
-    plan = loop.Plan(
+    plan = Plan(
         steps=8,
         output_dir=tmp_path,
         log_every=2,

@@ -17,6 +17,8 @@ def test_work_leaves_padding_out():
     assert got == Work(2, 5, 9 + 4, 3, 3 * 3 + 2 * 2)
     got = Work(*throughput.counted(inputs, {}).numpy())
     assert got == Work(2, 5, 13, 0, 5)
+    choices = {name: mask[np.newaxis] for name, mask in inputs.items()}
+    assert Work(*throughput.counted(choices, {}).numpy()) == got
 
 
 def test_flops_are_those_of_the_products_in_the_graph(tiny_config):

@@ -42,6 +42,7 @@ class JobOptions:
 
     Attributes:
         text_columns: of a table, one or two.
+        choice_columns: likewise, of multiple choice.
         label_column: likewise.
         header: names of the columns, of tables that have none on top.
         encoding: of the files.
@@ -52,6 +53,7 @@ class JobOptions:
     """
 
     text_columns: Sequence[str] | None = None
+    choice_columns: Sequence[str] | None = None
     label_column: str = "label"
     header: Sequence[str] | None = None
     encoding: str = "utf-8"

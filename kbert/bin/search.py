@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Fine-tunes with all combinations of some settings, and compares them.
+
+    kbert-search --output_dir=out/search --learning_rate=5e-5,3e-5,2e-5 \
+        --batch_size=16,32 --epochs=2,3,4 --seed=0,1,2 -- \
+        --init=DIR --train=train.tsv --dev=dev.tsv --text_columns=sentence
+
+What stands after -- goes to kbert-finetune as it is. Each trial is a run of
+its own, in a folder of its own, and without the checkpoints once it is done.
+search.md has a row for each setting: mean, standard deviation and best score
+over the seeds; search.json has all of it. The best trial of the setting with
+the best mean is copied to best_model/.
+
+SIGTERM or Ctrl-C saves the trial at work and exits with 75. Started again, the
+search goes on: trials that are done are not run again, those that failed are.
+Without lists it shows the table of a folder, of a search at work too.
+"""
+
+import sys
+
+from absl import app, flags
+
+from kbert.bin import run
+
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Folder of the search.", required=True
+)
+# Of the paper's size (Devlin et al. 2019, Appendix A.3).
+_LISTS = {
+    name: (flags.DEFINE_list(name, None, text), number)
+    for name, number, text in (
+        ("learning_rate", float, "Rates to try, such as 5e-5,3e-5,2e-5."),
+        ("batch_size", int, "Rows of a step to try, such as 16,32."),
+        ("epochs", int, "Passes to try, such as 2,3,4."),
+        ("seed", int, "Seeds of each setting, such as 0,1,2."),
+    )
+}
+
+
+def main(argv):
+    """Reads the flags, runs the trials, and prints the table."""
+    from kbert.runs import files, sigterm
+    from kbert.runs.search import FAILED, Search
+
+    command, grid = argv[1:], _grid()
+    if not grid:
+        if command:
+            raise app.UsageError("Give a list of values before the --.")
+        print(Search(_OUTPUT_DIR.value).table(), end="")
+        return
+    for name in ("output_dir", *grid):
+        if any(x.split("=")[0].lstrip("-") == name for x in command):
+            raise app.UsageError(f"--{name} stands before and after the --.")
+    with files.locked(_OUTPUT_DIR.value):
+        search = Search(_OUTPUT_DIR.value, command)
+        program = [sys.executable, "-m", "kbert.bin.finetune"]
+        if not search.run(grid, program, lambda line: print(line, flush=True)):
+            print("Stopped; start it again to go on.", file=sys.stderr)
+            sys.exit(sigterm.EXIT_CODE)
+        path = search.copy_best_model()
+    print(f"\n{search.table()}", end="")
+    if path:
+        print(f"{path}: its model")
+    failed = sum(trial.state == FAILED for trial in search.trials)
+    if failed:
+        raise ValueError(f"{failed} of {len(search.trials)} trials failed.")
+
+
+def _grid():
+    """The values of each list that was given, each once."""
+    grid = {}
+    for name, (holder, number) in _LISTS.items():
+        if not holder.value:
+            continue
+        try:
+            values = list(dict.fromkeys(map(number, holder.value)))
+        except ValueError:
+            values = [-1]
+        if min(values) < 0 or (name != "seed" and not min(values)):
+            raise ValueError(
+                f"--{name}={','.join(holder.value)}: wanted numbers by commas."
+            )
+        grid[name] = values
+    return grid
+
+
+def cli():
+    """The console script."""
+    run(main, __file__)
+
+
+if __name__ == "__main__":
+    cli()

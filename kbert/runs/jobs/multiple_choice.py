@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texts with several choices each, one of them right."""
+
+from kbert.data import choices
+from kbert.data.choices import Choices
+from kbert.runs.jobs.job import Job
+from kbert.serving.multiple_choice import CHOICE, PROBABILITIES
+from kbert.tasks import TaskSpec, multiple_choice
+from kbert.text.tokenizer import Tokenizer
+
+
+class MultipleChoiceJob(Job[Choices]):
+    """The label column holds the place of the right choice, from 0."""
+
+    metric = "accuracy"
+
+    def read(self, path, spec=None):
+        self._check_columns(spec)
+        return choices.read_choices(
+            path,
+            self.options.text_columns or (),
+            self.options.choice_columns or (),
+            self.options.label_column,
+            header=self.options.header,
+            encoding=self.options.encoding,
+        )
+
+    def _check_columns(self, spec):
+        texts = self.options.text_columns or ()
+        if len(texts) not in (1, 2):
+            raise ValueError(
+                f"--text_columns={','.join(texts)}: wanted 1 or 2 column names."
+            )
+        found = self.options.choice_columns or ()
+        wanted = f"{spec.settings.num_choices}" if spec else "2 or more"
+        if len(found) < 2 or (spec and len(found) != spec.settings.num_choices):
+            raise ValueError(
+                f"--choice_columns={','.join(found)}: wanted {wanted} column "
+                "names."
+            )
+
+    def spec(self, rows):
+        return TaskSpec(
+            task="multiple_choice",
+            max_seq_length=self.options.max_seq_length,
+            settings=multiple_choice.Settings(num_choices=len(rows.choices[0])),
+        )
+
+    def examples(self, rows, spec, vocabulary):
+        return choices.examples(
+            rows,
+            tokenizer=Tokenizer(vocabulary),
+            max_seq_length=spec.max_seq_length,
+        )
+
+    def losses(self, spec):
+        return multiple_choice.losses()
+
+    def metrics(self, spec):
+        return multiple_choice.metrics()
+
+    def scores(self, answers, rows, spec):
+        found = [answer[CHOICE] for answer in answers]
+        return multiple_choice.scores(found, rows.labels)
+
+    def row_scores(self, answers, rows, spec):
+        """The probability that was given to the right one."""
+        return [
+            answer[PROBABILITIES][label]
+            for answer, label in zip(answers, rows.labels, strict=True)
+        ]
+
+    def wanted(self, rows, place):
+        return rows.labels[place]

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Documents, some of whose sentences are their summary."""
+
+from kbert.data import summaries
+from kbert.data.summaries import Documents
+from kbert.runs.jobs.job import Job
+from kbert.serving.summarization import SENTENCES
+from kbert.tasks import TaskSpec, summarization
+from kbert.text.tokenizer import Tokenizer
+
+
+class SummarizationJob(Job[Documents]):
+    """The files are JSON Lines of sentences and their labels."""
+
+    metric = "rouge_l"
+
+    def read(self, path, spec=None):
+        summarization.check_rouge()  # early: training may take long
+        columns = list(self.options.text_columns or [SENTENCES])
+        if columns != [SENTENCES]:
+            raise ValueError(
+                f"--text_columns={','.join(columns)}: wanted {SENTENCES}, "
+                "labels and summary have names of their own."
+            )
+        return summaries.read_documents(
+            path, labelled=True, encoding=self.options.encoding
+        )
+
+    def spec(self, rows):
+        return TaskSpec(
+            task="summarization",
+            max_seq_length=self.options.max_seq_length,
+            settings=summarization.Settings(**self.options.settings),
+        )
+
+    def examples(self, rows, spec, vocabulary):
+        return summaries.examples(
+            rows,
+            tokenizer=Tokenizer(vocabulary),
+            max_seq_length=spec.max_seq_length,
+        )
+
+    def losses(self, spec):
+        return summarization.losses()
+
+    def metrics(self, spec):
+        return summarization.metrics()
+
+    def scores(self, answers, rows, spec):
+        return summarization.scores(
+            _summaries(answers),
+            rows.summaries,
+            [answer[SENTENCES] for answer in answers],
+            [_chosen(labels) for labels in rows.labels],
+        )
+
+    def row_scores(self, answers, rows, spec):
+        """ROUGE-L of each summary."""
+        found = summarization.rouge(_summaries(answers), rows.summaries)
+        return [row[self.metric] for row in found]
+
+    def wanted(self, rows, place):
+        return {
+            "summary": rows.summaries[place],
+            SENTENCES: _chosen(rows.labels[place]),
+        }
+
+
+def _summaries(answers) -> list[str]:
+    return [" ".join(answer["summary"]) for answer in answers]
+
+
+def _chosen(labels: list[int]) -> list[int]:
+    """The places of those that are 1."""
+    return [place for place, label in enumerate(labels) if label]

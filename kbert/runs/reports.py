@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model's answers to labelled rows are like: tables and errors.
+
+A folder has report.md for readers, report.json for programs, and errors.jsonl
+with the worst answers.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kbert.data import finetuning
+from kbert.runs import files, tables
+from kbert.runs.jobs.job import Answers, Job, Rows
+from kbert.serving.text_server import encode
+from kbert.tasks import TaskSpec
+from kbert.text.tokenizer import Tokenizer
+from kbert.text.vocabulary import Vocabulary
+
+REPORT_FILE, TABLES_FILE, ERRORS_FILE = (
+    *("report.json", "report.md"),
+    "errors.jsonl",
+)
+_BUCKETS = 6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """How good some answers are.
+
+    Attributes:
+        input: the file of the rows.
+        scores: of the task, by name.
+        classes: precision, recall, F1 and rows by class; empty for a task
+            without classes.
+        lengths: rows by their number of tokens, [CLS] and [SEP] not counted:
+            "from" and "to", how many "rows", and their mean "score", which
+            is each answer's by itself, the higher the better.
+        errors: all rows, the worst first: "row", and "line" if it is known,
+            in the file, both from 1, "score", "wanted", "answer" and
+            "texts".
+    """
+
+    input: str
+    scores: Mapping[str, float]
+    classes: Mapping[str, Mapping[str, float]]
+    lengths: Sequence[Mapping[str, float]]
+    errors: Sequence[Mapping[str, Any]]
+
+
+def make(
+    job: Job,
+    rows: Rows,
+    answers: Answers,
+    scores: Mapping[str, float],
+    *,
+    spec: TaskSpec,
+    vocabulary: Vocabulary,
+) -> Report:
+    """The report of a model's answers.
+
+    Args:
+        job: the task.
+        rows: with labels.
+        answers: of the model, one a row.
+        scores: of the answers.
+        spec: of the model.
+        vocabulary: likewise.
+    """
+    by_row = job.row_scores(answers, rows, spec)
+    return Report(
+        input=rows.path,
+        scores=scores,
+        classes=job.class_report(answers, rows, spec),
+        lengths=by_length(
+            token_counts(rows.texts, vocabulary), np.array(by_row, float)
+        ),
+        errors=list(_worst_first(job, rows, answers, by_row)),
+    )
+
+
+def token_counts(
+    columns: Sequence[Sequence[Any]], vocabulary: Vocabulary
+) -> np.ndarray:
+    """The tokens in all texts of each row, (rows,) int."""
+    owners, texts = [], []
+    for column in columns:
+        for row, text in enumerate(column):
+            several = [text] if isinstance(text, str | bytes) else text
+            owners += [row] * len(several)
+            texts += map(encode, several)
+    counts = np.zeros(len(columns[0]), int)
+    if texts:
+        tokenizer = Tokenizer(vocabulary)
+        found = finetuning.mapped(
+            {"texts": tf.constant(texts)},
+            lambda part: {"counts": tokenizer(part["texts"]).row_lengths()},
+        )
+        np.add.at(counts, owners, np.asarray(found["counts"]))
+    return counts
+
+
+def by_length(
+    lengths: np.ndarray, scores: np.ndarray
+) -> list[dict[str, float]]:
+    """Up to six groups of about as many rows, short ones first.
+
+    Rows of one length are never parted.
+    """
+    shares = np.arange(1, _BUCKETS + 1) / _BUCKETS
+    tops = np.unique(np.quantile(lengths, shares, method="inverted_cdf"))
+    place = np.searchsorted(tops, lengths)
+    groups = [place == index for index in range(len(tops))]
+    return [
+        {
+            "from": int(lengths[group].min()),
+            "to": int(lengths[group].max()),
+            "rows": int(group.sum()),
+            "score": float(scores[group].mean()),
+        }
+        for group in groups
+    ]
+
+
+def _worst_first(job, rows, answers, scores) -> Iterator[dict[str, Any]]:
+    def badness(place):
+        score = scores[place]
+        return -math.inf if math.isnan(score) else score
+
+    lines = getattr(rows, "lines", None)  # not every file has one a row
+    for place in sorted(range(len(rows)), key=badness):
+        yield {
+            "row": place + 1,
+            **({"line": lines[place]} if lines else {}),
+            "score": scores[place],
+            "wanted": job.wanted(rows, place),
+            "answer": answers[place],
+            "texts": [column[place] for column in rows.texts],
+        }
+
+
+def write(folder: str | os.PathLike, report: Report, worst: int) -> None:
+    """Writes the three files, the worst rows alone, and prints where.
+
+    Raises: OSError.
+    """
+    path = pathlib.Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    errors = report.errors[:worst]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in errors]
+    # A lone surrogate, which JSON can have, is no text that a file can.
+    text = "".join(lines).encode("utf-8", "replace").decode()
+    files.write_text(path / ERRORS_FILE, text)
+    told = {
+        field.name: getattr(report, field.name)
+        for field in dataclasses.fields(report)
+        if field.name != "errors"
+    }
+    files.write_text(path / REPORT_FILE, json.dumps(told, indent=2) + "\n")
+    files.write_text(path / TABLES_FILE, markdown(report, len(errors)))
+    print(
+        f"{path}: {TABLES_FILE}, and {ERRORS_FILE} with the {len(errors):,} "
+        "worst rows",
+        flush=True,
+    )
+
+
+def markdown(report: Report, worst: int) -> str:
+    """The report in Markdown, which reads well as it is."""
+    parts = [
+        f"# {report.input}: {len(report.errors):,} rows",
+        tables.table(("", "score"), report.scores.items()),
+    ]
+    if report.classes:
+        names = list(next(iter(report.classes.values())))
+        rows = [(label, *of.values()) for label, of in report.classes.items()]
+        parts += ["## By class", tables.table(("class", *names), rows)]
+    lengths = [
+        (f"{x['from']}-{x['to']}", x["rows"], x["score"])
+        for x in report.lengths
+    ]
+    parts += [
+        "## By length",
+        "Tokens of a row's texts, and the mean of its rows' own scores.",
+        tables.table(("tokens", "rows", "score"), lengths),
+        f"The {worst:,} worst rows are in {ERRORS_FILE}.",
+    ]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A grid of fine-tuning runs, one after another, and what came of them.
+
+Each trial is a process of its own with a folder of its own. search.json in
+the search's folder has all that is known: a search that was stopped goes on
+from it, and from the checkpoints of the trial that was under way.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import math
+import pathlib
+import shutil
+import signal
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from kbert.runs import files, sigterm, tables
+
+SEARCH_FILE, TABLE_FILE = "search.json", "search.md"
+BEST_MODEL_FOLDER = "best_model"
+OUTPUT_FILE = "output.txt"  # in a trial's folder, what it printed
+SEED = "seed"  # the flag that makes no other setting
+# Of a trial: "done" has a score, "failed" an error, "stopped" only seconds.
+DONE, FAILED, STOPPED = "done", "failed", "stopped"
+
+Values = Mapping[str, float | int]  # by flag
+
+
+@dataclasses.dataclass
+class Trial:
+    """A run of the grid.
+
+    Attributes:
+        values: of its flags.
+        state: DONE, FAILED, STOPPED, or "" before it begins.
+        score: its metric's on held-out data, if it is done.
+        model: path of its model in the search's folder, likewise.
+        error: the line with which it failed.
+        seconds: that it took so far, in all its processes.
+    """
+
+    values: Values
+    state: str = ""
+    score: float = math.nan
+    model: str = ""
+    error: str = ""
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Its folder's: learning_rate=5e-05_batch_size=16_seed=0."""
+        return "_".join(f"{k}={v}" for k, v in self.values.items())
+
+    @property
+    def setting(self) -> tuple[tuple[str, float], ...]:
+        """What it shares with the trials of other seeds."""
+        return tuple((k, v) for k, v in self.values.items() if k != SEED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """The trials that differ in their seed alone, of which some are done."""
+
+    values: Values
+    trials: Sequence[Trial]
+
+    @property
+    def scores(self) -> list[float]:
+        """Of those that are done."""
+        return [trial.score for trial in self.trials if trial.state == DONE]
+
+    @property
+    def mean(self) -> float:
+        """Of the scores; nan if there is none."""
+        return statistics.fmean(self.scores) if self.scores else math.nan
+
+    @property
+    def deviation(self) -> float:
+        """The sample's standard deviation; nan of fewer than two scores."""
+        found = self.scores
+        return statistics.stdev(found) if len(found) > 1 else math.nan
+
+
+class Search:
+    """The trials of an output folder, those of earlier grids among them.
+
+    Args:
+        output_dir: has search.json, or will.
+        command: the flags of each trial but those of the grid and
+            --output_dir; None to see what there is.
+    Raises: ValueError if search.json is of another command, or is missed.
+    """
+
+    def __init__(self, output_dir: str, command: Sequence[str] | None = None):
+        self._output = pathlib.Path(output_dir)
+        self.trials: list[Trial] = []
+        self.metric = ""
+        self.command = list(command or [])
+        path = self._output / SEARCH_FILE
+        if not path.exists():
+            if command is None:
+                raise ValueError(f"{path}: not there; wanted a search's.")
+            return
+        kept = json.loads(path.read_text("utf-8"))
+        if command is not None and kept["command"] != self.command:
+            raise ValueError(
+                f"{path}: of a search with the flags "
+                f"{' '.join(kept['command'])}; wanted the same, or another "
+                "--output_dir."
+            )
+        self.command, self.metric = kept["command"], kept["metric"]
+        self.trials = [Trial(**trial) for trial in kept["trials"]]
+
+    def run(
+        self,
+        grid: Mapping[str, Sequence[float | int]],
+        program: Sequence[str],
+        say: Callable[[str], object],
+    ) -> bool:
+        """Runs all trials that are not done, each in its own process.
+
+        Args:
+            grid: the values of each flag; all combinations are tried.
+            program: what runs the command.
+            say: takes a line that the user should see.
+        Returns: whether it came to its end; if not, SIGTERM, Ctrl-C or a
+            closed terminal has stopped it, and the trial at work is saved.
+        Raises: ValueError if a trial leaves no scores; OSError.
+        """
+        wanted = self._planned(grid)
+        left = [trial for trial in wanted if trial.state != DONE]
+        with _stop_signs() as stop:
+            for index, trial in enumerate(left):
+                rest = left[index:]
+                place = f"{len(wanted) - len(rest) + 1}/{len(wanted)}"
+                say(f"{place}  {trial.name}{_estimate(wanted, rest)}")
+                self._run(trial, program, stop)
+                self.write()
+                if trial.state == STOPPED:
+                    return False
+                say(f"{place}  {self._result(trial)}")
+        return True
+
+    def _planned(self, grid):
+        """The trials of a grid, new ones and those that are known."""
+        known = {trial.name: trial for trial in self.trials}
+        wanted = []
+        for values in itertools.product(*grid.values()):
+            trial = Trial(dict(zip(grid, values, strict=True)))
+            wanted.append(known.get(trial.name, trial))
+        self.trials += [x for x in wanted if x.name not in known]
+        return wanted
+
+    def _run(self, trial, program, stop):
+        folder = self._output / trial.name
+        folder.mkdir(exist_ok=True)
+        given = [f"--{name}={value}" for name, value in trial.values.items()]
+        began = time.monotonic()
+        with (folder / OUTPUT_FILE).open("ab") as output:
+            start = output.tell()
+            code = stop.run(
+                [*program, *self.command, *given, f"--output_dir={folder}"],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        trial.seconds += time.monotonic() - began
+        if code == sigterm.EXIT_CODE or stop.came:
+            trial.state = STOPPED
+        elif code:
+            trial.state, trial.error = FAILED, _error(folder, start, code)
+        else:
+            self._take(trial, folder)
+
+    def _take(self, trial, folder):
+        """The score of a trial that is done, and the best model's path."""
+        path = folder / "evaluation.json"
+        if not path.exists():
+            raise ValueError(f"{path}: not there; give --dev after the --.")
+        told = json.loads(path.read_text("utf-8"))
+        self.metric = told["metric"]
+        trial.score = _number(told.get("best", told), self.metric)
+        there = (folder / "best_model").exists()
+        trial.model = f"{trial.name}/{'best_model' if there else 'model'}"
+        trial.state, trial.error = DONE, ""
+        # They are most of what it wrote, and nothing goes on from them.
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+    def _result(self, trial):
+        if trial.state == FAILED:
+            return f"failed: {trial.error}"
+        score = f"{self.metric.replace('_', ' ')} {trial.score:.4f}"
+        return f"{score}, {clock(trial.seconds)}"
+
+    def settings(self) -> list[Setting]:
+        """In the order in which they were first asked for."""
+        groups: dict[Any, list[Trial]] = {}
+        for trial in self.trials:
+            groups.setdefault(trial.setting, []).append(trial)
+        return [Setting(dict(key), found) for key, found in groups.items()]
+
+    def best(self) -> tuple[Setting, Trial] | None:
+        """The setting with the best mean, and its best trial."""
+        sign = -1 if self.metric == "loss" else 1
+        found = [x for x in self.settings() if math.isfinite(x.mean)]
+        if not found:
+            return None
+        setting = max(found, key=lambda x: sign * x.mean)
+        done = [trial for trial in setting.trials if trial.state == DONE]
+        return setting, max(done, key=lambda x: sign * x.score)
+
+    def copy_best_model(self) -> pathlib.Path | None:
+        """Copies the best trial's model to best_model/, if there is one.
+
+        Raises: OSError.
+        """
+        best = self.best()
+        if not best:
+            return None
+        path = self._output / BEST_MODEL_FOLDER
+        beside = path.with_name(f".{path.name}")
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.copytree(self._output / best[1].model, beside)
+        shutil.rmtree(path, ignore_errors=True)
+        beside.rename(path)
+        return path
+
+    def write(self) -> None:
+        """Writes search.json and search.md."""
+        best = self.best()
+        told = {
+            "command": self.command,
+            "metric": self.metric,
+            "best": best and {"setting": best[0].values, "trial": best[1].name},
+            "settings": [
+                {
+                    **setting.values,
+                    "trials": len(setting.scores),
+                    "mean": setting.mean,
+                    "deviation": setting.deviation,
+                }
+                for setting in self.settings()
+            ],
+            "trials": [dataclasses.asdict(trial) for trial in self.trials],
+        }
+        text = json.dumps(told, indent=2) + "\n"
+        files.write_text(self._output / SEARCH_FILE, text)
+        files.write_text(self._output / TABLE_FILE, self.table())
+
+    def table(self) -> str:
+        """Markdown: a row for each setting, the best one marked."""
+        best = self.best()
+        names = list(dict.fromkeys(k for x in self.trials for k in x.values))
+        names = [name for name in names if name != SEED]
+        pick = min if self.metric == "loss" else max
+        rows = [
+            (
+                *(str(setting.values.get(name, "")) for name in names),
+                f"{len(setting.scores)} of {len(setting.trials)}",
+                setting.mean,
+                setting.deviation,
+                pick(filter(math.isfinite, setting.scores), default=math.nan),
+                "<- best" if best and best[0].values == setting.values else "",
+            )
+            for setting in self.settings()
+        ]
+        head = (*names, "done", "mean", "deviation", "best", "")
+        parts = [f"# {self.metric or 'no score yet'}", tables.table(head, rows)]
+        if best:
+            path = self._output / best[1].model
+            parts.append(f"The best trial of the best setting: {path}")
+        failed = [trial for trial in self.trials if trial.state == FAILED]
+        parts += [f"{trial.name} failed: {trial.error}" for trial in failed]
+        return "\n\n".join(parts) + "\n"
+
+
+def _number(scores, metric) -> float:
+    """The metric's; "loss" is the sum of the losses of all outputs."""
+    if metric != "loss":
+        return scores[metric]
+    return sum(x for name, x in scores.items() if name.endswith("loss"))
+
+
+def _error(folder, start, code) -> str:
+    """What a trial that failed printed last, after so many bytes."""
+    with (folder / OUTPUT_FILE).open("rb") as file:
+        file.seek(start)
+        lines = file.read().decode("utf-8", "replace").split("\n")
+    told = [line for line in map(str.strip, lines) if line]
+    last = told[-1] if told else "no word"
+    if code < 0:
+        return f"{signal.Signals(-code).name} after: {last}"
+    return last
+
+
+def _estimate(wanted, rest) -> str:
+    """The time that is left, by what an epoch took so far."""
+
+    def epochs(trials):
+        return sum(trial.values.get("epochs", 1) for trial in trials)
+
+    done = [trial for trial in wanted if trial.state == DONE]
+    if not done:
+        return ""
+    seconds = sum(trial.seconds for trial in done) / epochs(done) * epochs(rest)
+    return f", {clock(seconds)} left in all"
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
+
+
+class _Stop:
+    """Whether the search was told to stop, and its process at work."""
+
+    def __init__(self):
+        self.came = False
+        self._process = None
+
+    def __call__(self, *_):
+        self.came = True
+        if self._process:
+            self._process.terminate()  # it saves
+
+    def run(self, command, **outputs) -> int:
+        """Runs a process, which hears of signals from here alone."""
+        if self.came:
+            return sigterm.EXIT_CODE
+        # In a group of its own Ctrl-C, which saves nothing, stays away.
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, process_group=0, **outputs
+        ) as self._process:
+            if self.came:  # just now
+                self._process.terminate()
+            code = self._process.wait()
+        self._process = None
+        return code
+
+
+@contextlib.contextmanager
+def _stop_signs() -> Iterator[_Stop]:
+    stop = _Stop()
+    numbers = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+    kept = {n: signal.getsignal(n) for n in numbers}
+    for number, handler in kept.items():
+        if handler is not signal.SIG_IGN:  # nohup
+            signal.signal(number, stop)
+    try:
+        yield stop
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sentences of documents to those that tell the most."""
+
+import tensorflow as tf
+
+from kbert import features
+from kbert.serving.text_server import TextServer, readable
+from kbert.tasks import summarization
+from kbert.text.sentences import (
+    is_sentence,
+    sentence_features,
+    sentence_rows,
+)
+
+# Names in the signature, which clients see.
+SENTENCES = "sentences"
+SCORES = "scores"
+BEST = "best"
+
+
+class SummarizationServer(TextServer):
+    """Chooses the best sentences of a document.
+
+    Call: sentences (B, N) string -> {"scores": (B, N) float32, how probably
+        each is of the summary; "best": (B, k) int32, the places of the k
+        best, from 0, in their order, and -1 where there are no more}.
+        A string that is empty or of blanks is no sentence, wherever it
+        stands: its score is 0 and it is never chosen. A document of any
+        length is read as a whole, in rows; a sentence that is longer than a
+        row is cut.
+    `predict` gives for each document {"summary": the chosen sentences,
+        "sentences": their places, "scores": those of all sentences}.
+    """
+
+    text_inputs = (SENTENCES,)
+    several = (SENTENCES,)
+
+    def _answer(self, sentences):
+        given_BN = is_sentence(sentences)
+        kept = tf.ragged.boolean_mask(sentences, given_BN)
+        rows = sentence_rows(
+            kept.with_values(self._tokenizer(kept.values)),
+            vocabulary=self.vocabulary,
+            seq_length=self.spec.max_seq_length,
+        )
+        inputs = sentence_features(
+            rows.ids, rows.positions, vocabulary=self.vocabulary
+        )
+        logits_RP = self._model(inputs, training=False)[features.LOGITS]
+        counts_R = rows.positions.row_lengths()
+        logits = tf.RaggedTensor.from_tensor(logits_RP, lengths=counts_R)
+        # Those of all sentences in their order, back to where they stand.
+        logits_BN = tf.scatter_nd(
+            tf.where(given_BN),
+            logits.values,
+            tf.shape(given_BN, out_type=tf.int64),
+        )
+        scores, best = summarization.decode(
+            logits_BN, given_BN, self.spec.settings.num_sentences
+        )
+        return {SCORES: scores, BEST: best}
+
+    def _rows(self, answers, columns):
+        rows = zip(
+            answers[BEST].tolist(),
+            answers[SCORES].tolist(),
+            columns[0],
+            strict=True,
+        )
+        found = []
+        for places, numbers, sentences in rows:
+            places = [place for place in places if place >= 0]
+            summary = [readable(sentences[place]) for place in places]
+            found.append(
+                {
+                    "summary": summary,
+                    SENTENCES: places,
+                    SCORES: numbers[: len(sentences)],
+                }
+            )
+        return found

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sentences of a document that tell the most of it."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from kbert import features
+from kbert.config import BertConfig
+from kbert.models import encode
+from kbert.tasks.heads import dense_head
+from kbert.tasks.losses import BinaryCrossentropy
+
+_ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How long a summary is.
+
+    Attributes:
+        num_sentences: of a summary; fewer where a document has not as many.
+    Raises: ValueError if there are none.
+    """
+
+    num_sentences: int = 3
+
+    def __post_init__(self):
+        """Checks the fields that a task.json may have wrong."""
+        if type(self.num_sentences) is not int or self.num_sentences < 1:
+            raise ValueError(
+                f"num_sentences is {self.num_sentences!r}; wanted a whole "
+                "number, 1 or more."
+            )
+
+
+def build_summarizer(config: BertConfig) -> keras.Model:
+    """An encoder that gives each sentence a score, from the [CLS] before it.
+
+    Inputs: token_ids, segment_ids, padding_mask, each (B, S) int32, of rows
+        that hold several sentences, [CLS] sentence [SEP] each, segments 0 and
+        1 by turns; sentence_positions (B, P) int32, the places of the [CLS]s,
+        the first of them 0, and 0 where there are no more.
+    Outputs: logits (B, P) float32, one a sentence.
+    Source: Liu 2019, arXiv:1903.10318, sections 2.1 and 2.2 (the simple
+        classifier).
+    """
+    inputs = features.keras_inputs(
+        features.ENCODER_INPUTS + features.SENTENCE_INPUTS
+    )
+    encoded = encode(config, inputs, positions=inputs["sentence_positions"])
+    scores = dense_head(config, encoded.sequence, 1, "sentence_score")
+    logits = ops.squeeze(scores, -1)
+    return keras.Model(inputs, {features.LOGITS: logits}, name="summarizer")
+
+
+def losses() -> dict[str, keras.losses.Loss]:
+    """The cross-entropy of each sentence with its label, 1 if it is chosen.
+
+    Sentences that are padding need weight 0.
+    """
+    return {features.LOGITS: BinaryCrossentropy()}
+
+
+def metrics() -> dict[str, list[keras.metrics.Metric]]:
+    """None but the loss: ROUGE is of whole documents."""
+    return {features.LOGITS: []}
+
+
+def decode(logits, given, count: int):
+    """The best sentences of each document, in the document's order.
+
+    Example, count 2, all given: logits [[3, -1, 5], [2, 2, 2]] give the best
+    [[0, 2], [0, 1]]; with count 4 the first row's are [0, 1, 2, -1].
+
+    Args:
+        logits: (B, N) float, a sentence each.
+        given: (B, N) bool, whether there is such a sentence.
+        count: k, how many to choose at most.
+    Returns: probabilities (B, N) float32, 0 where there is no sentence, and
+        the places of the best (B, k) int32, from 0, with -1 at the end where
+        there are fewer. Of equal ones the first is better.
+    """
+    logits = ops.cast(logits, "float32")
+    none = float("-inf")
+    ranked = ops.where(given, logits, none)
+    # More than k, for a document with fewer sentences.
+    ranked = ops.pad(ranked, ((0, 0), (0, count)), constant_values=none)
+    best, places = ops.top_k(ranked, count)
+    last = np.iinfo("int32").max
+    places = ops.where(best > none, ops.cast(places, "int32"), last)
+    places = ops.sort(places, axis=-1)
+    places = ops.where(ops.equal(places, last), -1, places)
+    return ops.where(given, ops.sigmoid(logits), 0.0), places
+
+
+def check_rouge() -> None:
+    """Sees that the library of `rouge` is there.
+
+    Raises: ValueError that says how to install it.
+    """
+    try:
+        import rouge_score  # noqa: F401
+    except ImportError:
+        raise ValueError(
+            "Summaries are scored with rouge-score, which is not installed; "
+            "install kbert[rouge]."
+        ) from None
+
+
+def rouge(
+    summaries: Sequence[str], references: Sequence[str]
+) -> list[dict[str, float]]:
+    """F1 of ROUGE-1, ROUGE-2 and ROUGE-L of each summary, words stemmed.
+
+    Those of Google's rouge-score, whose words are made of a to z and 0 to 9
+    alone: it is for English, and no words are found in most other scripts.
+
+    Source: Lin 2004, "ROUGE: A Package for Automatic Evaluation of
+        Summaries", sections 2 and 3.
+    """
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(list(_ROUGE.values()), use_stemmer=True)
+    pairs = zip(references, summaries, strict=True)
+    found = [scorer.score(target=gold, prediction=x) for gold, x in pairs]
+    return [
+        {ours: float(row[name].fmeasure) for ours, name in _ROUGE.items()}
+        for row in found
+    ]
+
+
+def scores(
+    summaries: Sequence[str],
+    references: Sequence[str],
+    chosen: Sequence[Sequence[int]],
+    wanted: Sequence[Sequence[int]],
+) -> dict[str, float]:
+    """The means of `rouge`, and how many sentences were rightly chosen.
+
+    Args:
+        summaries: of all documents.
+        references: what they should be.
+        chosen: the places of each summary's sentences.
+        wanted: the places of those that are labelled 1.
+    Returns: rouge_1, rouge_2, rouge_l; precision, the share of all chosen
+        sentences that are labelled 1, 0 where none was chosen.
+    """
+    rows = rouge(summaries, references)
+    pairs = zip(chosen, wanted, strict=True)
+    right = sum(len({*found} & {*gold}) for found, gold in pairs)
+    return {
+        **{
+            name: float(np.mean([row[name] for row in rows])) for name in _ROUGE
+        },
+        "precision": right / max(1, sum(map(len, chosen))),
+    }

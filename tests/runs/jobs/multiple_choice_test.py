@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Multiple choice through the commands: learnt by heart, scored, answered."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import kbert
+from kbert import tasks
+from kbert.checkpoints import folder
+from kbert.runs.jobs.job import JobOptions
+from kbert.runs.jobs.multiple_choice import MultipleChoiceJob
+
+# The right ending has a "bad" in it.
+ROWS = [
+    ("the film was good", "bad", "good", 0),
+    ("the film was bad", "good", "bad", 1),
+    ("very good", "good", "bad", 1),
+    ("not bad", "bad", "good", 0),
+    ("was long good", "not bad", "very good", 0),
+    ("was bad", "good film", "bad film", 1),
+]
+COLUMNS = ("--text_columns=sent1,sent2", "--choice_columns=ending0,ending1")
+
+
+@pytest.fixture
+def table(tmp_path):
+    lines = ["sent1,sent2,ending0,ending1,label"]
+    lines += [f"{a},the,{b},{c},{label}" for a, b, c, label in ROWS]
+    path = tmp_path / "swag.csv"
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+def test_six_rows_are_learnt_by_heart(
+    call, table, tmp_path, tiny_config, vocabulary
+):
+    config = dataclasses.replace(tiny_config, num_hidden_layers=1)
+    spec = tasks.TaskSpec(task="encoder", max_seq_length=24)
+    folder.save(
+        tmp_path / "init",
+        tasks.build(config, spec),
+        config=config,
+        vocabulary=vocabulary,
+        spec=spec,
+    )
+    call(
+        "finetune",
+        "--task=multiple_choice",
+        f"--init={tmp_path}/init",
+        f"--train={table}",
+        *COLUMNS,
+        f"--output_dir={tmp_path}/out",
+        "--max_seq_length=16",
+        "--batch_size=6",
+        "--epochs=20",
+        "--learning_rate=3e-2",
+        "--schedule=constant",
+        "--dropout=0",
+    )
+    model = tmp_path / "out/model"
+    evaluate = ("evaluate", f"--model={model}", f"--input={table}")
+    output = tmp_path / "scores.json"
+    printed = call(*evaluate, *COLUMNS, f"--output={output}")
+    scores = json.loads(output.read_text("utf-8"))
+    assert scores == {"loss": pytest.approx(0, abs=0.1), "accuracy": 1}
+    assert printed.startswith(f"{table}: 6 rows, 0 of them cut\nloss: 0.0")
+    assert printed.endswith("\naccuracy: 1.0000\n")
+    server = kbert.load(model)
+    (row,) = server.predict(["very good"], [["the good", "the bad"]])
+    assert (row["choice"], row["text"]) == (1, "the bad")
+    with pytest.raises(
+        ValueError, match="--choice_columns=sent1: wanted 2 col"
+    ):
+        call(*evaluate, "--text_columns=sent1", "--choice_columns=sent1")
+
+
+def _job(**options):
+    return MultipleChoiceJob(JobOptions(**options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "--text_columns=: wanted 1 or 2 column names"),
+        ({"text_columns": ["a"]}, "--choice_columns=: wanted 2 or more col"),
+        (
+            {"text_columns": ["a"], "choice_columns": ["b"]},
+            "--choice_columns=b: wanted 2 or more column names",
+        ),
+        (
+            {"text_columns": ["a", "b", "c"], "choice_columns": ["d", "e"]},
+            "--text_columns=a,b,c: wanted 1 or 2 column names",
+        ),
+    ],
+)
+def test_columns_that_are_missing(table, options, message):
+    with pytest.raises(ValueError, match=message):
+        _job(**options).read(str(table))
+
+
+def test_rows_are_scored_by_their_right_choice(table):
+    job = _job(text_columns=["sent1"], choice_columns=["ending0", "ending1"])
+    rows = job.read(str(table))
+    spec = job.spec(rows)
+    assert spec.settings.num_choices == 2
+    numbers = np.linspace(0, 1, len(rows)).tolist()
+    answers = [
+        {"choice": int(x > 0.5), "probabilities": [1 - x, x]} for x in numbers
+    ]
+    # Labels 0 1 1 0 0 1; the choices 0 0 0 1 1 1.
+    assert job.scores(answers, rows, spec) == {"accuracy": 2 / 6}
+    want = [1, 0.2, 0.4, 0.4, 0.2, 1]
+    assert job.row_scores(answers, rows, spec) == pytest.approx(want)
+    assert [job.wanted(rows, i) for i in range(3)] == [0, 1, 1]

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kbert-search: trials that fail, stop and go on, and the table of them."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import statistics
+import sys
+import threading
+import time
+
+import pytest
+
+from kbert import tasks
+from kbert.checkpoints import folder
+from kbert.runs.search import DONE, FAILED, STOPPED, Search, Trial
+from kbert.tasks import TaskSpec
+
+# What kbert-finetune does to its folder, in no time: each trial has two steps,
+# whose checkpoints are files. Rate 0.2 fails; a step in a folder that holds
+# "wait" waits for SIGTERM, which it leaves with 75.
+STAND_IN = """
+import json, pathlib, signal, sys, time
+flags = dict(x.lstrip("-").split("=", 1) for x in sys.argv[1:])
+output = pathlib.Path(flags["output_dir"])
+rate, seed = float(flags["learning_rate"]), int(flags["seed"])
+with open(flags["asked"], "a") as file:
+    file.write(f"{rate:g} {seed}\\n")
+if rate == 0.2:
+    print("reading", flush=True)
+    sys.exit("kbert-finetune: error: train.tsv:3: no label.")
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+(output / "checkpoints").mkdir(exist_ok=True)
+for step in (1, 2):
+    path = output / "checkpoints" / str(step)
+    if path.exists():
+        continue
+    if step == 2 and pathlib.Path(flags["wait"]).exists():
+        pathlib.Path(flags["wait"]).rename(flags["wait"] + "ing")
+        time.sleep(60)
+    path.touch()
+    with open(output / "steps", "a") as file:
+        file.write(f"{step} ")
+last = {"loss": 3 * rate, "f1": 0.1}
+if seed:
+    last["best"] = {"step": 1, "loss": rate, "f1": rate + seed / 10}
+    (output / "best_model").mkdir()
+    (output / "best_model" / "of").write_text(output.name)
+(output / "model").mkdir()
+(output / "model" / "of").write_text(output.name)
+text = json.dumps({**last, "metric": flags["metric"]})
+(output / "evaluation.json").write_text(text)
+"""
+ERROR = "kbert-finetune: error: train.tsv:3: no label."
+GRID = {"learning_rate": [0.1, 0.2], "seed": [0, 1]}
+
+
+@pytest.fixture
+def search(tmp_path):
+    """Runs a grid with the stand-in; returns the search and what it said."""
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    (tmp_path / "out").mkdir()
+
+    def search(grid=GRID, metric="f1"):
+        flags = [f"--asked={tmp_path}/asked", f"--metric={metric}"]
+        flags.append(f"--wait={tmp_path}/wait")
+        made = Search(str(tmp_path / "out"), flags)
+        said = []
+        program = [sys.executable, str(tmp_path / "stand_in.py")]
+        return made, made.run(grid, program, said.append), said
+
+    return search
+
+
+def _asked(tmp_path):
+    lines = (tmp_path / "asked").read_text().splitlines()
+    (tmp_path / "asked").unlink()
+    return lines
+
+
+def _stop_when_it_waits(tmp_path, number):
+    def stop():
+        while not (tmp_path / "waiting").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    (tmp_path / "wait").touch()
+    thread = threading.Thread(target=stop, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_search_is_stopped_and_goes_on(search, tmp_path, number):
+    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    thread = _stop_when_it_waits(tmp_path, number)
+    found, ended, said = search()
+    thread.join()
+    assert not ended
+    assert [trial.state for trial in found.trials] == [STOPPED, "", "", ""]
+    assert _asked(tmp_path) == ["0.1 0"]
+    assert handlers == [
+        signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)
+    ]
+    assert said == ["1/4  learning_rate=0.1_seed=0"]
+
+    found, ended, said = search()
+    assert ended
+    states = [DONE, DONE, FAILED, FAILED]
+    assert [trial.state for trial in found.trials] == states
+    assert _asked(tmp_path) == ["0.1 0", "0.1 1", "0.2 0", "0.2 1"]
+    # The first went on from its first step, and gave up its checkpoints.
+    trial = tmp_path / "out" / "learning_rate=0.1_seed=0"
+    assert (trial / "steps").read_text() == "1 2 "
+    assert not (trial / "checkpoints").exists()
+    assert found.trials[0].seconds > found.trials[1].seconds
+    assert said[1].startswith("1/4  f1 0.1000, 0:0")
+    assert said[4] == "3/4  learning_rate=0.2_seed=0, 0:00:00 left in all"
+    assert said[5] == f"3/4  failed: {ERROR}"
+
+
+def test_a_search_names_the_best_and_what_failed(search, tmp_path):
+    """The best seed of the best setting, and its best step's model."""
+    found, ended, _ = search()
+    assert ended and len(_asked(tmp_path)) == 4
+    setting, best = found.best()
+    assert setting.values == {"learning_rate": 0.1}
+    assert (best.name, best.score) == ("learning_rate=0.1_seed=1", 0.2)
+    out = tmp_path / "out"
+    assert found.copy_best_model() == out / "best_model"
+    assert (out / "best_model" / "of").read_text() == best.name
+    assert best.model == f"{best.name}/best_model"
+    told = json.loads((out / "search.json").read_text())
+    assert told["best"] == {"setting": setting.values, "trial": best.name}
+    assert told["settings"][0] == {
+        "learning_rate": 0.1,
+        "trials": 2,
+        "mean": pytest.approx(0.15),
+        "deviation": pytest.approx(0.5**0.5 / 10),
+    }
+    text = (out / "search.md").read_text()
+    assert f"learning_rate=0.2_seed=1 failed: {ERROR}" in text
+    assert str(out / best.model) in text
+
+
+def test_a_larger_grid_adds_to_what_there_is(search, tmp_path):
+    """What failed is tried again."""
+    search()
+    _asked(tmp_path)
+    found, ended, _ = search({"learning_rate": [0.2, 0.3], "seed": [1]})
+    assert ended and _asked(tmp_path) == ["0.2 1", "0.3 1"]
+    assert len(found.trials) == 5
+    assert found.best()[1].name == "learning_rate=0.3_seed=1"
+    rows = (tmp_path / "out/search.md").read_text().splitlines()[2:7]
+    assert [[x.strip() for x in row.strip("|").split("|")] for row in rows] == [
+        ["learning_rate", "done", "mean", "deviation", "best", ""],
+        ["-" * 13, "-" * 5 + ":", "-" * 5 + ":", "-" * 8 + ":"]
+        + ["-" * 5 + ":", "-" * 6 + ":"],
+        ["0.1", "2 of 2", "0.1500", "0.0707", "0.2000", ""],
+        ["0.2", "0 of 2", "-", "-", "-", ""],
+        ["0.3", "1 of 1", "0.4000", "-", "0.4000", "<- best"],
+    ]
+    with pytest.raises(ValueError, match="search.json: of a search with the"):
+        search(metric="loss")
+
+
+def test_the_lower_the_loss_the_better(search, tmp_path):
+    grid = {"learning_rate": [0.3, 0.1], "seed": [0, 1]}
+    found, _, _ = search(grid, metric="loss")
+    assert [trial.score for trial in found.trials] == pytest.approx(
+        [0.9, 0.3, 0.3, 0.1]
+    )
+    setting, best = found.best()
+    assert setting.values == {"learning_rate": 0.1}
+    assert best.name == "learning_rate=0.1_seed=1"
+    assert "0.1000" in found.table()
+
+
+def test_means_and_deviations_are_of_the_trials_that_are_done(tmp_path):
+    found = Search(str(tmp_path), [])
+    found.metric = "accuracy"
+    scores = {1: [0.5, 0.8, 0.65], 2: [0.9], 3: [math.nan, 0.99], 4: []}
+    for epochs, numbers in scores.items():
+        found.trials += [
+            Trial({"epochs": epochs, "seed": i}, state=DONE, score=score)
+            for i, score in enumerate(numbers)
+        ]
+        found.trials.append(Trial({"epochs": epochs, "seed": 9}, state=FAILED))
+    first, second, third, fourth = found.settings()
+    assert first.mean == pytest.approx(0.65)
+    assert (
+        first.deviation
+        == pytest.approx(statistics.stdev([0.5, 0.8, 0.65]))
+        == pytest.approx(0.15)
+    )
+    assert second.mean == 0.9 and math.isnan(second.deviation)
+    assert math.isnan(third.mean) and math.isnan(fourth.mean)
+    setting, trial = found.best()
+    assert setting.values == {"epochs": 2} and trial.score == 0.9
+
+
+def test_through_the_commands(call, tmp_path, tiny_config, vocabulary):
+    """One trial of two steps, in a process of its own."""
+    config = dataclasses.replace(tiny_config, num_hidden_layers=1)
+    spec = TaskSpec(task="encoder", max_seq_length=8)
+    folder.save(
+        tmp_path / "init",
+        tasks.build(config, spec),
+        config=config,
+        vocabulary=vocabulary,
+        spec=spec,
+    )
+    table = tmp_path / "rows.tsv"
+    table.write_text("text\tlabel\nthe film was good\tgood\nbad\tbad\n")
+    flags = ["--learning_rate=1e-2", "--epochs=1"]
+    behind = [
+        "--",
+        f"--init={tmp_path}/init",
+        f"--train={table}",
+        f"--dev={table}",
+        "--text_columns=text",
+        "--max_seq_length=8",
+        "--batch_size=1",
+    ]
+    output = f"--output_dir={tmp_path}/out"
+    printed = call("search", output, *flags, *behind)
+    trial = tmp_path / "out" / "learning_rate=0.01_epochs=1"
+    scores = json.loads((trial / "evaluation.json").read_text())
+    assert scores["metric"] == "accuracy"
+    assert f"1/1  accuracy {scores['accuracy']:.4f}, 0:00:" in printed
+    assert f"{tmp_path}/out/best_model: its model" in printed
+    folder.load(tmp_path / "out" / "best_model")
+    assert (trial / "report" / "errors.jsonl").exists()
+    assert call("search", output) == (tmp_path / "out/search.md").read_text()
+    # All is done: no process is needed.
+    began = time.monotonic()
+    call("search", output, *flags, *behind)
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--seed=0,x"], "--seed=0,x: wanted numbers"),
+        (["--epochs=0"], "--epochs=0: wanted numbers"),
+        (["--seed=0", "--", "--seed=1"], "--seed stands before and after"),
+        (["--", "--seed=1"], "Give a list of values before the --"),
+        ([], "search.json: not there"),
+    ],
+)
+def test_wrong_flags(call, tmp_path, flags, message):
+    with pytest.raises(Exception, match=message) as info:
+        call("search", f"--output_dir={tmp_path}/none", *flags)
+    assert type(info.value).__name__ in ("ValueError", "UsageError")
