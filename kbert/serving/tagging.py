@@ -7,7 +7,12 @@ from typing import Any
 import tensorflow as tf
 
 from kbert import features
-from kbert.serving.text_server import TextServer, check_list, encode
+from kbert.serving.text_server import (
+    TextServer,
+    check_list,
+    encode,
+    readable,
+)
 from kbert.tasks import tagging
 from kbert.text import alignment, windows
 from kbert.text.packing import pack
@@ -143,7 +148,7 @@ class WordTagger(_Tagger):
         rows = []
         lists: Any = columns[0]
         for place, row in enumerate(lists):
-            words = [_decoded(encode(word)) for word in row]
+            words = [readable(word) for word in row]
             text = " ".join(words)
             lengths = (len(word) + 1 for word in words)
             starts = list(itertools.accumulate(lengths, initial=0))
@@ -234,7 +239,7 @@ class TaggingServer(_Tagger):
             for entity, (start, end, *in_bytes) in _found(
                 answers, place, STARTS, ENDS, BYTE_STARTS, BYTE_ENDS
             ):
-                part = _decoded(encode(text)[slice(*in_bytes)])
+                part = readable(encode(text)[slice(*in_bytes)])
                 found.append(
                     entity | {"text": part, "start": start, "end": end}
                 )
@@ -279,10 +284,6 @@ class TaggingServer(_Tagger):
 def _where(condition):
     """The places in one axis where it is True."""
     return tf.where(condition)[:, 0]
-
-
-def _decoded(text):
-    return text.decode("utf-8", "replace")
 
 
 def _found(answers, place, *names):

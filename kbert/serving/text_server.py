@@ -50,7 +50,8 @@ class TextServer(tf.Module, abc.ABC):
         self._tokenizer = tokenizer or Tokenizer(vocabulary)
         self._model = model
 
-    @tf.function
+    # There is nothing to convert, and looking for it takes long.
+    @tf.function(autograph=False)
     def __call__(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._answer(*texts)
 
