@@ -27,6 +27,7 @@ _HOMES = {
     "build_classifier": "kbert.tasks.classification",
     "build_encoder": "kbert.models",
     "build_pretrainer": "kbert.models",
+    "build_question_answerer": "kbert.tasks.question_answering",
     "build_regressor": "kbert.tasks.regression",
 }
 

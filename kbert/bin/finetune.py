@@ -3,6 +3,8 @@
 
     classification       texts or pairs, each with a class, or several
     regression           texts or pairs, each with a number
+    question_answering   questions whose answers are spans of a paragraph, in
+                         SQuAD's JSON (1.1, or 2.0, where some have none)
 
 Begins with the model of --init, whose encoder is trained further. The labels
 are those of the training file. Runs on all visible GPUs, or on the processor.
@@ -17,13 +19,13 @@ from kbert.bin import run, run_flags
 _TASK = flags.DEFINE_enum(
     "task",
     "classification",
-    ["classification", "regression"],
+    ["classification", "regression", "question_answering"],
     "What to learn.",
 )
 _TRAIN = flags.DEFINE_string(
     "train",
     None,
-    "A .tsv, .csv or .jsonl file to train on.",
+    "A .tsv, .csv or .jsonl file to train on; questions: SQuAD's JSON.",
     required=True,
 )
 _DEV = flags.DEFINE_string("dev", None, "A file to score the model on.")
@@ -35,7 +37,10 @@ _EPOCHS = flags.DEFINE_integer(
     "epochs", 3, "Passes over the training file.", lower_bound=1
 )
 _MAX_SEQ_LENGTH = flags.DEFINE_integer(
-    "max_seq_length", 128, "Most tokens of a row; longer texts are cut."
+    "max_seq_length",
+    128,
+    "Most tokens of a row; longer texts are cut. "
+    "For question_answering, which cuts none but reads windows, 384 is usual.",
 )
 _CLASS_WEIGHTS = flags.DEFINE_list(
     "class_weights",
@@ -54,7 +59,31 @@ _SETTINGS = {
         "threshold",
         None,
         "classification, --multi_label: lowest probability of a row's labels; "
-        "by default 0.5.",
+        "by default 0.5. question_answering, --several_answers: likewise of an "
+        "answer; else the highest no-answer score of a question that has one, "
+        "by default the best on --dev, or 0.",
+    ),
+    "stride": flags.DEFINE_integer(
+        "stride",
+        None,
+        "question_answering: tokens from the begin of one window of a long "
+        "text to the next; by default 128.",
+    ),
+    "max_query_length": flags.DEFINE_integer(
+        "max_query_length",
+        None,
+        "question_answering: most tokens of a question; by default 64.",
+    ),
+    "max_answer_length": flags.DEFINE_integer(
+        "max_answer_length",
+        None,
+        "question_answering: most tokens of an answer; by default 30.",
+    ),
+    "several_answers": flags.DEFINE_boolean(
+        "several_answers",
+        None,
+        "question_answering: a question may have several answers, all marked "
+        "in the file, or none.",
     ),
 }
 run_flags.define(batch_size=32, learning_rate=5e-5)

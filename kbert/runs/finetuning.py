@@ -23,7 +23,8 @@ def finetune(
     """Trains a model for a task and writes <output_dir>/model.
 
     The labels are those of the training rows. Scores on dev, if given,
-    and the best step's stand in evaluation.json.
+    and the best step's stand in evaluation.json; what a task tunes, such as
+    a threshold, is tuned on dev.
 
     Args:
         job: the task.
@@ -83,7 +84,7 @@ def finetune(
         if not strategy.extended.should_checkpoint:
             return
         if dev and score:
-            scores = score()
+            spec, scores = score.tuned()
             print(f"{dev.path}: {run.describe(scores)}", flush=True)
             run.keep_scores(options, **scores)
         trained = LoadedModel(

@@ -134,7 +134,10 @@ class TaskScores:
     ):
         self._job, self._rows, self._spec = job, rows, spec
         self._batch_size = batch_size
-        self._server: Any = make_server(model, vocabulary=vocabulary, spec=spec)
+        self._make_server = functools.partial(
+            make_server, model, vocabulary=vocabulary
+        )
+        self._server: Any = self._make_server(spec=spec)
         examples = tokenized(job, rows, spec, vocabulary)
         self._batches = finetuning.dataset(
             finetuning.by_length(examples), batch_size=batch_size, seed=None
@@ -148,10 +151,26 @@ class TaskScores:
 
     def __call__(self) -> dict[str, float]:
         """Those of the weights that the model has now."""
+        return self._scores_and_answers()[0]
+
+    def tuned(self) -> tuple[TaskSpec, dict[str, float]]:
+        """The spec that the job chooses by the answers, and scores with it.
+
+        Later scores are those with it too.
+        """
+        scores, answers = self._scores_and_answers()
+        spec = self._job.tuned(answers, self._rows, self._spec)
+        if spec != self._spec:
+            self._spec, self._server = spec, self._make_server(spec=spec)
+            scores |= self._job.scores(self.answers(), self._rows, spec)
+        return spec, scores
+
+    def _scores_and_answers(self):
         batches = shown("scoring", self._batches, self._num_batches)
         losses = self._evaluation(batches)
         answers = self.answers()
-        return losses | self._job.scores(answers, self._rows, self._spec)
+        scores = self._job.scores(answers, self._rows, self._spec)
+        return losses | scores, answers
 
     def answers(self) -> list[dict[str, Any]]:
         """What the model answers to the rows now."""

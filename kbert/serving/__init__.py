@@ -5,6 +5,7 @@ import keras
 
 from kbert.serving.classification import ClassificationServer
 from kbert.serving.mask_filler import MaskFiller
+from kbert.serving.question_answering import QuestionServer
 from kbert.serving.regression import RegressionServer
 from kbert.serving.text_server import TextServer
 from kbert.tasks import TaskSpec
@@ -13,6 +14,7 @@ from kbert.text.vocabulary import Vocabulary
 SERVERS = {
     "classification": ClassificationServer,
     "regression": RegressionServer,
+    "question_answering": QuestionServer,
     "masked_lm": MaskFiller,
     "pretraining": MaskFiller,
 }

@@ -13,8 +13,9 @@ import keras
 from kbert import features
 from kbert.config import BertConfig
 from kbert.models import build_encoder, build_pretrainer
-from kbert.tasks import classification
+from kbert.tasks import classification, question_answering
 from kbert.tasks.classification import build_classifier
+from kbert.tasks.question_answering import build_question_answerer
 from kbert.tasks.regression import build_regressor
 
 
@@ -100,6 +101,10 @@ TASKS = {
         config, num_classes=len(spec.labels)
     ),
     "regression": lambda config, spec: build_regressor(config),
+    "question_answering": lambda config, spec: build_question_answerer(config),
 }
-SETTINGS = {"classification": classification.Settings}
+SETTINGS = {
+    "classification": classification.Settings,
+    "question_answering": question_answering.Settings,
+}
 _LABELLED = ("classification",)
