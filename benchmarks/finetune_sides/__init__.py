@@ -1,48 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fine-tuning in kbert and in PyTorch, one file each.
 
-Each module has `finetune(task) -> Result` and takes a fresh process.
+Each side has `finetune(run) -> Result` and takes a fresh process. What is the
+same on all sides stands here: AdamW with 10 % linear warm-up and then linear
+decay, clipping, decay of all but biases and norms, dropout as in the model's
+config.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-BATCH_SIZE = 32
-LEARNING_RATE = 1e-4
 EPSILON = 1e-6  # Adam's, as in the published code; PyTorch's own is 1e-8
 WEIGHT_DECAY = 0.01
 WARM_UP = 0.1  # share of the steps
 CLIP_NORM = 1.0
-MAX_LENGTH = 128
-LABELS = ("negative", "positive")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Task:
-    """One run: a Hugging Face folder, two TSV files, epochs and a seed."""
+class Data:
+    """A task's files, with all that says how they are read and trained on.
 
-    model: str
+    Attributes:
+        task: as `kbert-finetune --task` has it.
+        train: file to train on.
+        dev: file to score on.
+        options: fields of kbert's JobOptions.
+    """
+
+    task: str
     train: str
     dev: str
+    options: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One fine-tuning.
+
+    Attributes:
+        model: a Hugging Face folder with an encoder.
+        data: what to learn.
+        epochs: passes over the training rows.
+        learning_rate: the highest.
+        batch_size: rows of a step.
+        seed: of the head, dropout and the order of the rows.
+    """
+
+    model: str
+    data: Data
     epochs: int
+    learning_rate: float
+    batch_size: int
     seed: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """One run's held-out accuracy after the last epoch, and its times.
+    """What one run gave.
 
-    `epoch_seconds` are those of the training steps of each epoch.
+    Attributes:
+        answers: to the rows of the dev file, as kbert's server gives them,
+            as far as the task's scores want them.
+        epoch_seconds: of the training steps of each epoch.
+        versions: of what ran.
     """
 
-    accuracy: float
+    answers: Sequence[Mapping[str, Any]]
     epoch_seconds: list[float]
-    train_rows: int
-    dev_rows: int
     versions: dict[str, str]
-
-
-def read_table(path: str) -> tuple[list[str], list[int]]:
-    """Sentences and label numbers of a file by `movie_sentences`."""
-    with open(path, encoding="utf-8") as file:
-        rows = [line.rstrip("\n").split("\t") for line in file][1:]
-    return [row[0] for row in rows], [LABELS.index(row[1]) for row in rows]

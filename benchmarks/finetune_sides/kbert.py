@@ -11,58 +11,44 @@ import time
 import keras
 
 from benchmarks import finetune_sides
-from benchmarks.finetune_sides import BATCH_SIZE, Result, Task
-from benchmarks.finetune_sides.kbert_data import read_examples
+from benchmarks.finetune_sides import Result, Run
 from kbert import tasks
 from kbert.checkpoints import folder, huggingface
+from kbert.checkpoints.folder import LoadedModel
 from kbert.data import finetuning
-from kbert.tasks import classification
+from kbert.runs.jobs import JOBS
+from kbert.runs.jobs.job import Job, JobOptions
+from kbert.serving import make_server
 from kbert.training import loop
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.optimizer import WarmupDecay
 
 
-def finetune(task: Task) -> Result:
-    """Trains and scores on kbert's own batches."""
-    encoder = huggingface.load(task.model)
-    train = read_examples(task.train, encoder.vocabulary)
-    dev = read_examples(task.dev, encoder.vocabulary)
-    spec = tasks.TaskSpec(
-        task="classification",
-        max_seq_length=finetune_sides.MAX_LENGTH,
-        labels=finetune_sides.LABELS,
+def finetune(run: Run) -> Result:
+    """Trains on kbert's own batches; its own server answers."""
+    encoder = huggingface.load(run.model)
+    job = make_job(run)
+    train = job.read(run.data.train)
+    spec = job.spec(train)
+    examples = job.examples(train, spec, encoder.vocabulary)
+    model = begin(encoder, spec, run.seed)
+    epoch_steps = finetuning.steps_per_epoch(examples, run.batch_size)
+    trainer = make_trainer(model, job, spec, run, run.epochs * epoch_steps)
+    dataset = finetuning.dataset(
+        examples, batch_size=run.batch_size, seed=run.seed
     )
-    keras.utils.set_random_seed(task.seed)
-    model = tasks.build(encoder.config, spec)
-    folder.copy_weights(encoder.model, model)
-    epoch_steps = finetuning.steps_per_epoch(train, BATCH_SIZE)
-    trainer = loop.Trainer(
-        model,
-        losses=classification.losses(),
-        metrics=classification.metrics(),
-        optimizer=_optimizer(task.epochs * epoch_steps),
-        clip_norm=finetune_sides.CLIP_NORM,
-    )
-    dataset = finetuning.dataset(train, batch_size=BATCH_SIZE, seed=task.seed)
     batches = iter(dataset)
     seconds = []
-    for _ in range(task.epochs):
+    for _ in range(run.epochs):
         start = time.perf_counter()
         trainer.train_step.get_concrete_function(dataset.element_spec)
         for _ in range(epoch_steps):
             trainer.train_step(next(batches))
         seconds.append(time.perf_counter() - start)
-    scores = loop.evaluate(
-        model,
-        finetuning.dataset(dev, batch_size=BATCH_SIZE, seed=None),
-        losses=classification.losses(),
-        metrics=classification.metrics(),
-    )
+    server = make_server(model, vocabulary=encoder.vocabulary, spec=spec)
     return Result(
-        accuracy=scores["accuracy"],
+        answers=server.predict(*job.read(run.data.dev, spec).texts),
         epoch_seconds=seconds,
-        train_rows=len(train),
-        dev_rows=len(dev),
         versions={
             name: importlib.metadata.version(name)
             for name in ("tensorflow", "keras")
@@ -70,14 +56,38 @@ def finetune(task: Task) -> Result:
     )
 
 
-def _optimizer(steps: int) -> FusedAdamW:
+def make_job(run: Run) -> Job:
+    """The job of a run's data."""
+    return JOBS[run.data.task](JobOptions(**run.data.options))
+
+
+def begin(encoder: LoadedModel, spec: tasks.TaskSpec, seed: int) -> keras.Model:
+    """A model of a task with an encoder's weights and a new head."""
+    keras.utils.set_random_seed(seed)
+    model = tasks.build(encoder.config, spec)
+    folder.copy_weights(encoder.model, model)
+    return model
+
+
+def make_trainer(
+    model: keras.Model,
+    job: Job,
+    spec: tasks.TaskSpec,
+    run: Run,
+    steps: int,
+) -> loop.Trainer:
+    """What trains a model for so many steps."""
     schedule = WarmupDecay(
-        finetune_sides.LEARNING_RATE,
-        int(finetune_sides.WARM_UP * steps),
-        steps,
+        run.learning_rate, int(finetune_sides.WARM_UP * steps), steps
     )
-    return FusedAdamW(
-        schedule,
-        weight_decay=finetune_sides.WEIGHT_DECAY,
-        epsilon=finetune_sides.EPSILON,
+    return loop.Trainer(
+        model,
+        losses=job.losses(spec),
+        metrics=job.metrics(spec),
+        optimizer=FusedAdamW(
+            schedule,
+            weight_decay=finetune_sides.WEIGHT_DECAY,
+            epsilon=finetune_sides.EPSILON,
+        ),
+        clip_norm=finetune_sides.CLIP_NORM,
     )

@@ -39,6 +39,7 @@ def read_table(
     *,
     header: Sequence[str] | None = None,
     encoding: str = "utf-8",
+    empty_labels: bool = False,
 ) -> Rows:
     """Reads the texts, and the labels if any, of a table.
 
@@ -57,6 +58,7 @@ def read_table(
         header: the names of all columns, of a .tsv or .csv whose first line
             is a row already.
         encoding: of the file, as Python names it.
+        empty_labels: whether a row's label may be the empty string.
     Raises: OSError; ValueError, naming file and line, for a line that is not
         of the encoding or not of the format, a column that is not there, a
         row with too few or too many fields, an empty label, or a table
@@ -76,7 +78,7 @@ def read_table(
         )
     lines, columns = [], [[] for _ in wanted]
     for line, values in rows:
-        if label_column and not values[-1]:
+        if label_column and not (values[-1] or empty_labels):
             raise ValueError(f"{path}:{line}: {label_column!r} is empty.")
         lines.append(line)
         for column, value in zip(columns, values, strict=True):

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
+import pathlib
+
 import pytest
 
-from benchmarks import finetune_demo, finetune_sides
+from benchmarks import finetune_demo, finetune_runs
+from benchmarks.finetune_sides import Result
 from examples import movie_sentences
 
 
 def _row(accuracy, seconds):
-    return {"accuracy": accuracy, "epoch_seconds": seconds, "versions": {}}
+    return {
+        "scores": {"accuracy": accuracy},
+        "epoch_seconds": seconds,
+        "versions": {},
+    }
 
 
 def test_report_has_means_errors_and_ratios():
@@ -24,20 +31,21 @@ def test_report_has_means_errors_and_ratios():
 
 
 def test_runs_that_are_kept_are_not_run_again(tmp_path, monkeypatch):
-    def run(side, task):
-        assert len(finetune_sides.read_table(task.train)[0]) == 2
-        asked.append((side, task.seed, task.epochs))
+    def run(function, *args):
+        if function is finetune_runs._scores:
+            return {"accuracy": 0.5}
+        side, run = args
+        assert pathlib.Path(run.data.train) == files[0]
+        asked.append((side, run.seed, run.epochs))
         if asked[-1] == ("kbert", 1, 1) and len(asked) == 2:
             raise KeyboardInterrupt
-        return _row(0.5, [1.0])
+        return Result(answers=[], epoch_seconds=[1.0], versions={})
 
     asked = []
     files = [tmp_path / "train.tsv", tmp_path / "dev.tsv"]
-    for file in files:
-        file.write_text('sentence\tlabel\n"A gem\tpositive\nB\tnegative\n')
     monkeypatch.setattr(movie_sentences, "prepare", lambda folder: files)
-    monkeypatch.setattr(finetune_demo, "_in_new_process", run)
-    monkeypatch.setattr(finetune_demo, "_model_folder", lambda: "model")
+    monkeypatch.setattr(finetune_runs, "in_new_process", run)
+    monkeypatch.setattr(finetune_runs, "model_folder", lambda: "model")
     flags = ["", f"--output_dir={tmp_path}", "--sides=kbert", "--seeds=3"]
     monkeypatch.setattr("sys.argv", flags)
     with pytest.raises(KeyboardInterrupt):

@@ -14,7 +14,7 @@ import pytest
 
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.tasks import TaskSpec
+from kbert.tasks import TaskSpec, classification
 
 SPECS = {
     "encoder": TaskSpec(task="encoder", max_seq_length=24),
@@ -27,7 +27,9 @@ SPECS = {
         task="classification",
         max_seq_length=12,
         labels=("schön", "so-so", "bad"),
+        settings=classification.Settings(multi_label=True, threshold=0.25),
     ),
+    "regression": TaskSpec(task="regression", max_seq_length=12, num_texts=2),
 }
 FILES = {
     *("bert_config.json", "vocab.txt", "vocab.json", "task.json"),
@@ -108,6 +110,7 @@ def test_the_files_are_the_documented_ones(save):
         "max_seq_length": 12,
         "labels": ["schön", "so-so", "bad"],
         "num_texts": 1,
+        "settings": {"multi_label": True, "threshold": 0.25},
     }
     digest = hashlib.sha256((path / "model.weights.h5").read_bytes())
     line = f"{digest.hexdigest()}  model.weights.h5\n"

@@ -22,10 +22,15 @@ class ClassificationJob(Job[Rows]):
     metric = "accuracy"
 
     def read(self, path, spec=None):
-        return read_table(self, path, spec)
+        settings = spec.settings if spec else self._settings()
+        return read_table(self, path, spec, empty_labels=settings.multi_label)
+
+    def _settings(self):
+        """Those of a new model."""
+        return classification.Settings(**self.options.settings)
 
     def spec(self, rows):
-        settings = classification.Settings(**self.options.settings)
+        settings = self._settings()
         labels = sorted(set().union(*self._labels(rows, settings)))
         if len(labels) < 2:
             raise ValueError(
@@ -128,7 +133,9 @@ class ClassificationJob(Job[Rows]):
         return classification.class_report(found, wanted, spec.labels)
 
 
-def read_table(job: Job, path: str, spec: TaskSpec | None) -> Rows:
+def read_table(
+    job: Job, path: str, spec: TaskSpec | None, empty_labels: bool = False
+) -> Rows:
     """The text columns and the label column of a table.
 
     Raises: ValueError, naming the flag, if there are too few or too many.
@@ -147,4 +154,5 @@ def read_table(job: Job, path: str, spec: TaskSpec | None) -> Rows:
         job.options.label_column,
         header=job.options.header,
         encoding=job.options.encoding,
+        empty_labels=empty_labels,
     )

@@ -4,7 +4,6 @@
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from kbert.data.finetuning import Examples
@@ -58,7 +57,7 @@ class JobOptions:
     encoding: str = "utf-8"
     max_seq_length: int = 128
     class_weights: str | Mapping[str, float] | None = None
-    settings: Mapping[str, Any] = MappingProxyType({})
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Job(abc.ABC, Generic[R]):

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kbert's batches for other sides, made in a process of their own.
+
+The sides so have processes without TensorFlow's threads.
+"""
+
+import concurrent.futures
+import multiprocessing
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from benchmarks.finetune_sides import Run
+
+
+def make(run: Run, steps: int | None = None) -> list[list[dict[str, Any]]]:
+    """The arrays of each batch of each epoch, or of so many steps' one.
+
+    Each batch has inputs and labels by kbert's names, and the weights of
+    output NAME as weights_NAME.
+    """
+    with concurrent.futures.ProcessPoolExecutor(
+        max_workers=1, mp_context=multiprocessing.get_context("spawn")
+    ) as pool:
+        return pool.submit(_make, run, steps).result()
+
+
+def _make(run: Run, steps: int | None) -> list[list[dict[str, Any]]]:
+    from benchmarks.finetune_sides import kbert
+    from kbert.data import finetuning
+    from kbert.text.vocabulary import VOCABULARY_FILE, Vocabulary
+
+    vocabulary = Vocabulary.load(
+        pathlib.Path(run.model) / VOCABULARY_FILE, lower_case=True
+    )
+    job = kbert.make_job(run)
+    rows = job.read(run.data.train)
+    examples = job.examples(rows, job.spec(rows), vocabulary)
+    epochs = run.epochs
+    if steps is None:
+        steps = finetuning.steps_per_epoch(examples, run.batch_size)
+    else:
+        epochs = 1
+    dataset = finetuning.dataset(
+        examples, batch_size=run.batch_size, seed=run.seed
+    )
+    arrays = [flat(*batch) for batch in dataset.take(epochs * steps)]
+    return [arrays[i : i + steps] for i in range(0, len(arrays), steps)]
+
+
+def flat(inputs, labels, weights=None) -> dict[str, np.ndarray]:
+    """A batch's arrays by name."""
+    tensors = {
+        **inputs,
+        **labels,
+        **{f"weights_{k}": v for k, v in (weights or {}).items()},
+    }
+    return {name: np.asarray(tensor) for name, tensor in tensors.items()}

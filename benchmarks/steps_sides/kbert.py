@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kbert's steps, and the batches and the head that they begin with."""
+
+import dataclasses
+import importlib.metadata
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.finetune_sides import Run, kbert
+from benchmarks.finetune_sides.kbert_batches import flat
+from benchmarks.steps_sides import STEPS, Given, Outputs
+from kbert.checkpoints import huggingface
+from kbert.checkpoints.folder import LoadedModel
+from kbert.data import finetuning
+
+_DEV_ROWS = 32  # of a batch
+_DEV_BATCHES = 40  # at most
+
+
+def train(run: Run) -> tuple[Given, Outputs]:
+    """Trains without dropout."""
+    encoder = _without_dropout(huggingface.load(run.model))
+    job = kbert.make_job(run)
+    rows = job.read(run.data.train)
+    spec = job.spec(rows)
+    model = kbert.begin(encoder, spec, run.seed)
+    kernel, bias = _head(model).get_weights()
+    (output,) = model.output
+    examples = job.examples(rows, spec, encoder.vocabulary)
+    dataset = finetuning.dataset(
+        examples, batch_size=run.batch_size, seed=run.seed
+    )
+    batches = list(dataset.take(STEPS))
+    dev_rows = job.read(run.data.dev, spec)
+    dev = _spread(job.examples(dev_rows, spec, encoder.vocabulary))
+    trainer = kbert.make_trainer(model, job, spec, run, STEPS)
+
+    def answer(batch):
+        return np.asarray(model(batch[0], training=False)[output])
+
+    trainer.train_step(batches[0])
+    first = answer(batches[0])
+    for batch in batches[1:]:
+        trainer.train_step(batch)
+    outputs = Outputs(
+        first,
+        [answer(batch) for batch in dev],
+        {p: importlib.metadata.version(p) for p in ("tensorflow", "keras")},
+    )
+    arrays = [[flat(*batch) for batch in part] for part in (batches, dev)]
+    return Given(output, *arrays, kernel, bias), outputs
+
+
+def _without_dropout(encoder: LoadedModel) -> LoadedModel:
+    config = dataclasses.replace(
+        encoder.config,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    return dataclasses.replace(encoder, config=config)
+
+
+def _head(model: keras.Model) -> keras.layers.Dense:
+    (head,) = (
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Dense) and layer.name != "pooler"
+    )
+    return head
+
+
+def _spread(examples: finetuning.Examples) -> list[tf.Tensor]:
+    """Batches of all lengths."""
+    count = finetuning.steps_per_epoch(examples, _DEV_ROWS)
+    batches = finetuning.dataset(
+        finetuning.by_length(examples), batch_size=_DEV_ROWS, seed=None
+    )
+    return list(batches.shard(-(-count // _DEV_BATCHES), 0))

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compares the tasks with PyTorch's, from the same 6 x 384 real weights.
+
+    --proof=steps   the same head weights and batches and no dropout on both
+                    sides: how far logits are apart after one step, and how
+                    many dev predictions agree after 100
+    --proof=scores  as a user gets them, with dropout and batches of each
+                    side's own kind: the dev scores and the time of an epoch;
+                    PyTorch pads random batches to their longest row
+
+All train on the processor with AdamW (rate 1e-4, epsilon 1e-6, decay 0.01 but
+for biases and norms), 10 % linear warm-up, then linear decay, clipping at 1.0
+and batches of 32 (of 16 where texts are long). One process runs at a time.
+Finished runs are kept in OUTPUT_DIR, so that a benchmark that was stopped
+goes on where it was:
+
+    python -m benchmarks.tasks --data_dir=DIR --output_dir=out/tasks
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import platform
+import sys
+
+from benchmarks import finetune_runs, same_steps
+from benchmarks.finetune_runs import Row
+from benchmarks.finetune_sides import Run
+from benchmarks.pretrain_step import processor
+from benchmarks.task_sets import SETS
+
+_SIDES = ("kbert", "pytorch")
+_ONE_SEED = ("SQuAD 1.1", "SQuAD 2.0")
+_RATE = 1e-4
+
+
+def main() -> None:
+    """Runs what is missing and prints the comparison."""
+    args = _parse_args()
+    finetune_runs.hide_gpus()
+    folder = pathlib.Path(args.output_dir)
+    if args.proof == "steps":
+        print(_steps_report(folder, args))
+    else:
+        print(_scores_report(folder, args))
+
+
+def _parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data_dir", type=pathlib.Path, required=True)
+    parser.add_argument("--output_dir", default="out/tasks")
+    parser.add_argument(
+        "--proof", choices=["steps", "scores"], default="scores"
+    )
+    parser.add_argument("--sets", type=_sets, default=list(SETS))
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    return parser.parse_args()
+
+
+def _sets(names: str) -> list[str]:
+    chosen = names.split(",")
+    if unknown := [name for name in chosen if name not in SETS]:
+        raise argparse.ArgumentTypeError(f"{unknown} are not among {[*SETS]}")
+    return chosen
+
+
+def _run(name: str, args: argparse.Namespace, seed: int) -> Run:
+    prepare, epochs, _ = SETS[name]
+    data = prepare(args.data_dir, pathlib.Path(args.output_dir) / "data")
+    return Run(
+        model=finetune_runs.model_folder(),
+        data=data,
+        epochs=epochs,
+        learning_rate=_RATE,
+        batch_size=16 if data.task == "question_answering" else 32,
+        seed=seed,
+    )
+
+
+def _scores_report(folder: pathlib.Path, args: argparse.Namespace) -> str:
+    rows, results = finetune_runs.Rows(folder), {}
+    for name in args.sets:
+        seeds = 1 if name in _ONE_SEED else args.seeds
+        results[name] = {side: [] for side in _SIDES}
+        for seed in range(seeds):
+            for side in _SIDES:
+                row = rows.get(name, side, _run(name, args, seed))
+                results[name][side].append(row)
+    return format_scores(results)
+
+
+def format_scores(results: dict[str, dict[str, list[Row]]]) -> str:
+    """The table for RESULTS.md: means over the seeds, and their difference.
+
+    Args:
+        results: by set and side, the rows.
+    """
+    lines = [
+        *_about(
+            row
+            for sides in results.values()
+            for rows in sides.values()
+            for row in rows
+        ),
+        "| set | score | runs | kbert | pytorch | difference "
+        "| two standard errors | s an epoch | pytorch's | ratio |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, sides in results.items():
+        own, their = (finetune_runs.epoch_seconds(sides[x]) for x in _SIDES)
+        times = f"{own:.0f} | {their:.0f} | {own / their:.2f}"
+        for score in SETS[name][2]:
+            (a, a_error), (b, b_error) = (
+                finetune_runs.mean_and_error(
+                    [row["scores"][score] for row in sides[side]]
+                )
+                for side in _SIDES
+            )
+            error = 2 * math.hypot(a_error, b_error)
+            lines.append(
+                f"| {name} | {score} | {len(sides['kbert'])} | {a:.4f} "
+                f"| {b:.4f} | {a - b:+.4f} | {error:.4f} | {times} |"
+            )
+    return "\n".join(lines)
+
+
+def _steps_report(folder: pathlib.Path, args: argparse.Namespace) -> str:
+    path = folder / "steps.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = path.read_text("utf-8").splitlines() if path.exists() else []
+    rows = {row["data"]: row for row in map(json.loads, kept)}
+    for name in args.sets:
+        if name not in rows:
+            print(f"{name}: 100 steps of both sides ...", file=sys.stderr)
+            run = _run(name, args, 0)
+            rows[name] = {"data": name, **same_steps.compare(run)}
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(rows[name]) + "\n")
+    lines = [
+        *_about(rows[name] for name in args.sets),
+        "| set | head | largest difference of logits after 1 step "
+        "| of equal dev predictions after 100 | predictions |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for row in (rows[name] for name in args.sets):
+        lines.append(
+            f"| {row['data']} | {row['head']} | {row['difference']:.1e} "
+            f"| {row['agree']:.2%} | {row['predictions']:,} |"
+        )
+    return "\n".join(lines)
+
+
+def _about(rows) -> list[str]:
+    versions = {"Python": platform.python_version()}
+    for row in rows:
+        versions.update(row["versions"])
+    text = ", ".join(f"{name} {value}" for name, value in versions.items())
+    return [f"{processor()}.  ", f"{text}.", ""]
+
+
+if __name__ == "__main__":
+    main()

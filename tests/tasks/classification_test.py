@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Classes: the decoding, the scores against scikit-learn's, the learning."""
+
+import numpy as np
+import pytest
+
+from kbert.tasks import classification
+from kbert.tasks.classification import Settings
+
+LABELS = ("a", "b", "c")
+
+
+def _sklearn():
+    return pytest.importorskip("sklearn.metrics")
+
+
+def test_decoding_by_hand():
+    logits = np.log([[1.0, 2.0, 5.0], [0.5, 0.25, 0.25]]).astype("float32")
+    probabilities, best = classification.decode(logits)
+    want = [[0.125, 0.25, 0.625], [0.5, 0.25, 0.25]]
+    np.testing.assert_allclose(probabilities, want, rtol=1e-6)
+    assert np.array(best).tolist() == [2, 0]
+
+
+def test_decoding_several_by_hand():
+    logits = np.log([[1.0, 3.0, 9.0], [0.1, 0.2, 0.3]]).astype("float32")
+    probabilities, has = classification.decode_several(logits, 0.75)
+    want = [[1 / 2, 3 / 4, 9 / 10], [1 / 11, 1 / 6, 3 / 13]]
+    np.testing.assert_allclose(probabilities, want, rtol=1e-6)
+    assert np.array(has).tolist() == [[False, True, True], [False] * 3]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_scores_are_those_of_scikit_learn(count):
+    metrics, labels = _sklearn(), LABELS[:count]
+    rng = np.random.default_rng(count)
+    for _ in range(20):
+        wanted, found = rng.choice(labels, (2, 40)).tolist()
+        got = classification.scores(found, wanted, labels)
+        f1 = {2: {"pos_label": "b"}, 3: {"average": "macro"}}[count]
+        assert got == pytest.approx(
+            {
+                "accuracy": metrics.accuracy_score(wanted, found),
+                "f1": metrics.f1_score(wanted, found, **f1),
+                "matthews": metrics.matthews_corrcoef(wanted, found),
+            }
+        )
+
+
+def test_one_answer_to_all_has_no_correlation():
+    got = classification.scores(["a"] * 4, ["a", "a", "a", "b"], ("a", "b"))
+    assert got == {"accuracy": 0.75, "f1": 0, "matthews": 0}
+
+
+def test_scores_of_several_are_those_of_scikit_learn():
+    metrics = _sklearn()
+    rng = np.random.default_rng(0)
+    for share in (0.1, 0.5):
+        wanted, found = (rng.random((2, 30, 3)) < share).astype(int)
+        names = [
+            [
+                [x for x, one in zip(LABELS, row, strict=True) if one]
+                for row in y
+            ]
+            for y in (found, wanted)
+        ]
+        got = classification.scores_of_several(*names, LABELS)
+        assert got == pytest.approx(
+            {
+                "accuracy": metrics.accuracy_score(wanted, found),
+                "f1": metrics.f1_score(wanted, found, average="micro"),
+                "macro_f1": metrics.f1_score(wanted, found, average="macro"),
+            }
+        )
+        report = classification.class_report(*names, LABELS)
+        wanted_report = metrics.precision_recall_fscore_support(wanted, found)
+        for i, label in enumerate(LABELS):
+            want = [column[i] for column in wanted_report]
+            assert list(report[label].values()) == pytest.approx(want)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, 7, "x", None])
+def test_a_threshold_is_a_probability(threshold):
+    with pytest.raises(ValueError, match=f"threshold is {threshold!r}; want"):
+        Settings(multi_label=True, threshold=threshold)
