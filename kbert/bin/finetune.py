@@ -67,7 +67,7 @@ _SETTINGS = {
         "stride",
         None,
         "question_answering: tokens from the begin of one window of a long "
-        "text to the next; by default 128.",
+        "text to the next; by default a third of --max_seq_length.",
     ),
     "max_query_length": flags.DEFINE_integer(
         "max_query_length",

@@ -101,9 +101,9 @@ def test_many_rows_are_the_same_as_few():
     together = make(questions(*rows))
     inputs, labels = taken(together)
     assert len(together) == len(labels["logits"]) > 1300
-    alone = [taken(make(questions(row)))[1]["logits"] for row in rows[-12:]]
-    alone = np.concatenate(alone)
-    np.testing.assert_array_equal(labels["logits"][-len(alone) :], alone)
+    few = taken(make(questions(*rows[-12:])))[1]["logits"]
+    assert few.any()
+    np.testing.assert_array_equal(labels["logits"][-len(few) :], few)
 
 
 def _ragged(*rows):

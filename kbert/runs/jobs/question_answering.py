@@ -33,6 +33,8 @@ class QuestionAnsweringJob(Job[Questions]):
 
     def spec(self, rows):
         settings = dict(self.options.settings)
+        # As published, 128 of 384; windows of any size overlap.
+        settings.setdefault("stride", self.options.max_seq_length // 3)
         if not settings.get("several_answers"):
             settings["no_answer"] = not all(rows.answers)
         return TaskSpec(

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Question answering through the commands, from SQuAD's JSON to answers."""
 
+import dataclasses
 import json
 
 import pytest
 
 from kbert import tasks
 from kbert.checkpoints import folder
+from kbert.runs.jobs.job import JobOptions
+from kbert.runs.jobs.question_answering import QuestionAnsweringJob
 from kbert.tasks import TaskSpec
 
 FIRST = "bad film . not good . " + "the was " * 11 + "longer good ."
@@ -48,10 +51,11 @@ def _squad(rows):
 def finetune(tmp_path, tiny_config, vocabulary, call):
     """A function that trains on some rows until it knows them."""
     spec = TaskSpec(task="encoder", max_seq_length=16)
+    config = dataclasses.replace(tiny_config, num_hidden_layers=1)
     folder.save(
         tmp_path / "init",
-        tasks.build(tiny_config, spec),
-        config=tiny_config,
+        tasks.build(config, spec),
+        config=config,
         vocabulary=vocabulary,
         spec=spec,
     )
@@ -121,25 +125,86 @@ def test_a_handful_of_questions_is_learnt(finetune, call, tmp_path):
         assert context[answer["start"] : answer["end"]] == text
 
 
-def test_a_given_threshold_stays(finetune, tmp_path):
-    finetune(_squad(ROWS), "--epochs=1", "--threshold=-1.5")
-    assert _task(tmp_path / "out")["settings"]["threshold"] == -1.5
+@pytest.fixture
+def job(tmp_path):
+    """A function of settings and a tree: the job and the rows that it read."""
 
-
-def test_several_answers_and_answers_that_stand_elsewhere(finetune, tmp_path):
-    tree = _squad(ROWS[:1] * 150)
-    paragraphs = tree["data"][0]["paragraphs"]
-    for paragraph in paragraphs:
-        paragraph["qas"][0]["answers"].append(
-            {"text": "longer", "answer_start": FIRST.index("longer")}
+    def job(tree, **settings):
+        path = tmp_path / "squad.json"
+        path.write_text(json.dumps(tree), "utf-8")
+        made = QuestionAnsweringJob(
+            JobOptions(max_seq_length=96, settings=settings)
         )
-    paragraphs[3]["qas"][0]["answers"][0]["answer_start"] += 1
-    printed = finetune(tree, "--epochs=1", "--several_answers")
-    assert "1 answers do not stand at their answer_start; left out" in printed
-    scores = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))
-    assert scores.keys() == {"loss", "exact_match", "f1"}
-    settings = _task(tmp_path / "out")["settings"]
-    assert (settings["several_answers"], settings["threshold"]) == (True, 0.5)
+        return made, made.read(str(path))
+
+    return job
+
+
+def _answer(text, no_answer_score=0.0):
+    answers = [{"text": text}] if text else []
+    return {
+        "answer": text,
+        "no_answer_score": no_answer_score,
+        "answers": answers,
+    }
+
+
+def test_the_threshold_is_that_of_the_best_f1(job):
+    made, rows = job(_squad(ROWS[3:]))
+    spec = made.spec(rows)
+    assert spec.settings.no_answer and spec.settings.stride == 32
+    answers = [
+        _answer("long film", 2.0),
+        _answer("very", 2.5),
+        _answer("very", 5.0),
+    ]
+    tuned = made.tuned(answers, rows, spec)
+    assert tuned.settings.threshold == 2.25
+    assert tuned.settings.stride == 32
+    scores = made.scores(answers, rows, spec)
+    assert (scores["f1"], scores["best_f1"]) == (pytest.approx(1 / 3), 1)
+    assert made.row_scores(answers, rows, spec) == [1, 0, 0]
+    assert [made.wanted(rows, i) for i in range(3)] == [["long film"], [], []]
+
+    made, rows = job(_squad(ROWS[3:]), threshold=-1.5)
+    spec = made.spec(rows)
+    assert made.tuned(answers, rows, spec) == spec
+    assert spec.settings.threshold == -1.5
+    made, rows = job(_squad(ROWS[:3]))  # all have answers
+    spec = made.spec(rows)
+    assert not spec.settings.no_answer
+    assert made.tuned(answers, rows, spec) == spec
+    assert made.scores(answers, rows, spec).keys() == {"exact_match", "f1"}
+
+
+def test_several_answers(job):
+    tree = _squad([ROWS[0], ROWS[4]])
+    (first, _) = tree["data"][0]["paragraphs"]
+    for text in ("longer", "bad film"):
+        first["qas"][0]["answers"].append(
+            {"text": text, "answer_start": FIRST.index(text)}
+        )
+    made, rows = job(tree, several_answers=True)
+    spec = made.spec(rows)
+    assert spec.settings.several_answers and not spec.settings.no_answer
+    assert made.wanted(rows, 0) == ["bad film", "longer"]
+    answers = [_answer("longer"), _answer("")]
+    assert made.scores(answers, rows, spec) == pytest.approx(
+        {"exact_match": 0.5, "f1": (2 / 3 + 1) / 2}
+    )
+    assert made.row_scores(answers, rows, spec) == [pytest.approx(2 / 3), 1]
+
+
+def test_answers_that_stand_elsewhere_are_told(job, capsys):
+    tree = _squad(ROWS[:1] * 150)
+    answer = tree["data"][0]["paragraphs"][3]["qas"][0]["answers"][0]
+    answer["answer_start"] += 1
+    _, rows = job(tree)
+    assert len(rows) == 149
+    assert (
+        "squad.json: 1 answers do not stand at their answer_start; left out, "
+        "and 1 questions that had no others" in capsys.readouterr().out
+    )
 
 
 def test_what_a_table_has_is_not_asked_for(finetune):
