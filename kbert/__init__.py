@@ -32,6 +32,7 @@ _HOMES = {
     "build_features": "kbert.models",
     "build_multiple_choice": "kbert.tasks.multiple_choice",
     "build_pretrainer": "kbert.models",
+    "build_question_answerer": "kbert.tasks.question_answering",
     "build_regressor": "kbert.tasks.regression",
     "build_summarizer": "kbert.tasks.summarization",
     "build_tagger": "kbert.tasks.tagging",

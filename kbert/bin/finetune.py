@@ -4,6 +4,8 @@
     classification       texts or pairs, each with a class, or several
     regression           texts or pairs, each with a number
     tagging              words with tags, in CoNLL's columns: entities
+    question_answering   questions whose answers are spans of a paragraph, in
+                         SQuAD's JSON (1.1, or 2.0, where some have none)
     multiple_choice      texts, each with several choices, one of them right
     summarization        documents, some of whose sentences tell the most
 
@@ -23,7 +25,7 @@ _TASK = flags.DEFINE_enum(
     "task",
     "classification",
     [
-        *("classification", "regression", "tagging"),
+        *("classification", "regression", "tagging", "question_answering"),
         *("multiple_choice", "summarization"),
     ],
     "What to learn.",
@@ -31,7 +33,8 @@ _TASK = flags.DEFINE_enum(
 _TRAIN = flags.DEFINE_string(
     "train",
     None,
-    "A .tsv, .csv or .jsonl file to train on; for tagging a CoNLL one.",
+    "A .tsv, .csv or .jsonl file to train on; for tagging a CoNLL one, for "
+    "questions SQuAD's JSON.",
     required=True,
 )
 _DEV = flags.DEFINE_string("dev", None, "A file to score the model on.")
@@ -58,7 +61,10 @@ _METRIC = flags.DEFINE_string(
 )
 _WORST = shared.worst()
 _MAX_SEQ_LENGTH = flags.DEFINE_integer(
-    "max_seq_length", 128, "Most tokens of a row; longer texts are cut."
+    "max_seq_length",
+    128,
+    "Most tokens of a row; longer texts are cut. "
+    "For question_answering, which cuts none but reads windows, 384 is usual.",
 )
 _CLASS_WEIGHTS = flags.DEFINE_list(
     "class_weights",
@@ -77,13 +83,32 @@ _SETTINGS = {
         "threshold",
         None,
         "classification, --multi_label: lowest probability of a row's labels; "
-        "by default 0.5.",
+        "by default 0.5. question_answering, --several_answers: likewise of an "
+        "answer; else the highest no-answer score of a question that has one, "
+        "by default the best on --dev, or 0.",
     ),
     "stride": flags.DEFINE_integer(
         "stride",
         None,
-        "tagging: tokens between the starts of the windows over what is "
-        "longer than a row; by default 64.",
+        "tagging, question_answering: tokens from the begin of one window of "
+        "a text that is longer than a row to the next; by default 64, and a "
+        "third of --max_seq_length.",
+    ),
+    "max_query_length": flags.DEFINE_integer(
+        "max_query_length",
+        None,
+        "question_answering: most tokens of a question; by default 64.",
+    ),
+    "max_answer_length": flags.DEFINE_integer(
+        "max_answer_length",
+        None,
+        "question_answering: most tokens of an answer; by default 30.",
+    ),
+    "several_answers": flags.DEFINE_boolean(
+        "several_answers",
+        None,
+        "question_answering: a question may have several answers, all marked "
+        "in the file, or none.",
     ),
     "num_sentences": flags.DEFINE_integer(
         "num_sentences",

@@ -48,7 +48,8 @@ def finetune(
 
     The labels are those of the training rows. Scores on dev, if given,
     and the best step's stand in evaluation.json, with the metric by which it
-    is the best; <output_dir>/report tells more.
+    is the best; <output_dir>/report tells more. What a task tunes, such as a
+    threshold, is tuned on dev.
 
     Args:
         job: the task.
@@ -113,7 +114,7 @@ def finetune(
         if not strategy.extended.should_checkpoint:
             return
         if dev and score:
-            answers = score.answers()
+            spec, answers = score.tuned()
             _keep_scores(score, answers, dev, tuning, options)
         trained = LoadedModel(
             model, initial.config, initial.vocabulary, spec, initial.licences

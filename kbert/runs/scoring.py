@@ -151,7 +151,10 @@ class TaskScores:
         self._job, self._rows, self._spec = job, rows, spec
         self._vocabulary = vocabulary
         self._batch_size = batch_size
-        self._server: Any = make_server(model, vocabulary=vocabulary, spec=spec)
+        self._make_server = functools.partial(
+            make_server, model, vocabulary=vocabulary
+        )
+        self._server: Any = self._make_server(spec=spec)
         examples = tokenized(job, rows, spec, vocabulary)
         self._batches = finetuning.dataset(
             finetuning.by_length(examples), batch_size=batch_size, seed=None
@@ -166,6 +169,18 @@ class TaskScores:
     def __call__(self) -> dict[str, float]:
         """Those of the weights that the model has now."""
         return self.scores(self.answers())
+
+    def tuned(self) -> tuple[TaskSpec, list[dict[str, Any]]]:
+        """The spec that the job chooses by the answers, and answers with it.
+
+        Later answers and scores are those with it too.
+        """
+        answers = self.answers()
+        spec = self._job.tuned(answers, self._rows, self._spec)
+        if spec != self._spec:
+            self._spec, self._server = spec, self._make_server(spec=spec)
+            answers = self.answers()
+        return spec, answers
 
     def answers(self) -> list[dict[str, Any]]:
         """What the model answers to the rows now."""

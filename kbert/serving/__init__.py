@@ -6,6 +6,7 @@ import keras
 from kbert.serving.classification import ClassificationServer
 from kbert.serving.mask_filler import MaskFiller
 from kbert.serving.multiple_choice import MultipleChoiceServer
+from kbert.serving.question_answering import QuestionServer
 from kbert.serving.regression import RegressionServer
 from kbert.serving.summarization import SummarizationServer
 from kbert.serving.tagging import TaggingServer
@@ -17,6 +18,7 @@ SERVERS = {
     "classification": ClassificationServer,
     "regression": RegressionServer,
     "tagging": TaggingServer,
+    "question_answering": QuestionServer,
     "multiple_choice": MultipleChoiceServer,
     "summarization": SummarizationServer,
     "masked_lm": MaskFiller,

@@ -16,11 +16,13 @@ from kbert.models import build_encoder, build_pretrainer
 from kbert.tasks import (
     classification,
     multiple_choice,
+    question_answering,
     summarization,
     tagging,
 )
 from kbert.tasks.classification import build_classifier
 from kbert.tasks.multiple_choice import build_multiple_choice
+from kbert.tasks.question_answering import build_question_answerer
 from kbert.tasks.regression import build_regressor
 from kbert.tasks.summarization import build_summarizer
 from kbert.tasks.tagging import build_tagger
@@ -111,6 +113,7 @@ TASKS = {
     "tagging": lambda config, spec: build_tagger(
         config, num_tags=len(spec.labels)
     ),
+    "question_answering": lambda config, spec: build_question_answerer(config),
     "multiple_choice": lambda config, spec: build_multiple_choice(
         config, spec.settings.num_choices
     ),
@@ -119,6 +122,7 @@ TASKS = {
 SETTINGS = {
     "classification": classification.Settings,
     "tagging": tagging.Settings,
+    "question_answering": question_answering.Settings,
     "multiple_choice": multiple_choice.Settings,
     "summarization": summarization.Settings,
 }

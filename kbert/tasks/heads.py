@@ -22,10 +22,17 @@ def pooled_head(
 def dense_head(
     config: BertConfig, hidden: keras.KerasTensor, size: int, name: str
 ) -> keras.KerasTensor:
-    """Dropout and a dense layer, as each task has them: (..., size)."""
+    """Dropout and a dense layer, as most tasks have them: (..., size)."""
     hidden = keras.layers.Dropout(
         config.hidden_dropout_prob, dtype="float32", name=f"{name}_dropout"
     )(hidden)
+    return dense(config, hidden, size, name)
+
+
+def dense(
+    config: BertConfig, hidden: keras.KerasTensor, size: int, name: str
+) -> keras.KerasTensor:
+    """A dense layer that begins as the encoder's do: (..., size)."""
     return keras.layers.Dense(
         size,
         kernel_initializer=keras.initializers.TruncatedNormal(

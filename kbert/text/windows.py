@@ -74,6 +74,36 @@ def cut_windows(
     )
 
 
+def question_windows(
+    questions: tf.RaggedTensor,
+    paragraphs: tf.RaggedTensor,
+    *,
+    seq_length: int,
+    max_query_length: int,
+    stride: int,
+) -> tuple[tf.RaggedTensor, Windows]:
+    """Windows of paragraphs that fill rows beside their whole question.
+
+    Args:
+        questions: (B, None) int32; longer ones lose tokens at the end.
+        paragraphs: (B, None) int32.
+        seq_length: most tokens of a row [CLS] question [SEP] window [SEP].
+        max_query_length: most tokens of a question.
+        stride: of the windows.
+    Returns: the questions, (B, None) int32, and the windows.
+    Raises: ValueError if a question may leave no room for a paragraph.
+    """
+    if max_query_length > seq_length - 4:
+        raise ValueError(
+            f"max_query_length is {max_query_length}; wanted at most "
+            f"{seq_length - 4}, for rows have {seq_length} tokens "
+            "(max_seq_length)."
+        )
+    questions = questions[:, :max_query_length]
+    length_B = seq_length - 3 - tf.cast(questions.row_lengths(), tf.int32)
+    return questions, cut_windows(paragraphs, length=length_B, stride=stride)
+
+
 def _shows_most(source, length_W, *, count) -> tf.Tensor:
     """For each token of each window, whether it is the best one for it.
 

@@ -3,6 +3,7 @@
 
 from kbert.runs.jobs.classification import ClassificationJob
 from kbert.runs.jobs.multiple_choice import MultipleChoiceJob
+from kbert.runs.jobs.question_answering import QuestionAnsweringJob
 from kbert.runs.jobs.regression import RegressionJob
 from kbert.runs.jobs.summarization import SummarizationJob
 from kbert.runs.jobs.tagging import TaggingJob
@@ -11,6 +12,7 @@ JOBS = {
     "classification": ClassificationJob,
     "regression": RegressionJob,
     "tagging": TaggingJob,
+    "question_answering": QuestionAnsweringJob,
     "multiple_choice": MultipleChoiceJob,
     "summarization": SummarizationJob,
 }

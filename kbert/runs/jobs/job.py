@@ -91,6 +91,16 @@ class Job(abc.ABC, Generic[R]):
         Raises: ValueError, naming the file or the flag.
         """
 
+    def tuned(self, answers: Answers, rows: R, spec: TaskSpec) -> TaskSpec:
+        """The spec, with what is best chosen by a trained model's answers.
+
+        Args:
+            answers: those of a server with `spec`.
+            rows: held-out ones, that they answer.
+            spec: of the model.
+        """
+        return spec
+
     @abc.abstractmethod
     def examples(
         self, rows: R, spec: TaskSpec, vocabulary: Vocabulary

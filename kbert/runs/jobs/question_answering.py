@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions whose answers are spans of a paragraph, from SQuAD's JSON."""
+
+import dataclasses
+
+from kbert.data import question_windows, squad
+from kbert.data.squad import Questions
+from kbert.runs.jobs.job import Job
+from kbert.serving.question_answering import ANSWER, ANSWERS, NO_ANSWER_SCORE
+from kbert.tasks import TaskSpec, question_answering
+from kbert.text.tokenizer import Tokenizer
+
+
+class QuestionAnsweringJob(Job[Questions]):
+    """One answer a question, or none, or with `several_answers` any number."""
+
+    metric = "f1"
+
+    def read(self, path, spec=None):
+        names = self.options.text_columns
+        if names:
+            raise ValueError(
+                f"--text_columns={','.join(names)}: SQuAD's JSON has none."
+            )
+        rows = squad.read_squad(path, self.options.encoding)
+        if rows.wrong:
+            print(
+                f"{path}: {rows.wrong:,} answers do not stand at their "
+                f"answer_start; left out, and {rows.dropped:,} questions that "
+                "had no others"
+            )
+        return rows
+
+    def spec(self, rows):
+        settings = dict(self.options.settings)
+        # As published, 128 of 384; windows of any size overlap.
+        settings.setdefault("stride", self.options.max_seq_length // 3)
+        if not settings.get("several_answers"):
+            settings["no_answer"] = not all(rows.answers)
+        return TaskSpec(
+            task="question_answering",
+            max_seq_length=self.options.max_seq_length,
+            num_texts=2,
+            settings=question_answering.Settings(**settings),
+        )
+
+    def tuned(self, answers, rows, spec):
+        """With the threshold for no answer that gives the best F1."""
+        given = "threshold" in self.options.settings
+        if given or not spec.settings.no_answer or all(rows.answers):
+            return spec
+        threshold = _best_thresholds(answers, rows)["best_f1_threshold"]
+        settings = dataclasses.replace(spec.settings, threshold=threshold)
+        return dataclasses.replace(spec, settings=settings)
+
+    def examples(self, rows, spec, vocabulary):
+        return question_windows.examples(
+            rows,
+            tokenizer=Tokenizer(vocabulary),
+            max_seq_length=spec.max_seq_length,
+            max_query_length=spec.settings.max_query_length,
+            stride=spec.settings.stride,
+            several_answers=spec.settings.several_answers,
+        )
+
+    def losses(self, spec):
+        return question_answering.losses(spec.settings.several_answers)
+
+    def metrics(self, spec):
+        return question_answering.metrics(spec.settings.several_answers)
+
+    def scores(self, answers, rows, spec):
+        if spec.settings.several_answers:
+            return question_answering.scores_of_several(
+                [_texts(answer) for answer in answers],
+                [self.wanted(rows, place) for place in range(len(rows))],
+            )
+        found = [answer[ANSWER] for answer in answers]
+        scores = question_answering.scores(found, rows.answer_texts)
+        if all(rows.answers):
+            return scores
+        return scores | _best_thresholds(answers, rows)
+
+    def row_scores(self, answers, rows, spec):
+        """The F1 of each."""
+        if spec.settings.several_answers:
+            return [
+                question_answering.question_scores_of_several(
+                    _texts(answer), self.wanted(rows, place)
+                )[1]
+                for place, answer in enumerate(answers)
+            ]
+        return [
+            question_answering.question_scores(answer[ANSWER], right)[1]
+            for answer, right in zip(answers, rows.answer_texts, strict=True)
+        ]
+
+    def wanted(self, rows, place):
+        """The texts of all answers, each place once, in their order."""
+        answers = sorted(set(rows.answers[place]), key=lambda x: x.start)
+        return [answer.text for answer in answers]
+
+
+def _texts(answer) -> list[str]:
+    return [x["text"] for x in answer[ANSWERS]]
+
+
+def _best_thresholds(answers, rows) -> dict[str, float]:
+    best = [(_texts(answer) or [""])[0] for answer in answers]
+    none = [answer[NO_ANSWER_SCORE] for answer in answers]
+    return question_answering.best_thresholds(best, none, rows.answer_texts)
