@@ -176,5 +176,5 @@ SETS: dict[
     "WNUT-17": (wnut17, 3, ("f1",)),
     "WikiGold": (wikigold, 5, ("f1",)),
     "SQuAD 1.1": (squad1, 2, ("exact_match", "f1")),
-    "SQuAD 2.0": (squad2, 2, ("exact_match", "f1")),
+    "SQuAD 2.0": (squad2, 2, ("best_exact_match", "best_f1")),
 }

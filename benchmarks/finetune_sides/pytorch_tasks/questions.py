@@ -61,7 +61,11 @@ def outputs(found: Any) -> torch.Tensor:
 def answers(
     model: torch.nn.Module, data: Data, tokenizer: Any, labels: list[str]
 ) -> list[dict[str, Any]]:
-    """The best span of all windows, and the score of none beside it."""
+    """The best span of all windows, and how much less likely it is than none.
+
+    "answer" is that span; where there may be none, the scores that count are
+    those with the best threshold, which take "answers" and the score.
+    """
     texts = squad.read_squad(data.dev).texts
     encoded = _encode(data, tokenizer, *texts)
     best = [(float("-inf"), "")] * len(texts[0])
@@ -81,7 +85,11 @@ def answers(
             span = _best_span(encoded, window, logits, texts[1][place])
             best[place] = max(best[place], span)
     return [
-        {"answer": text, "no_answer_score": null - score}
+        {
+            "answer": text,
+            "answers": [{"text": text}],
+            "no_answer_score": null - score,
+        }
         for (score, text), null in zip(best, none, strict=True)
     ]
 
