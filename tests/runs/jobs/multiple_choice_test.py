@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 
-import kbert
 from kbert import tasks
 from kbert.checkpoints import folder
 from kbert.runs.jobs.job import JobOptions
@@ -68,9 +67,10 @@ def test_six_rows_are_learnt_by_heart(
     assert scores == {"loss": pytest.approx(0, abs=0.1), "accuracy": 1}
     assert printed.startswith(f"{table}: 6 rows, 0 of them cut\nloss: 0.0")
     assert printed.endswith("\naccuracy: 1.0000\n")
-    server = kbert.load(model)
-    (row,) = server.predict(["very good"], [["the good", "the bad"]])
-    assert (row["choice"], row["text"]) == (1, "the bad")
+    printed = call("predict", *evaluate[1:], *COLUMNS)
+    rows = [json.loads(line) for line in printed.splitlines()]
+    assert [row["choice"] for row in rows] == [label for *_, label in ROWS]
+    assert rows[1]["text"] == "the bad"
     with pytest.raises(
         ValueError, match="--choice_columns=sent1: wanted 2 col"
     ):

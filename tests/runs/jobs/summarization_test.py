@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-import kbert
 from kbert import tasks
 from kbert.checkpoints import folder
 from kbert.runs.jobs.job import JobOptions
@@ -72,7 +71,13 @@ def test_three_documents_are_learnt_by_heart(
     assert 0.9 < scores["rouge_l"] < 1
     assert printed.startswith(f"{file}: 3 rows, 0 of them cut\nloss: ")
     assert f"rouge l: {scores['rouge_l']:.4f}\nprecision: 0.8333\n" in printed
-    _, row, other = kbert.load(model).predict(DOCUMENTS)
+    answers = call(
+        "predict",
+        f"--model={model}",
+        f"--input={file}",
+        "--text_columns=sentences",
+    )
+    _, row, other = map(json.loads, answers.splitlines())
     assert row["sentences"] == [2, 4]
     assert row["summary"] == ["good film", "very good"]
     assert other["sentences"] == [2, 4]
