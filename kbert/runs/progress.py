@@ -38,7 +38,7 @@ class Progress:
         elif done > first and now - self._shown > self._seconds_between:
             self._shown = now
             left = (now - began) * (total - done) / (done - first)
-            text = f"{step}: {done / total:.0%}, {_clock(left)} left"
+            text = f"{step}: {done / total:.0%}, {clock(left)} left"
             start, end = ("\r\x1b[K", "") if self._on_terminal else ("", "\n")
             print(start + text, end=end, file=self._stream, flush=True)
 
@@ -52,7 +52,8 @@ def shown(step: str, items: Iterable[_T], total: int) -> Iterator[_T]:
     progress(step, total, total)
 
 
-def _clock(seconds):
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"

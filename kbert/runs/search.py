@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kbert.runs import files, sigterm, tables
+from kbert.runs.progress import clock
 
 SEARCH_FILE, TABLE_FILE = "search.json", "search.md"
 BEST_MODEL_FOLDER = "best_model"
@@ -309,13 +310,6 @@ def _estimate(wanted, rest) -> str:
         return ""
     seconds = sum(trial.seconds for trial in done) / epochs(done) * epochs(rest)
     return f", {clock(seconds)} left in all"
-
-
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds: 1:02:03."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"
 
 
 class _Stop:
