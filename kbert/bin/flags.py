@@ -76,7 +76,10 @@ def reading() -> Callable[[], dict[str, Any]]:
     """
     holders = {
         "text_columns": flags.DEFINE_list(
-            "text_columns", None, "Column with the text, or two for pairs: a,b."
+            "text_columns",
+            None,
+            "Column with the text, or two for pairs: a,b. kbert-predict takes "
+            "those that are named as the model's inputs, such as text.",
         ),
         "choice_columns": flags.DEFINE_list(
             "choice_columns",

@@ -104,7 +104,8 @@ def file_texts(
         found = job(options).read(path, server.spec)
         rows = enumerate(zip(*found.texts, strict=True), start=1)
         return Texts(path, len(found), rows)
-    columns, several = list(options.text_columns or ()), options.choice_columns
+    columns = list(options.text_columns or server.text_inputs)
+    several = options.choice_columns
     if not several and len(columns) != len(server.text_inputs):
         raise ValueError(
             f"--text_columns={','.join(columns)}: wanted "

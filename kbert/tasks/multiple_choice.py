@@ -15,6 +15,8 @@ from kbert.models import encode
 from kbert.tasks import classification
 from kbert.tasks.heads import dense_head
 
+METRIC = "accuracy"  # by which the best model is chosen
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:

@@ -18,6 +18,8 @@ from kbert.models import encode
 from kbert.tasks.heads import dense
 from kbert.tasks.losses import BinaryCrossentropy
 
+METRIC = "f1"  # by which the best model is chosen
+
 _MASKED = -1e9  # the logit of what is no place for an answer
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)

@@ -12,6 +12,8 @@ from kbert.config import BertConfig
 from kbert.tasks.heads import pooled_head
 from kbert.tasks.losses import SquaredError
 
+METRIC = "pearson"  # by which the best model is chosen
+
 
 def build_regressor(config: BertConfig) -> keras.Model:
     """An encoder with one number on its pooled output.

@@ -14,6 +14,8 @@ from kbert.models import encode
 from kbert.tasks.heads import dense_head
 from kbert.tasks.losses import BinaryCrossentropy
 
+METRIC = "rouge_l"  # by which the best model is chosen
+
 _ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 
 

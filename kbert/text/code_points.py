@@ -29,6 +29,7 @@ _MARK = "0"  # between characters: nothing but itself becomes a zero
 _STAYS = 0
 
 
+@functools.lru_cache(maxsize=4)
 def compile_table(vocabulary: Vocabulary) -> tuple[bytes, list[str]]:
     """The cleaning, spelled so that tf-text splits where BERT does.
 

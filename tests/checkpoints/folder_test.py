@@ -14,7 +14,14 @@ import pytest
 
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.tasks import TaskSpec, classification
+from kbert.tasks import (
+    TaskSpec,
+    classification,
+    multiple_choice,
+    question_answering,
+    summarization,
+    tagging,
+)
 
 SPECS = {
     "encoder": TaskSpec(task="encoder", max_seq_length=24),
@@ -30,6 +37,34 @@ SPECS = {
         settings=classification.Settings(multi_label=True, threshold=0.25),
     ),
     "regression": TaskSpec(task="regression", max_seq_length=12, num_texts=2),
+    "tagging": TaskSpec(
+        task="tagging",
+        max_seq_length=12,
+        labels=tagging.labels_of(["été", "LOC"]),
+        settings=tagging.Settings(stride=5),
+    ),
+    "question_answering": TaskSpec(
+        task="question_answering",
+        max_seq_length=12,
+        num_texts=2,
+        settings=question_answering.Settings(
+            stride=4,
+            max_query_length=3,
+            max_answer_length=2,
+            no_answer=True,
+            threshold=-1.5,
+        ),
+    ),
+    "multiple_choice": TaskSpec(
+        task="multiple_choice",
+        max_seq_length=12,
+        settings=multiple_choice.Settings(num_choices=3),
+    ),
+    "summarization": TaskSpec(
+        task="summarization",
+        max_seq_length=12,
+        settings=summarization.Settings(num_sentences=2),
+    ),
 }
 FILES = {
     *("bert_config.json", "vocab.txt", "vocab.json", "task.json"),
@@ -95,7 +130,10 @@ def test_all_parts_come_back(task, save, tiny_config, vocabulary, batch):
     assert want.keys() == got.keys()
     for name in want:
         np.testing.assert_array_equal(got[name], want[name], err_msg=name)
+    batch |= {"sentence_positions": batch["mask_positions"]}
     inputs = {n: batch[n] for n in model.input}
+    if task == "multiple_choice":
+        inputs = {n: np.stack([x] * 3, axis=1) for n, x in inputs.items()}
     want, got = model(inputs), loaded.model(inputs)
     for name in want:
         np.testing.assert_array_equal(got[name], want[name], err_msg=name)

@@ -16,6 +16,7 @@ import tensorflow as tf
 from kbert.runs import predicting
 from kbert.runs.jobs.job import JobOptions
 from kbert.serving.text_server import TextServer
+from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 ROWS, CHUNK = 60, 8
@@ -32,7 +33,8 @@ class Lengths(TextServer):
 
     def __init__(self):
         vocabulary = Vocabulary((*SPECIAL_TOKENS, "a"), lower_case=True)
-        super().__init__(None, vocabulary=vocabulary, spec=None)
+        spec = TaskSpec(task="encoder", max_seq_length=8)
+        super().__init__(None, vocabulary=vocabulary, spec=spec)
         self.seen = []
 
     def _answer(self, text):

@@ -19,7 +19,7 @@ _SEPARATOR = "|"  # between the labels of a row that has several
 class ClassificationJob(Job[Rows]):
     """One class a row, or with `multi_label` any number, such as "a|b"."""
 
-    metric = "accuracy"
+    metric = classification.METRIC
 
     def read(self, path, spec=None):
         settings = spec.settings if spec else self._settings()

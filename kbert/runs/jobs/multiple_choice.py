@@ -12,7 +12,7 @@ from kbert.text.tokenizer import Tokenizer
 class MultipleChoiceJob(Job[Choices]):
     """The label column holds the place of the right choice, from 0."""
 
-    metric = "accuracy"
+    metric = multiple_choice.METRIC
 
     def read(self, path, spec=None):
         self._check_columns(spec)

@@ -14,7 +14,7 @@ from kbert.text.tokenizer import Tokenizer
 class QuestionAnsweringJob(Job[Questions]):
     """One answer a question, or none, or with `several_answers` any number."""
 
-    metric = "f1"
+    metric = question_answering.METRIC
 
     def read(self, path, spec=None):
         names = self.options.text_columns

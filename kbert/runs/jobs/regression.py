@@ -15,7 +15,7 @@ from kbert.text.tokenizer import Tokenizer
 class RegressionJob(Job[Rows]):
     """The label column holds numbers."""
 
-    metric = "pearson"
+    metric = regression.METRIC
 
     def read(self, path, spec=None):
         return read_table(self, path, spec)

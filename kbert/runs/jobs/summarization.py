@@ -12,7 +12,7 @@ from kbert.text.tokenizer import Tokenizer
 class SummarizationJob(Job[Documents]):
     """The files are JSON Lines of sentences and their labels."""
 
-    metric = "rouge_l"
+    metric = summarization.METRIC
 
     def read(self, path, spec=None):
         summarization.check_rouge()  # early: training may take long
