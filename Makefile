@@ -23,7 +23,7 @@ demo: $(VENV)/demo.stamp ## the whole journey; SENTENCES='"a fine film" "a bore"
 
 # Processes take 2 GB each, and more than four have little to do.
 test: check ## lint, types and all tests but the slow ones
-	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
 
 test-all: test $(PLAIN)/plain.stamp ## and slow ones (DATA_DIR=...), and what a plain install gets
 	$(BIN)/python -m pytest -m slow $(if $(DATA_DIR),--data_dir=$(DATA_DIR))

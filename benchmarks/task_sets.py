@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from benchmarks.finetune_sides import Data
+from examples import squad_sentences
 
 _SST2_ROWS = 20_000
 _HELD_OUT = 10  # every tenth row or document, where there is no dev file
@@ -96,6 +97,27 @@ def wikigold(data: pathlib.Path, out: pathlib.Path) -> Data:
     )
 
 
+def answer_sentences(data: pathlib.Path, out: pathlib.Path) -> Data:
+    """Which of four sentences of a paragraph answers a question."""
+    files = {
+        "train": data / "squad/train-v1.1-17articles.json",
+        "dev": data / "squad/xquad.en-v1.1.json",
+    }
+    for part, path in files.items():
+        squad_sentences.main(str(path), str(out / f"sentences_{part}"))
+    return Data(
+        task="multiple_choice",
+        train=str(out / "sentences_train/choices.csv"),
+        dev=str(out / "sentences_dev/choices.csv"),
+        options={
+            "text_columns": ["question"],
+            "choice_columns": [f"choice{i}" for i in range(4)],
+            "label_column": "label",
+            "max_seq_length": _SHORT,
+        },
+    )
+
+
 def squad1(data: pathlib.Path, out: pathlib.Path) -> Data:
     """Answers in paragraphs: 17 articles, and XQuAD's English ones."""
     return _questions(
@@ -175,6 +197,7 @@ SETS: dict[
     "TREC": (trec, 3, ("accuracy",)),
     "WNUT-17": (wnut17, 3, ("f1",)),
     "WikiGold": (wikigold, 5, ("f1",)),
+    "SQuAD sentences": (answer_sentences, 1, ("accuracy",)),
     "SQuAD 1.1": (squad1, 2, ("exact_match", "f1")),
     "SQuAD 2.0": (squad2, 2, ("best_exact_match", "best_f1")),
 }

@@ -33,6 +33,7 @@ from benchmarks.task_sets import SETS
 _SIDES = ("kbert", "pytorch")
 _ONE_SEED = ("SQuAD 1.1", "SQuAD 2.0")
 _RATE = 1e-4
+_LONG = ("question_answering", "multiple_choice")  # rows
 
 
 def main() -> None:
@@ -75,7 +76,7 @@ def _run(name: str, args: argparse.Namespace, seed: int) -> Run:
         data=data,
         epochs=epochs,
         learning_rate=_RATE,
-        batch_size=16 if data.task == "question_answering" else 32,
+        batch_size=16 if data.task in _LONG else 32,
         seed=seed,
     )
 

@@ -27,6 +27,7 @@ _MODULES = {
     "regression": "text",
     "tagging": "words",
     "question_answering": "questions",
+    "multiple_choice": "choices",
 }
 
 
@@ -42,12 +43,13 @@ def finetune(run: Run) -> Result:
     module = task_module(run.data.task)
     tokenizer = transformers.AutoTokenizer.from_pretrained(run.model)
     rows, labels = module.training_rows(run.data, tokenizer)
+    pad_rows = getattr(module, "pad", pad)
 
     def epoch_batches(epoch: int) -> list[Batch]:
         order = random.Random(f"{run.seed} {epoch}").sample(rows, len(rows))
         size = run.batch_size
         return [
-            pad(order[start : start + size], tokenizer.pad_token_id)
+            pad_rows(order[start : start + size], tokenizer.pad_token_id)
             for start in range(0, len(order), size)
         ]
 

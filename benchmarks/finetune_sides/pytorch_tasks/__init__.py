@@ -7,5 +7,6 @@ Each has
     outputs(found): what the model gives, in the form of kbert's;
     answers(model, data, tokenizer, labels): of the dev file, as kbert gives
         them, as far as scores want them.
+and, where rows are no single lists of ids, pad(rows, pad_id): a batch.
 Files are read by kbert's readers, which need no TensorFlow.
 """
