@@ -119,7 +119,8 @@ def finetune(
         trained = LoadedModel(
             model, initial.config, initial.vocabulary, spec, initial.licences
         )
-        run.save(trained, trainer, options)
+        tuned = (lambda: score.tuned()[0]) if score else None
+        run.save(trained, trainer, options, tuned)
 
 
 def _check_frozen(blocks, config, options):

@@ -22,6 +22,7 @@ from kbert.config import BertConfig
 from kbert.layers import rematerialize
 from kbert.runs import devices, files, sigterm
 from kbert.runs.progress import Progress
+from kbert.tasks import TaskSpec
 from kbert.training import history, loop, throughput
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.optimizer import AdamW, Lamb, WarmupDecay
@@ -371,7 +372,10 @@ def kept_scores(options: RunOptions) -> dict:
 
 
 def save(
-    trained: LoadedModel, trainer: loop.Trainer, options: RunOptions
+    trained: LoadedModel,
+    trainer: loop.Trainer,
+    options: RunOptions,
+    tuned: Callable[[], TaskSpec] | None = None,
 ) -> None:
     """Writes the model folder, and of a run with eval_every the best one.
 
@@ -380,6 +384,8 @@ def save(
             have those of another step.
         trainer: of the model.
         options: of the run.
+        tuned: gives the spec for the weights that the model has when it is
+            called, if that depends on them.
     Raises: ValueError if something else is where a folder belongs; OSError.
     """
     _save(options.model_folder, trained)
@@ -397,6 +403,8 @@ def save(
         print(f"best step: the last, held-out {last}")
     elif loop.restore(trainer, _plan(options, last.step), best.step, _say):
         trainer.finish()
+        if tuned:
+            trained = dataclasses.replace(trained, spec=tuned())
         _save(path, trained)
         print(
             f"{path}: step {best.step:,}, the best: held-out {best}; "
