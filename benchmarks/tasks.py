@@ -10,9 +10,9 @@
 
 All train on the processor with AdamW (rate 1e-4, epsilon 1e-6, decay 0.01 but
 for biases and norms), 10 % linear warm-up, then linear decay, clipping at 1.0
-and batches of 32 (of 16 where texts are long). One process runs at a time.
-Finished runs are kept in OUTPUT_DIR, so that a benchmark that was stopped
-goes on where it was:
+and batches of 32 (16 questions about paragraphs, 8 with choices). One process
+runs at a time. Finished runs are kept in OUTPUT_DIR, so that a benchmark that
+was stopped goes on where it was:
 
     python -m benchmarks.tasks --data_dir=DIR --output_dir=out/tasks
 """
@@ -33,7 +33,8 @@ from benchmarks.task_sets import SETS
 _SIDES = ("kbert", "pytorch")
 _ONE_SEED = ("SQuAD 1.1", "SQuAD 2.0")
 _RATE = 1e-4
-_LONG = ("question_answering", "multiple_choice")  # rows
+# Rows of a step; of questions about paragraphs, and of several texts a row.
+_BATCH_SIZE, _OF_LONG = 32, {"question_answering": 16, "multiple_choice": 8}
 
 
 def main() -> None:
@@ -76,7 +77,7 @@ def _run(name: str, args: argparse.Namespace, seed: int) -> Run:
         data=data,
         epochs=epochs,
         learning_rate=_RATE,
-        batch_size=16 if data.task in _LONG else 32,
+        batch_size=_OF_LONG.get(data.task, _BATCH_SIZE),
         seed=seed,
     )
 
