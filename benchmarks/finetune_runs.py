@@ -57,6 +57,7 @@ class Rows:
             **{"data": name, "side": side, "seed": run.seed},
             **{"epochs": run.epochs, "learning_rate": run.learning_rate},
             **{"batch_size": run.batch_size, "epsilon": finetune_sides.EPSILON},
+            "max_seq_length": run.data.options["max_seq_length"],
         }
         for row in self._read():
             if key.items() <= row.items():

@@ -6,9 +6,11 @@ published formats, writes a train and a dev file where the published ones do
 not serve as they are, and gives the `Data`.
 """
 
+import contextlib
 import json
 import pathlib
 import random
+import sys
 from collections.abc import Callable, Sequence
 
 from benchmarks.finetune_sides import Data
@@ -104,7 +106,8 @@ def answer_sentences(data: pathlib.Path, out: pathlib.Path) -> Data:
         "dev": data / "squad/xquad.en-v1.1.json",
     }
     for part, path in files.items():
-        squad_sentences.main(str(path), str(out / f"sentences_{part}"))
+        with contextlib.redirect_stdout(sys.stderr):
+            squad_sentences.main(str(path), str(out / f"sentences_{part}"))
     return Data(
         task="multiple_choice",
         train=str(out / "sentences_train/choices.csv"),

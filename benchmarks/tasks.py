@@ -135,10 +135,11 @@ def _steps_report(folder: pathlib.Path, args: argparse.Namespace) -> str:
     kept = path.read_text("utf-8").splitlines() if path.exists() else []
     rows = {row["data"]: row for row in map(json.loads, kept)}
     for name in args.sets:
-        if name not in rows:
+        run = _run(name, args, 0)
+        key = {"data": name, "batch_size": run.batch_size}
+        if not key.items() <= rows.get(name, {}).items():
             print(f"{name}: 100 steps of both sides ...", file=sys.stderr)
-            run = _run(name, args, 0)
-            rows[name] = {"data": name, **same_steps.compare(run)}
+            rows[name] = {**key, **same_steps.compare(run)}
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(rows[name]) + "\n")
     lines = [

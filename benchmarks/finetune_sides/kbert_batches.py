@@ -14,8 +14,8 @@ import numpy as np
 from benchmarks.finetune_sides import Run
 
 
-def make(run: Run, steps: int | None = None) -> list[list[dict[str, Any]]]:
-    """The arrays of each batch of each epoch, or of so many steps' one.
+def make(run: Run) -> list[list[dict[str, Any]]]:
+    """The arrays of each batch of each epoch.
 
     Each batch has inputs and labels by kbert's names, and the weights of
     output NAME as weights_NAME.
@@ -23,10 +23,10 @@ def make(run: Run, steps: int | None = None) -> list[list[dict[str, Any]]]:
     with concurrent.futures.ProcessPoolExecutor(
         max_workers=1, mp_context=multiprocessing.get_context("spawn")
     ) as pool:
-        return pool.submit(_make, run, steps).result()
+        return pool.submit(_make, run).result()
 
 
-def _make(run: Run, steps: int | None) -> list[list[dict[str, Any]]]:
+def _make(run: Run) -> list[list[dict[str, Any]]]:
     from benchmarks.finetune_sides import kbert
     from kbert.data import finetuning
     from kbert.text.vocabulary import VOCABULARY_FILE, Vocabulary
@@ -37,15 +37,11 @@ def _make(run: Run, steps: int | None) -> list[list[dict[str, Any]]]:
     job = kbert.make_job(run)
     rows = job.read(run.data.train)
     examples = job.examples(rows, job.spec(rows), vocabulary)
-    epochs = run.epochs
-    if steps is None:
-        steps = finetuning.steps_per_epoch(examples, run.batch_size)
-    else:
-        epochs = 1
+    steps = finetuning.steps_per_epoch(examples, run.batch_size)
     dataset = finetuning.dataset(
         examples, batch_size=run.batch_size, seed=run.seed
     )
-    arrays = [flat(*batch) for batch in dataset.take(epochs * steps)]
+    arrays = [flat(*batch) for batch in dataset.take(run.epochs * steps)]
     return [arrays[i : i + steps] for i in range(0, len(arrays), steps)]
 
 

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores a model: a classifier on a table, a pre-trained model on records.
+"""Scores a model: on a file of its task, or a pre-trained one on records.
 
 Beside the masked-LM and the next-sentence loss stands the entropy of their
 labels' own frequencies: what a model reaches that has learnt nothing else.
 """
-
-import json
 
 from absl import app, flags
 
@@ -16,7 +14,8 @@ _MODEL = shared.model()
 _INPUT = flags.DEFINE_string(
     "input",
     None,
-    "A .tsv, .csv or .jsonl file; for a pre-trained model records.",
+    "A file as kbert-finetune --train takes it; for a pre-trained model "
+    "records.",
     required=True,
 )
 _READING = shared.reading()
@@ -59,7 +58,7 @@ def main(argv):
     for name, value in scores.items():
         print(f"{name.replace('_', ' ')}: {value:.4f}")
     if _OUTPUT.value:
-        files.write_text(_OUTPUT.value, json.dumps(scores, indent=2) + "\n")
+        files.write_json(_OUTPUT.value, scores)
 
 
 def _of_records(loaded):

@@ -16,6 +16,8 @@ evaluation.json, and to report/ what it is good and bad at: tables by class and
 by length, and the worst rows.
 """
 
+import math
+
 from absl import app, flags
 
 from kbert.bin import flags as shared
@@ -91,7 +93,7 @@ _SETTINGS = {
         "stride",
         None,
         "tagging, question_answering: tokens from the begin of one window of "
-        "a text that is longer than a row to the next; by default 64, and a "
+        "a text that is longer than a row to the next; by default a half and a "
         "third of --max_seq_length.",
     ),
     "max_query_length": flags.DEFINE_integer(
@@ -156,11 +158,14 @@ def _class_weights():
         return given and given[0]
     try:
         pairs = [item.rsplit(":", 1) for item in given]
-        return {label: float(weight) for label, weight in pairs}
+        weights = {label: float(weight) for label, weight in pairs}
+        if not all(0 < weight < math.inf for weight in weights.values()):
+            raise ValueError
+        return weights
     except ValueError:
         raise ValueError(
             f"--class_weights={','.join(given)}: wanted balanced or "
-            "label:weight,..."
+            "label:weight,..., all above 0."
         ) from None
 
 

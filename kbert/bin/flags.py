@@ -89,7 +89,7 @@ def reading() -> Callable[[], dict[str, Any]]:
             "the beginning of each choice.",
         ),
         "label_column": flags.DEFINE_string(
-            "label_column", "label", "Column of the label."
+            "label_column", None, "Column of the label; by default label."
         ),
         "header": flags.DEFINE_list(
             "header",

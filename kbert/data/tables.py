@@ -74,7 +74,8 @@ def stream(
 ) -> Iterator[tuple[int, list[Any]]]:
     """Yields the rows of a table of any length, one at a time.
 
-    The extension tells the format. Empty lines are skipped.
+    The extension tells the format. Empty lines are skipped, but in a .tsv of
+    one column, where they are empty texts.
         .tsv: a header, then fields between tabs; quotes are characters like
             others, as in the GLUE files.
         .csv: a header, then fields as in RFC 4180; quoted ones may hold
@@ -161,8 +162,7 @@ def label_numbers(rows: Rows) -> list[float]:
 
 def _tsv_fields(path: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
     for number, line in enumerate(files.read_lines(path, encoding), start=1):
-        if line:
-            yield number, line.split("\t")
+        yield number, line.split("\t")
 
 
 def _csv_fields(path: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
@@ -187,7 +187,7 @@ def _picked(
     """The wanted fields of each row after the header, in the order wanted."""
     line = 1
     if header is None:
-        line, header = next(rows, (1, []))
+        line, header = next((x for x in rows if x[1] != [""]), (1, []))
     if not header:
         raise ValueError(f"{path}: the file is empty.")
     header = list(header)
@@ -199,6 +199,8 @@ def _picked(
             )
     places = [header.index(column) for column in wanted]
     for line, fields in rows:
+        if fields == [""] and len(header) > 1:
+            continue
         if len(fields) != len(header):
             raise ValueError(
                 f"{path}:{line}: {len(fields)} fields; the header has "
@@ -236,7 +238,7 @@ def json_objects(path: str, encoding: str) -> Iterator[tuple[int, dict]]:
 def _json_object(where: str, line: str) -> dict:
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: not JSON: {error}.") from None
     if not isinstance(row, dict):
         raise ValueError(f"{where}: wanted an object, found {line[:40]}.")

@@ -4,9 +4,12 @@
 import contextlib
 import fcntl
 import hashlib
+import json
+import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -18,6 +21,21 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes JSON by `write_text`; numbers that are not finite become null."""
+    write_text(path, json.dumps(_finite(value), indent=2) + "\n")
+
+
+def _finite(value):
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(x) for name, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(x) for x in value]
+    return value
 
 
 @contextlib.contextmanager

@@ -60,16 +60,11 @@ def finetune(
         options: how to train.
     Raises: ValueError, naming the file or the flag; OSError.
     """
-    run.check_eval_every(options, "--dev", dev)
+    _check_dev(dev, tuning, options)
     strategy = run.strategy(options)
     initial = folder.load(init)
     spec = job.spec(train)
-    if spec.max_seq_length > initial.config.max_position_embeddings:
-        raise ValueError(
-            f"--max_seq_length={spec.max_seq_length}: the model takes at most "
-            f"{initial.config.max_position_embeddings} "
-            "(max_position_embeddings)."
-        )
+    _check_length(spec, initial.config)
     _check_frozen(tuning.freeze_blocks, initial.config, options)
     examples = scoring.tokenized(job, train, spec, initial.vocabulary)
     config = run.with_dropout(initial.config, options)
@@ -121,6 +116,22 @@ def finetune(
         )
         tuned = (lambda: score.tuned()[0]) if score else None
         run.save(trained, trainer, options, tuned)
+
+
+def _check_dev(dev, tuning, options):
+    """Raises: ValueError, naming the flag that wants dev."""
+    run.check_eval_every(options, "--dev", dev)
+    if tuning.metric and not dev:
+        raise ValueError(f"--metric={tuning.metric}: wanted --dev too.")
+
+
+def _check_length(spec, config):
+    """Raises: ValueError, naming the flag."""
+    if spec.max_seq_length > config.max_position_embeddings:
+        raise ValueError(
+            f"--max_seq_length={spec.max_seq_length}: the model takes at most "
+            f"{config.max_position_embeddings} (max_position_embeddings)."
+        )
 
 
 def _check_frozen(blocks, config, options):

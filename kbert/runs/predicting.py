@@ -106,6 +106,11 @@ def file_texts(
         return Texts(path, len(found), rows)
     columns = list(options.text_columns or server.text_inputs)
     several = options.choice_columns
+    if several and server.spec.task != "multiple_choice":
+        raise ValueError(
+            f"--choice_columns={','.join(several)}: the model's task is "
+            f"{server.spec.task}."
+        )
     if not several and len(columns) != len(server.text_inputs):
         raise ValueError(
             f"--text_columns={','.join(columns)}: wanted "

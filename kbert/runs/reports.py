@@ -163,7 +163,7 @@ def write(folder: str | os.PathLike, report: Report, worst: int) -> None:
         for field in dataclasses.fields(report)
         if field.name != "errors"
     }
-    files.write_text(path / REPORT_FILE, json.dumps(told, indent=2) + "\n")
+    files.write_json(path / REPORT_FILE, told)
     files.write_text(path / TABLES_FILE, markdown(report, len(errors)))
     print(
         f"{path}: {TABLES_FILE}, and {ERRORS_FILE} with the {len(errors):,} "

@@ -361,8 +361,7 @@ class _Report:
 def keep_scores(options: RunOptions, **scores: object) -> None:
     """Writes scores into evaluation.json, beside others that it has."""
     path = pathlib.Path(options.output_dir) / EVALUATION_FILE
-    text = json.dumps(kept_scores(options) | scores, indent=2)
-    files.write_text(path, text + "\n")
+    files.write_json(path, kept_scores(options) | scores)
 
 
 def kept_scores(options: RunOptions) -> dict:

@@ -26,6 +26,9 @@ from kbert.training import loop, losses
 
 T = TypeVar("T")
 
+# What scores that are not the better the higher end with.
+_NO_METRIC = ("loss", "error", "threshold")
+
 
 class RecordScores:
     """Losses and accuracies of a pre-training model on records.
@@ -147,7 +150,7 @@ class TaskScores:
         batch_size: int,
         metric: str | None = None,
     ):
-        self.metric = metric or job.metric
+        self.metric = metric or job.metric_of(spec)
         self._job, self._rows, self._spec = job, rows, spec
         self._vocabulary = vocabulary
         self._batch_size = batch_size
@@ -198,10 +201,11 @@ class TaskScores:
         batches = shown("scoring", self._batches, self._num_batches)
         losses = self._evaluation(batches)
         scores = losses | self._job.scores(answers, self._rows, self._spec)
-        if self.metric not in ("loss", *scores):
+        highest = [x for x in scores if not x.endswith(_NO_METRIC)]
+        if self.metric not in ("loss", *highest):
             raise ValueError(
-                f"--metric={self.metric}: not a score of the task; wanted "
-                f"one of {', '.join(scores)}."
+                f"--metric={self.metric}: wanted loss, or a score of the task "
+                f"that is the better the higher: {', '.join(highest)}."
             )
         return scores
 

@@ -83,9 +83,14 @@ class Setting:
 
     @property
     def deviation(self) -> float:
-        """The sample's standard deviation; nan of fewer than two scores."""
+        """The sample's standard deviation.
+
+        It is nan of fewer than two scores, or if one is not finite.
+        """
         found = self.scores
-        return statistics.stdev(found) if len(found) > 1 else math.nan
+        if len(found) < 2 or not all(map(math.isfinite, found)):
+            return math.nan
+        return statistics.stdev(found)
 
 
 class Search:
@@ -116,6 +121,9 @@ class Search:
                 "--output_dir."
             )
         self.command, self.metric = kept["command"], kept["metric"]
+        for trial in kept["trials"]:
+            if trial["score"] is None:  # JSON has no nan
+                trial["score"] = math.nan
         self.trials = [Trial(**trial) for trial in kept["trials"]]
 
     def run(
@@ -249,8 +257,7 @@ class Search:
             ],
             "trials": [dataclasses.asdict(trial) for trial in self.trials],
         }
-        text = json.dumps(told, indent=2) + "\n"
-        files.write_text(self._output / SEARCH_FILE, text)
+        files.write_json(self._output / SEARCH_FILE, told)
         files.write_text(self._output / TABLE_FILE, self.table())
 
     def table(self) -> str:
@@ -283,7 +290,8 @@ class Search:
 def _number(scores, metric) -> float:
     """The metric's; "loss" is the sum of the losses of all outputs."""
     if metric != "loss":
-        return scores[metric]
+        found = scores[metric]
+        return math.nan if found is None else found
     return sum(x for name, x in scores.items() if name.endswith("loss"))
 
 

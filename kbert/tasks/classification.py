@@ -23,15 +23,26 @@ class Settings:
     Attributes:
         multi_label: whether a row may have any number of the labels, none
             included, each with a probability of its own.
-        threshold: the probability from which on a row then has a label.
-    Raises: ValueError for a threshold that is not between 0 and 1.
+        threshold: the probability from which on a row then has a label; None
+            for 0.5, or where a row has one label.
+    Raises: ValueError for a threshold that is not between 0 and 1, or that
+        there is no use for.
     """
 
     multi_label: bool = False
-    threshold: float = 0.5
+    threshold: float | None = None
 
     def __post_init__(self):
         """Checks the fields that a task.json may have wrong."""
+        if self.multi_label and self.threshold is None:
+            object.__setattr__(self, "threshold", 0.5)
+        if self.threshold is None:
+            return
+        if not self.multi_label:
+            raise ValueError(
+                f"threshold is {self.threshold!r}; wanted none without "
+                "multi_label."
+            )
         if not isinstance(self.threshold, float) or not 0 < self.threshold < 1:
             raise ValueError(
                 f"threshold is {self.threshold!r}; wanted a number between 0 "

@@ -29,7 +29,7 @@ def expand(patterns: str) -> list[str]:
 
 
 def read_lines(
-    path: str | os.PathLike, encoding: str = "utf-8"
+    path: str | os.PathLike, encoding: str | None = None
 ) -> Iterator[str]:
     r"""Yields a file's lines without their newline (\n or \r\n).
 
@@ -39,11 +39,13 @@ def read_lines(
     Args:
         path: the file.
         encoding: a name that Python knows, of one in which the byte 0x0a is
-            a newline and nothing else.
+            a newline and nothing else; None for UTF-8 and no other, which
+            errors then do not speak of.
     Raises: OSError if the file cannot be opened; ValueError, naming file and
         line, at the first line that is not of the encoding, or if there is
         no such.
     """
+    given, encoding = encoding, encoding or "utf-8"
     try:
         wide = "\n".encode(encoding) != b"\n"
     except LookupError:
@@ -60,17 +62,24 @@ def read_lines(
             try:
                 text = line.decode("utf-8-sig" if first else encoding)
             except UnicodeDecodeError as error:
-                raise undecodable(path, number, error) from error
+                raise undecodable(path, number, error, given) from error
             yield text.removesuffix("\n").removesuffix("\r")
 
 
 def undecodable(
-    path: str | os.PathLike, line: int, error: UnicodeDecodeError
+    path: str | os.PathLike,
+    line: int,
+    error: UnicodeDecodeError,
+    encoding: str | None = None,
 ) -> ValueError:
-    """What to raise where a line, counted from 1, cannot be decoded."""
-    name = codecs.lookup(error.encoding).name.upper()
+    """What to raise where a line, counted from 1, cannot be decoded.
+
+    The encoding is None where UTF-8 was the only choice.
+    """
+    name = (encoding or "utf-8").upper()
+    or_say = ", or name its encoding with --encoding" if encoding else ""
     return ValueError(
         f"{os.fspath(path)}:{line}: not {name}: byte "
         f"0x{error.object[error.start]:02x} at column {error.start + 1}. "
-        "Convert the file to UTF-8."
+        f"Convert the file to UTF-8{or_say}."
     )

@@ -79,7 +79,13 @@ def test_scores_of_several_are_those_of_scikit_learn():
             assert list(report[label].values()) == pytest.approx(want)
 
 
-@pytest.mark.parametrize("threshold", [0.0, 1.0, 7, "x", None])
+@pytest.mark.parametrize("threshold", [0.0, 1.0, 7, "x"])
 def test_a_threshold_is_a_probability(threshold):
     with pytest.raises(ValueError, match=f"threshold is {threshold!r}; want"):
         Settings(multi_label=True, threshold=threshold)
+
+
+def test_a_threshold_is_of_several_labels():
+    assert Settings(multi_label=True).threshold == 0.5
+    with pytest.raises(ValueError, match="wanted none without multi_label"):
+        Settings(threshold=0.5)

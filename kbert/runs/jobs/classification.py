@@ -8,7 +8,7 @@ import numpy as np
 from kbert import features
 from kbert.data import labelled_texts, tables
 from kbert.data.tables import Rows
-from kbert.runs.jobs.job import Job
+from kbert.runs.jobs.job import LABEL_COLUMN, Job
 from kbert.serving.classification import LABEL, LABELS, PROBABILITIES
 from kbert.tasks import TaskSpec, classification
 from kbert.text.tokenizer import Tokenizer
@@ -19,7 +19,9 @@ _SEPARATOR = "|"  # between the labels of a row that has several
 class ClassificationJob(Job[Rows]):
     """One class a row, or with `multi_label` any number, such as "a|b"."""
 
+    task = "classification"
     metric = classification.METRIC
+    takes = ("text_columns", "label_column", "header", "class_weights")
 
     def read(self, path, spec=None):
         settings = spec.settings if spec else self._settings()
@@ -151,7 +153,7 @@ def read_table(
     return tables.read_table(
         path,
         names,
-        job.options.label_column,
+        job.options.label_column or LABEL_COLUMN,
         header=job.options.header,
         encoding=job.options.encoding,
         empty_labels=empty_labels,

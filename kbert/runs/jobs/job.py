@@ -43,7 +43,7 @@ class JobOptions:
     Attributes:
         text_columns: of a table, one or two.
         choice_columns: likewise, of multiple choice.
-        label_column: likewise.
+        label_column: likewise; None for "label".
         header: names of the columns, of tables that have none on top.
         encoding: of the files.
         max_seq_length: most tokens of a row.
@@ -54,7 +54,7 @@ class JobOptions:
 
     text_columns: Sequence[str] | None = None
     choice_columns: Sequence[str] | None = None
-    label_column: str = "label"
+    label_column: str | None = None
     header: Sequence[str] | None = None
     encoding: str = "utf-8"
     max_seq_length: int = 128
@@ -62,17 +62,37 @@ class JobOptions:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
+_NOT_OF_ALL = (
+    *("text_columns", "choice_columns", "label_column", "header"),
+    "class_weights",
+)
+LABEL_COLUMN = "label"  # the column, where no other is named
+
+
 class Job(abc.ABC, Generic[R]):
     """A task: how its files are read, trained on and scored.
 
     Attributes:
+        task: its name.
         metric: the score that tells the best model, the higher the better.
+        takes: those of JobOptions that not all tasks take.
+    Raises: ValueError, naming the flag, if another is given.
     """
 
+    task: ClassVar[str]
     metric: ClassVar[str]
+    takes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: JobOptions):
+        for name in _NOT_OF_ALL:
+            given = getattr(options, name) is not None
+            if given and name not in self.takes:
+                raise ValueError(f"--{name}: not of --task={self.task}.")
         self.options = options
+
+    def metric_of(self, spec: TaskSpec) -> str:
+        """The metric of a model."""
+        return self.metric
 
     @abc.abstractmethod
     def read(self, path: str, spec: TaskSpec | None = None) -> R:

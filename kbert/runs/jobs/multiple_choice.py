@@ -3,7 +3,7 @@
 
 from kbert.data import choices
 from kbert.data.choices import Choices
-from kbert.runs.jobs.job import Job
+from kbert.runs.jobs.job import LABEL_COLUMN, Job
 from kbert.serving.multiple_choice import CHOICE, PROBABILITIES
 from kbert.tasks import TaskSpec, multiple_choice
 from kbert.text.tokenizer import Tokenizer
@@ -12,7 +12,12 @@ from kbert.text.tokenizer import Tokenizer
 class MultipleChoiceJob(Job[Choices]):
     """The label column holds the place of the right choice, from 0."""
 
+    task = "multiple_choice"
     metric = multiple_choice.METRIC
+    takes = (
+        *("text_columns", "choice_columns"),
+        *("label_column", "header"),
+    )
 
     def read(self, path, spec=None):
         self._check_columns(spec)
@@ -20,7 +25,7 @@ class MultipleChoiceJob(Job[Choices]):
             path,
             self.options.text_columns or (),
             self.options.choice_columns or (),
-            self.options.label_column,
+            self.options.label_column or LABEL_COLUMN,
             header=self.options.header,
             encoding=self.options.encoding,
         )

@@ -2,6 +2,7 @@
 """Questions whose answers are spans of a paragraph, from SQuAD's JSON."""
 
 import dataclasses
+import sys
 
 from kbert.data import question_windows, squad
 from kbert.data.squad import Questions
@@ -14,22 +15,23 @@ from kbert.text.tokenizer import Tokenizer
 class QuestionAnsweringJob(Job[Questions]):
     """One answer a question, or none, or with `several_answers` any number."""
 
+    task = "question_answering"
     metric = question_answering.METRIC
 
     def read(self, path, spec=None):
-        names = self.options.text_columns
-        if names:
-            raise ValueError(
-                f"--text_columns={','.join(names)}: SQuAD's JSON has none."
-            )
         rows = squad.read_squad(path, self.options.encoding)
         if rows.wrong:
             print(
                 f"{path}: {rows.wrong:,} answers do not stand at their "
                 f"answer_start; left out, and {rows.dropped:,} questions that "
-                "had no others"
+                "had no others",
+                file=sys.stderr,
             )
         return rows
+
+    def metric_of(self, spec):
+        """Where answers may be missing, F1 with the threshold tuned."""
+        return "best_f1" if spec.settings.no_answer else self.metric
 
     def spec(self, rows):
         settings = dict(self.options.settings)
@@ -77,7 +79,7 @@ class QuestionAnsweringJob(Job[Questions]):
             )
         found = [answer[ANSWER] for answer in answers]
         scores = question_answering.scores(found, rows.answer_texts)
-        if all(rows.answers):
+        if not spec.settings.no_answer:
             return scores
         return scores | _best_thresholds(answers, rows)
 

@@ -15,7 +15,9 @@ from kbert.text.tokenizer import Tokenizer
 class RegressionJob(Job[Rows]):
     """The label column holds numbers."""
 
+    task = "regression"
     metric = regression.METRIC
+    takes = ("text_columns", "label_column", "header")
 
     def read(self, path, spec=None):
         return read_table(self, path, spec)
@@ -56,4 +58,4 @@ class RegressionJob(Job[Rows]):
         ]
 
     def wanted(self, rows, place):
-        return tables.label_numbers(rows)[place]
+        return float((rows.labels or [])[place])

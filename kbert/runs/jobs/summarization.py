@@ -12,16 +12,11 @@ from kbert.text.tokenizer import Tokenizer
 class SummarizationJob(Job[Documents]):
     """The files are JSON Lines of sentences and their labels."""
 
+    task = "summarization"
     metric = summarization.METRIC
 
     def read(self, path, spec=None):
         summarization.check_rouge()  # early: training may take long
-        columns = list(self.options.text_columns or [SENTENCES])
-        if columns != [SENTENCES]:
-            raise ValueError(
-                f"--text_columns={','.join(columns)}: wanted {SENTENCES}, "
-                "labels and summary have names of their own."
-            )
         return summaries.read_documents(
             path, labelled=True, encoding=self.options.encoding
         )

@@ -12,6 +12,7 @@ from kbert.text.tokenizer import Tokenizer
 class TaggingJob(Job[Sentences]):
     """A CoNLL file: a word a line, its tag in the last column."""
 
+    task = "tagging"
     metric = tagging.METRIC
 
     def read(self, path, spec=None):
@@ -28,7 +29,13 @@ class TaggingJob(Job[Sentences]):
             task="tagging",
             max_seq_length=self.options.max_seq_length,
             labels=tagging.labels_of(sorted(types)),
-            settings=tagging.Settings(**self.options.settings),
+            settings=tagging.Settings(
+                **{
+                    # Each word has a quarter of the length around it.
+                    "stride": max(1, self.options.max_seq_length // 2),
+                    **self.options.settings,
+                }
+            ),
         )
 
     def examples(self, rows, spec, vocabulary):

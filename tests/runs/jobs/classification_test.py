@@ -134,7 +134,8 @@ BROKEN = [
     ("aa", {}, "rows.tsv: the only label is 'a'; wanted two or more"),
     (["1", "x"], {"task": "regression"}, "rows.tsv:3: label 'x'; wanted a num"),
     (["nan"], {"task": "regression"}, "rows.tsv:2: label 'nan'; wanted a num"),
-    ("ab", {"settings": {"threshold": 2.0}}, "threshold is 2.0; wanted"),
+    ("ab", {"settings": {"threshold": 0.5}}, "threshold is 0.5; wanted none"),
+    ("ab", {"task": "regression", "class_weights": "balanced"}, "--class_we"),
 ]
 
 

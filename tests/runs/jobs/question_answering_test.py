@@ -203,12 +203,12 @@ def test_answers_that_stand_elsewhere_are_told(job, capsys):
     assert len(rows) == 149
     assert (
         "squad.json: 1 answers do not stand at their answer_start; left out, "
-        "and 1 questions that had no others" in capsys.readouterr().out
+        "and 1 questions that had no others" in capsys.readouterr().err
     )
 
 
 def test_what_a_table_has_is_not_asked_for(finetune):
-    with pytest.raises(ValueError, match="--text_columns=a: SQuAD's JSON"):
+    with pytest.raises(ValueError, match="--text_columns: not of --task=ques"):
         finetune(_squad(ROWS), "--text_columns=a")
     with pytest.raises(ValueError, match="squad.json: no 'data'"):
         finetune({"version": "1.1"})
