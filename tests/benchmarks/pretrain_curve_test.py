@@ -9,6 +9,7 @@ from benchmarks import pretrain_curve
 pytest.importorskip("transformers")
 
 
+@pytest.mark.slow
 def test_all_sides_begin_and_stay_together(
     records, tiny_config, tmp_path, monkeypatch, capsys
 ):

@@ -121,6 +121,7 @@ def on_jax(still, examples, tmp_path_factory):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_twenty_steps_lose_what_they_lose_on_tensorflow(
     on_jax, still, examples
 ):

@@ -16,6 +16,7 @@ WORK = Work(
 )
 
 
+@pytest.mark.slow
 def test_parts_take_the_same_steps(monkeypatch):
     monkeypatch.setattr("benchmarks.peers.DROPOUT", 0.0)
     monkeypatch.setattr("benchmarks.peers.LEARNING_RATE", 0.01)

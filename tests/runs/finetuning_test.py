@@ -168,7 +168,7 @@ def test_patience_ends_a_run_by_its_metric(finetune, call, tmp_path):
             "=1 no block is left to t",
         ),
         (["--patience=2"], "--patience=2: no scores to wait for; wanted --eva"),
-        (["--metric=bleu"], "--metric=bleu: not a score of the task; wanted "),
+        (["--metric=bleu"], "--metric=bleu: wanted loss, or a score of the ta"),
     ],
 )
 def test_settings_that_cannot_be(finetune, tmp_path, flags, message):

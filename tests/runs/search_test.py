@@ -208,6 +208,7 @@ def test_means_and_deviations_are_of_the_trials_that_are_done(tmp_path):
     assert setting.values == {"epochs": 2} and trial.score == 0.9
 
 
+@pytest.mark.slow
 def test_through_the_commands(call, tmp_path, tiny_config, vocabulary):
     """One trial of two steps, in a process of its own."""
     config = dataclasses.replace(tiny_config, num_hidden_layers=1)

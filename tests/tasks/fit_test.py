@@ -42,7 +42,12 @@ FILES = {
         {},
         {"spearman": 1},
     ),
-    "tagging": ("a.conll", CONLL, {}, {"f1": 1, "strict_f1": 1}),
+    "tagging": (
+        "a.conll",
+        CONLL,
+        {"text_columns": None},
+        {"f1": 1, "strict_f1": 1},
+    ),
     "question_answering": (
         "a.json",
         json.dumps(SQUAD),
