@@ -17,8 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from kbert.data import finetuning
-from kbert.runs import files, tables
+from kbert.runs import files
 from kbert.runs.jobs.job import Answers, Job, Rows
+from kbert.runs.markdown import table
 from kbert.serving.text_server import encode
 from kbert.tasks import TaskSpec
 from kbert.text.tokenizer import Tokenizer
@@ -176,12 +177,12 @@ def markdown(report: Report, worst: int) -> str:
     """The report in Markdown, which reads well as it is."""
     parts = [
         f"# {report.input}: {len(report.errors):,} rows",
-        tables.table(("", "score"), report.scores.items()),
+        table(("", "score"), report.scores.items()),
     ]
     if report.classes:
         names = list(next(iter(report.classes.values())))
         rows = [(label, *of.values()) for label, of in report.classes.items()]
-        parts += ["## By class", tables.table(("class", *names), rows)]
+        parts += ["## By class", table(("class", *names), rows)]
     lengths = [
         (f"{x['from']}-{x['to']}", x["rows"], x["score"])
         for x in report.lengths
@@ -189,7 +190,7 @@ def markdown(report: Report, worst: int) -> str:
     parts += [
         "## By length",
         "Tokens of a row's texts, and the mean of its rows' own scores.",
-        tables.table(("tokens", "rows", "score"), lengths),
+        table(("tokens", "rows", "score"), lengths),
         f"The {worst:,} worst rows are in {ERRORS_FILE}.",
     ]
     return "\n\n".join(parts) + "\n"

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from kbert.runs import files, sigterm, tables
+from kbert.runs import files, markdown, sigterm
 from kbert.runs.progress import clock
 
 SEARCH_FILE, TABLE_FILE = "search.json", "search.md"
@@ -278,7 +278,10 @@ class Search:
             for setting in self.settings()
         ]
         head = (*names, "done", "mean", "deviation", "best", "")
-        parts = [f"# {self.metric or 'no score yet'}", tables.table(head, rows)]
+        parts = [
+            f"# {self.metric or 'no score yet'}",
+            markdown.table(head, rows),
+        ]
         if best:
             path = self._output / best[1].model
             parts.append(f"The best trial of the best setting: {path}")
