@@ -2,6 +2,7 @@
 """The sentences of a document that tell the most of it."""
 
 import dataclasses
+import importlib.util
 from collections.abc import Sequence
 
 import keras
@@ -104,13 +105,11 @@ def check_rouge() -> None:
 
     Raises: ValueError that says how to install it.
     """
-    try:
-        import rouge_score  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("rouge_score") is None:
         raise ValueError(
             "Summaries are scored with rouge-score, which is not installed; "
             "install kbert[rouge]."
-        ) from None
+        )
 
 
 def rouge(

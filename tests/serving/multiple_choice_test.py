@@ -5,8 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert import tasks
-from kbert.serving import make_server
 from kbert.tasks import TaskSpec
 
 TEXTS = ["The film", "", "bad " * 30, "not good"]
@@ -25,18 +23,14 @@ def made():
 
 
 @pytest.fixture
-def server(made, tiny_config, vocabulary):
+def server(made, serve):
     if not made:
         spec = TaskSpec(
             task="multiple_choice",
             max_seq_length=12,
             settings={"num_choices": 3},
         )
-        model = tasks.build(tiny_config, spec)
-        rng = np.random.default_rng(2)
-        for variable in model.weights:
-            variable.assign(variable + 0.3 * rng.normal(size=variable.shape))
-        made["server"] = make_server(model, vocabulary=vocabulary, spec=spec)
+        made["server"] = serve(spec)
     return made["server"]
 
 
