@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks a served model over REST and prints its answers. Needs only Python.
+"""Asks a served model and prints its answers, one JSON object a line.
 
     python export/client.py --text="A fine film." --text="Two dull hours."
+    python export/client.py --text="The cat sat." --text_b="A cat was sitting."
+    python export/client.py --row='{"question": "Who?", "context": "It was I."}'
 
-For a model of sentence pairs give --text_b as often as --text.
+A row is a JSON object with what the signature takes; --text is short for
+{"text": ...}, and with --text_b for {"text_a": ..., "text_b": ...}. Over REST
+it needs nothing but Python; --grpc wants the package tensorflow-serving-api.
 """
 
 import argparse
@@ -16,24 +20,41 @@ import urllib.request
 URL = "http://localhost:8501/v1/models/kbert"
 
 
-def request_body(texts: list[str], texts_b: list[str]) -> dict:
-    """The row format of TensorFlow Serving's REST interface."""
-    if texts_b:
-        rows = [
-            {"text_a": a, "text_b": b}
-            for a, b in zip(texts, texts_b, strict=True)
-        ]
+def given_rows(given: argparse.Namespace) -> list[dict]:
+    """The rows of the flags.
+
+    Raises: ValueError, naming the flag.
+    """
+    rows = []
+    for text in given.row:
+        try:
+            row = json.loads(text)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise ValueError(f"--row: {text!r} is no JSON object")
+        rows.append(row)
+    if given.text_b and len(given.text_b) != len(given.text):
+        raise ValueError("--text_b: wanted as many as --text")
+    if given.text_b:
+        pairs = zip(given.text, given.text_b, strict=True)
+        rows += [{"text_a": a, "text_b": b} for a, b in pairs]
     else:
-        rows = [{"text": text} for text in texts]
-    return {"signature_name": "serving_default", "instances": rows}
+        rows += [{"text": text} for text in given.text]
+    if not rows:
+        raise ValueError("wanted --text or --row")
+    if len({frozenset(row) for row in rows}) > 1:
+        raise ValueError("--row: the rows differ in their names")
+    return rows
 
 
-def ask(url: str, body: dict) -> list[dict]:
-    """Sends a request and returns a {"label", "probabilities"} for each row.
+def ask_rest(url: str, signature: str, rows: list[dict]) -> list:
+    """Sends rows in the row form and returns an answer for each.
 
     Raises: OSError, with what the server says; ValueError if that is not
         what TensorFlow Serving says; http.client.HTTPException.
     """
+    body = {"signature_name": signature, "instances": rows}
     request = urllib.request.Request(
         f"{url}:predict",
         json.dumps(body).encode(),
@@ -50,8 +71,57 @@ def ask(url: str, body: dict) -> list[dict]:
     return answer["predictions"]
 
 
+def ask_grpc(
+    address: str, model: str, signature: str, rows: list[dict]
+) -> list[dict]:
+    """Sends rows in a PredictRequest and returns an answer for each.
+
+    Raises: OSError, with what the server says; ValueError for lists that
+        differ in length.
+    """
+    import grpc
+    import numpy as np
+    import tensorflow as tf
+    from tensorflow_serving.apis import (
+        predict_pb2,
+        prediction_service_pb2_grpc,
+    )
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature
+    for name in rows[0]:
+        values = np.array([row[name] for row in rows])  # ValueError
+        dtype = tf.string if values.dtype.kind in "US" else tf.int32
+        values = values.astype(object) if dtype == tf.string else values
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(values, dtype))
+    with grpc.insecure_channel(address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        try:
+            response = stub.Predict(request, timeout=60)
+        except grpc.RpcError as error:
+            raise OSError(f"{error.code().name}: {error.details()}") from None
+    columns = {
+        name: tf.make_ndarray(value)
+        for name, value in sorted(response.outputs.items())
+    }
+    return [
+        {name: _plain(column[i]) for name, column in columns.items()}
+        for i in range(len(rows))
+    ]
+
+
+def _plain(value):
+    """As JSON has it."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if value.shape:
+        return [_plain(x) for x in value]
+    return value.item()
+
+
 def main(arguments: list[str]) -> str | None:
-    """Prints a line for each text; returns what went wrong, if anything."""
+    """Prints a line for each row; returns what went wrong, if anything."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -60,19 +130,29 @@ def main(arguments: list[str]) -> str | None:
         "--url", default=URL, help="the model's address (default: %(default)s)"
     )
     parser.add_argument(
-        "--text", action="append", required=True, help="give it once for each"
+        "--grpc",
+        metavar="HOST:PORT",
+        help="ask by gRPC, the model that the URL ends with",
     )
+    parser.add_argument("--signature", default="serving_default")
+    parser.add_argument("--text", action="append", default=[])
     parser.add_argument("--text_b", action="append", default=[])
+    parser.add_argument("--row", action="append", default=[])
     given = parser.parse_args(arguments)
-    if given.text_b and len(given.text_b) != len(given.text):
-        parser.error("--text_b: wanted as many as --text")
     try:
-        answers = ask(given.url, request_body(given.text, given.text_b))
+        rows = given_rows(given)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        if given.grpc:
+            model = given.url.rpartition("/")[2]
+            answers = ask_grpc(given.grpc, model, given.signature, rows)
+        else:
+            answers = ask_rest(given.url, given.signature, rows)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return f"{given.url}: {error}"
+        return f"{given.grpc or given.url}: {error}"
     for answer in answers:
-        share = max(answer["probabilities"])
-        print(f"{share:.4f}  {answer['label']}")
+        print(json.dumps(answer, ensure_ascii=False))
     return None
 
 

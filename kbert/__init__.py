@@ -92,7 +92,7 @@ def load_embedder(
     encoder = models.build_features(loaded.config, layer)
     model_folder.copy_weights(loaded.model, encoder, fewer_blocks=True)
     return EmbeddingServer(
-        encoder,
+        models.without_padding(encoder),
         vocabulary=loaded.vocabulary,
         spec=tasks.TaskSpec(
             task="encoder", max_seq_length=loaded.spec.max_seq_length

@@ -6,6 +6,7 @@ from kbert.models.feature_extractor import build_features
 from kbert.models.freezing import freeze
 from kbert.models.pooling import POOLINGS, pool
 from kbert.models.pretrainer import build_pretrainer
+from kbert.models.unpadded import encoder_of, without_padding
 
 __all__ = [
     "POOLINGS",
@@ -13,6 +14,8 @@ __all__ = [
     "build_features",
     "build_pretrainer",
     "encode",
+    "encoder_of",
     "freeze",
     "pool",
+    "without_padding",
 ]

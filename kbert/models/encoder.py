@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """BERT's encoder as a functional model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import keras
@@ -71,14 +71,37 @@ def encode(
             padding_mask is k. Each is then as in a row of its own: a token
             attends to its own text, and the positions begin anew.
     """
-    tokens = keras.layers.ReversibleEmbedding(
-        config.vocab_size,
-        config.hidden_size,
-        embeddings_initializer=_normal(config),
-        dtype=keras.config.dtype_policy().variable_dtype,
-        reverse_dtype=keras.config.dtype_policy().compute_dtype,
-        name="token_embedding",
+    layers = _Layers(config)
+    rows = call_layers(
+        layers.make, config.num_hidden_layers, inputs, positions, packed
     )
+    pooled = keras.layers.Dense(
+        config.hidden_size,
+        activation="tanh",
+        kernel_initializer=_normal(config),
+        dtype="float32",
+        name="pooler",
+    )(rows[-1][:, 0])
+    return Encoded(rows[-1], pooled, layers.token_embedding, tuple(rows))
+
+
+def call_layers(
+    layer: Callable[[str], keras.Layer],
+    num_blocks: int,
+    inputs: Mapping[str, keras.KerasTensor],
+    positions: keras.KerasTensor | None = None,
+    packed: bool = False,
+) -> list[keras.KerasTensor]:
+    """Calls an encoder's layers one after another.
+
+    Args:
+        layer: gives the one of a name; asked for each before it is called.
+        num_blocks: how many there are.
+        inputs: as `encode` has it, and so have the others.
+        positions: likewise.
+        packed: likewise.
+    Returns: what each gives, as `Encoded.layers` has it.
+    """
     padding_mask = inputs["padding_mask"]
     position_ids = None
     if packed:
@@ -90,30 +113,17 @@ def encode(
     else:
         is_token = ops.not_equal(padding_mask, 0)
         attention_mask = ops.expand_dims(is_token, (1, 2))  # (B, 1, 1, S)
-    rows = Embeddings(
-        max_position_embeddings=config.max_position_embeddings,
-        type_vocab_size=config.type_vocab_size,
-        position_embedding=config.position_embedding,
-        layer_norm_epsilon=config.layer_norm_epsilon,
-        dropout=config.hidden_dropout_prob,
-        initializer_range=config.initializer_range,
-        name="embeddings",
-    )(tokens(inputs["token_ids"]), inputs["segment_ids"], position_ids)
-    layers = [rows]
-    last = config.num_hidden_layers - 1
+    tokens, embeddings = layer("token_embedding"), layer("embeddings")
+    rows = embeddings(
+        tokens(inputs["token_ids"]), inputs["segment_ids"], position_ids
+    )
+    found = [rows]
+    last = num_blocks - 1
     for index in range(last):
-        rows = _block(config, index)(rows, attention_mask)
-        layers.append(rows)
-    rows = _block(config, last)(rows, attention_mask, positions=positions)
-    layers.append(rows)
-    pooled = keras.layers.Dense(
-        config.hidden_size,
-        activation="tanh",
-        kernel_initializer=_normal(config),
-        dtype="float32",
-        name="pooler",
-    )(rows[:, 0])
-    return Encoded(rows, pooled, tokens, tuple(layers))
+        rows = layer(f"block_{index}")(rows, attention_mask)
+        found.append(rows)
+    rows = layer(f"block_{last}")(rows, attention_mask, positions=positions)
+    return [*found, rows]
 
 
 def _places(same_BSS: keras.KerasTensor) -> keras.KerasTensor:
@@ -124,17 +134,44 @@ def _places(same_BSS: keras.KerasTensor) -> keras.KerasTensor:
     return ops.cast(place_BS - first_BS, "int32")
 
 
-def _block(config: BertConfig, index: int) -> EncoderBlock:
-    return EncoderBlock(
-        num_heads=config.num_attention_heads,
-        intermediate_size=config.intermediate_size,
-        hidden_act=config.hidden_act,
-        layer_norm_epsilon=config.layer_norm_epsilon,
-        dropout=config.hidden_dropout_prob,
-        attention_dropout=config.attention_probs_dropout_prob,
-        initializer_range=config.initializer_range,
-        name=f"block_{index}",
-    )
+class _Layers:
+    """Makes the layers between the inputs and the pooler, each by its name."""
+
+    def __init__(self, config: BertConfig):
+        self._config = config
+        self.token_embedding = keras.layers.ReversibleEmbedding(
+            config.vocab_size,
+            config.hidden_size,
+            embeddings_initializer=_normal(config),
+            dtype=keras.config.dtype_policy().variable_dtype,
+            reverse_dtype=keras.config.dtype_policy().compute_dtype,
+            name="token_embedding",
+        )
+
+    def make(self, name: str) -> keras.Layer:
+        if name == "token_embedding":
+            return self.token_embedding
+        config = self._config
+        if name == "embeddings":
+            return Embeddings(
+                max_position_embeddings=config.max_position_embeddings,
+                type_vocab_size=config.type_vocab_size,
+                position_embedding=config.position_embedding,
+                layer_norm_epsilon=config.layer_norm_epsilon,
+                dropout=config.hidden_dropout_prob,
+                initializer_range=config.initializer_range,
+                name=name,
+            )
+        return EncoderBlock(
+            num_heads=config.num_attention_heads,
+            intermediate_size=config.intermediate_size,
+            hidden_act=config.hidden_act,
+            layer_norm_epsilon=config.layer_norm_epsilon,
+            dropout=config.hidden_dropout_prob,
+            attention_dropout=config.attention_probs_dropout_prob,
+            initializer_range=config.initializer_range,
+            name=name,
+        )
 
 
 def _normal(config: BertConfig) -> keras.initializers.Initializer:

@@ -3,9 +3,11 @@
 
 import keras
 
+from kbert import models
 from kbert.serving.classification import ClassificationServer
 from kbert.serving.mask_filler import MaskFiller
 from kbert.serving.multiple_choice import MultipleChoiceServer
+from kbert.serving.next_sentence import NextSentenceServer
 from kbert.serving.question_answering import QuestionServer
 from kbert.serving.regression import RegressionServer
 from kbert.serving.summarization import SummarizationServer
@@ -23,13 +25,14 @@ SERVERS = {
     "summarization": SummarizationServer,
     "masked_lm": MaskFiller,
     "pretraining": MaskFiller,
+    "next_sentence": NextSentenceServer,
 }
 
 
 def make_server(
     model: keras.Model, *, vocabulary: Vocabulary, spec: TaskSpec
 ) -> TextServer | MaskFiller:
-    """What answers texts with a model of a task.
+    """What answers texts with a model of a task, without work for padding.
 
     Raises: ValueError if the task gives no answer to a text.
     """
@@ -38,4 +41,5 @@ def make_server(
             f"The model's task is {spec.task!r}, which gives no answer to a "
             "text; train it for one with kbert-finetune."
         )
+    model = models.without_padding(model)
     return SERVERS[spec.task](model, vocabulary=vocabulary, spec=spec)

@@ -21,7 +21,7 @@ class ClassificationServer(TextServer):
         -> {"probabilities": (B, C) float32, in the order of the labels;
         "label": (B,) string}. Texts that are too long are cut.
         If a row may have several labels: {"probabilities", each of its own;
-        "labels": (B, C) bool}.
+        "labels": (B, C) int32, 1 for those it has}.
     `predict` gives for each row {"label": the best class, "probabilities":
         {class: probability}}; with several {"labels": [class, ...],
         "probabilities": {...}}.
@@ -48,7 +48,7 @@ class ClassificationServer(TextServer):
             probabilities, has = classification.decode_several(
                 logits, self._settings.threshold
             )
-            return {PROBABILITIES: probabilities, LABELS: has}
+            return {PROBABILITIES: probabilities, LABELS: tf.cast(has, "int32")}
         probabilities, best = classification.decode(logits)
         labels = tf.gather(tf.constant(self.labels), best)
         return {PROBABILITIES: probabilities, LABEL: labels}

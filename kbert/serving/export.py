@@ -1,44 +1,137 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A TextServer as a SavedModel that needs nothing outside itself."""
+"""A model as a SavedModel that TensorFlow Serving takes as it is."""
 
 import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 import tempfile
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+import keras
+import numpy as np
 import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
 
-from kbert.serving.text_server import TextServer
+from kbert.serving import portability, replay, request_samples, warmup
+from kbert.serving.signatures import EMBEDDINGS, TOKEN_IDS, Signatures
+from kbert.tasks import TaskSpec
+from kbert.text.vocabulary import Vocabulary
 
 LABELS_FILE = "labels.json"  # the classes' names, if any, as an asset
+# Read by a server with --enable_per_model_batching_parameters. A request with
+# more rows is refused: split, it would give tables of different widths.
+_BATCHING = """\
+max_batch_size { value: 64 }
+batch_timeout_micros { value: 2000 }
+max_enqueued_batches { value: 1000 }
+enable_large_batch_splitting { value: false }
+pad_variable_length_inputs: true
+"""
+_TOLERANCE = 1e-4  # of the largest number, and of 1
+
+
+class Exported(NamedTuple):
+    """What was written.
+
+    Attributes:
+        path: the version's folder.
+        num_bytes: of all its files.
+        signatures: by name, the names of the inputs and of the outputs.
+    """
+
+    path: pathlib.Path
+    num_bytes: int
+    signatures: dict[str, tuple[list[str], list[str]]]
 
 
 def export(
-    server: TextServer,
+    model: keras.Model,
     base_dir: str | os.PathLike,
+    *,
+    vocabulary: Vocabulary,
+    spec: TaskSpec,
     version: int | None = None,
-) -> pathlib.Path:
-    """Writes base_dir/<version>/, complete or not at all.
-
-    The signature `serving_default` takes and gives what the task's server
-    names; a tagger has another for lists of words.
-    Vocabulary, casing and class names are assets, for whoever wants to read
-    them; the graph holds its own. Loading it takes the ops of
-    tensorflow_text.
+    min_server: tuple[int, int] = portability.LISTED[0],
+    files: Mapping[str, bytes] = MappingProxyType({}),
+) -> Exported:
+    """Writes base_dir/<version>/, complete and checked, or not at all.
 
     TensorFlow Serving looks into `base_dir` every second and passes over
     names that are no number: the folder has such a name until it is done.
 
+        saved_model.pb, variables/  the graphs of `Signatures`
+        assets/                     vocabulary, casing, class names: to read;
+                                    the graphs hold their own
+        assets.extra/tf_serving_warmup_requests
+        batching_params.pbtxt       for the server
+        README.md                   requests and answers of each signature
+
+    Before it gets its name, a new process without kbert and Keras answers the
+    warm-up requests from it as the model does here; and the model with its
+    padding gives the same numbers.
+
     Args:
-        server: what to export.
+        model: of a task.
         base_dir: one folder for all versions of a model.
+        vocabulary: of the model.
+        spec: likewise.
         version: 1 or more; by default one more than the highest there is.
-    Returns: the version's folder.
-    Raises: ValueError if the version is there already or below 1; OSError.
+        min_server: version of the oldest server that is to load it.
+        files: others to put beside, by name, such as licences.
+    Raises: ValueError if the version is there already or below 1, or if a
+        check fails; OSError.
     """
     base = pathlib.Path(base_dir).resolve()
     base.mkdir(parents=True, exist_ok=True)
+    version = _free_version(base, version)
+    partial = base / f"partial-{version}-{os.getpid()}"
+    parts: Any = {"vocabulary": vocabulary, "spec": spec}
+    try:
+        signatures = Signatures(model, **parts)
+        graphs = signatures.by_name()
+        _save(signatures, graphs, partial)
+        portability.check(partial, min_server)
+        requests = [
+            warmup.request(name, _specs(graph), size, vocabulary)
+            for name, graph in graphs.items()
+            for size in warmup.sizes(spec.max_seq_length)
+        ]
+        warmup.write(partial, requests)
+        answers = _replayed(partial)
+        padded = Signatures(model, unpadded=False, **parts).numbers()
+        for asked, got in zip(requests, answers, strict=True):
+            name = asked.model_spec.signature_name
+            _compare(name, graphs[name], asked, got)
+            # Token ids have answers at padding too, which may differ.
+            if name == EMBEDDINGS or (
+                name == TOKEN_IDS and _num_rows(asked) == 1
+            ):
+                _compare(name, padded[name], asked, got)
+        (partial / "batching_params.pbtxt").write_text(_BATCHING, "utf-8")
+        text = request_samples.markdown(zip(requests, answers, strict=True))
+        (partial / "README.md").write_text(text, "utf-8")
+        for name, content in files.items():
+            (partial / name).write_bytes(content)
+        os.rename(partial, base / str(version))
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    path = base / str(version)
+    return Exported(
+        path=path,
+        num_bytes=sum(p.stat().st_size for p in path.rglob("*") if p.is_file()),
+        signatures={
+            name: (list(_specs(graph)), sorted(graph.structured_outputs))
+            for name, graph in graphs.items()
+        },
+    )
+
+
+def _free_version(base: pathlib.Path, version: int | None) -> int:
     present = {int(p.name) for p in base.iterdir() if p.name.isdecimal()}
     if version is None:
         version = 1 + max(present, default=0)
@@ -49,20 +142,78 @@ def export(
             f"{base}: version {version} is there already; the next free one "
             f"is {1 + max(present)}."
         )
-    partial = base / f"partial-{version}-{os.getpid()}"
-    try:
-        with tempfile.TemporaryDirectory() as assets:
-            server.assets = _write_assets(server, pathlib.Path(assets))
-            tf.saved_model.save(server, partial, signatures=server.signatures())
-        os.rename(partial, base / str(version))
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return base / str(version)
+    return version
 
 
-def _write_assets(server, folder) -> list[tf.saved_model.Asset]:
-    server.vocabulary.save(folder)
-    if server.spec.labels:
-        text = json.dumps(list(server.spec.labels), ensure_ascii=False) + "\n"
+def _save(signatures, graphs, folder):
+    with tempfile.TemporaryDirectory() as assets:
+        signatures.assets = _write_assets(signatures, pathlib.Path(assets))
+        tf.saved_model.save(signatures, folder, signatures=graphs)
+
+
+def _write_assets(signatures, folder) -> list[tf.saved_model.Asset]:
+    signatures.vocabulary.save(folder)
+    if signatures.spec.labels:
+        labels = list(signatures.spec.labels)
+        text = json.dumps(labels, ensure_ascii=False) + "\n"
         (folder / LABELS_FILE).write_text(text, encoding="utf-8")
     return [tf.saved_model.Asset(path) for path in sorted(folder.iterdir())]
+
+
+def _specs(graph) -> dict[str, tf.TensorSpec]:
+    """The inputs of a signature by name."""
+    return {spec.name: spec for spec in graph.structured_input_signature[0]}
+
+
+def _num_rows(request: predict_pb2.PredictRequest) -> int:
+    tensor = next(iter(request.inputs.values()))
+    return tensor.tensor_shape.dim[0].size
+
+
+def _replayed(folder: pathlib.Path) -> list[predict_pb2.PredictResponse]:
+    """The answers of a new process that has TensorFlow alone."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        answers = pathlib.Path(elsewhere) / "answers"
+        # -I: nothing of this folder or the user's environment is imported.
+        done = subprocess.run(
+            [sys.executable, "-I", replay.__file__, folder, answers],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:]
+            raise ValueError(
+                f"{folder}: does not answer in a new process: {''.join(last)}"
+            )
+        return [
+            predict_pb2.PredictResponse.FromString(record.numpy())
+            for record in tf.data.TFRecordDataset(str(answers))
+        ]
+
+
+def _compare(name, graph, request, response):
+    """Sees that a graph gives what was answered."""
+    inputs = [
+        tf.constant(tf.make_ndarray(request.inputs[key]))
+        for key in _specs(graph)
+    ]
+    for key, value in graph(*inputs).items():
+        got = tf.make_ndarray(response.outputs[key])
+        want = value.numpy()
+        same = got.shape == want.shape and (
+            _distance(got, want) <= _TOLERANCE
+            if want.dtype == np.float32
+            else (got == want).all()
+        )
+        if not same:
+            raise ValueError(
+                f"The exported {name} does not answer as the model does: its "
+                f"{key} differs."
+            )
+
+
+def _distance(got: np.ndarray, want: np.ndarray) -> float:
+    if not want.size:
+        return 0.0
+    return float(np.abs(got - want).max() / max(1.0, np.abs(want).max()))

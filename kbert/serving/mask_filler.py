@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Texts with [MASK] to the tokens that a masked-LM output puts there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -9,15 +9,20 @@ import tensorflow as tf
 
 from kbert import features
 from kbert.serving.text_server import (
+    SIGNATURE,
     BadText,
     check_list,
     encode,
     text_batches,
 )
+from kbert.serving.token_ids import is_token, positions_of
 from kbert.tasks import TaskSpec, masked_lm
 from kbert.text.packing import pack
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import MASK, Vocabulary
+
+FILL_MASK = "fill_mask"  # the signature that is the default one too
+TOP_K = 5  # tokens for each [MASK]
 
 
 class MaskFiller(tf.Module):
@@ -26,7 +31,7 @@ class MaskFiller(tf.Module):
     Call: texts (B,) string, top_k -> {"masks": (B,) int32, how many [MASK]s
         each text has within the model's length; "tokens": (B, P, top_k)
         string and "probabilities": (B, P, top_k) float32, the best for each
-        of them, where P is the most}.
+        of them, where P is the most; "" and 0 where a text has no more}.
     A "[MASK]" in a text is the mask token, anything else that looks like a
     special token is words. Each [MASK] is answered by itself.
 
@@ -48,27 +53,49 @@ class MaskFiller(tf.Module):
         self._tokenizer = Tokenizer(vocabulary)
         self._model = model
 
-    @tf.function
-    def __call__(self, texts: tf.Tensor, top_k: int) -> dict[str, tf.Tensor]:
-        tokens = self._tokens(texts)
+    @tf.function(autograph=False)
+    def __call__(
+        self, texts: tf.Tensor, top_k: int = TOP_K
+    ) -> dict[str, tf.Tensor]:
         inputs, _ = pack(
-            tokens,
+            self._tokens(texts),
             vocabulary=self.vocabulary,
             seq_length=self._max_seq_length,
         )
-        is_mask_BS = inputs["token_ids"] == self.vocabulary.mask_id
-        places_BS = tf.zeros_like(inputs["token_ids"]) + tf.range(
-            tf.shape(is_mask_BS)[1]
+        positions = positions_of(inputs, self.vocabulary.mask_id)
+        inputs["mask_positions"] = positions.to_tensor(0)
+        return self.answer_features(inputs, top_k)
+
+    def answer_features(
+        self, inputs: Mapping[str, tf.Tensor], top_k: int = TOP_K
+    ) -> dict[str, tf.Tensor]:
+        """The best tokens at the mask_positions, as the call gives them."""
+        outputs: Any = self._model(inputs, training=False)
+        masks_B = tf.reduce_sum(
+            tf.cast(is_token(inputs, self.vocabulary.mask_id), tf.int32), axis=1
         )
-        positions = tf.ragged.boolean_mask(places_BS, is_mask_BS)
-        inputs["mask_positions"] = positions.to_tensor()
-        logits = self._model(inputs, training=False)[features.MLM_LOGITS]
-        probabilities, ids = masked_lm.decode(logits, top_k)
+        num_positions = tf.shape(inputs["mask_positions"])[1]
+        found_BP1 = tf.sequence_mask(masks_B, num_positions)[:, :, tf.newaxis]
+        probabilities, ids = masked_lm.decode(
+            outputs[features.MLM_LOGITS], top_k
+        )
+        tokens = tf.gather(tf.constant(self.vocabulary.tokens), ids)
         return {
-            "masks": tf.cast(positions.row_lengths(), tf.int32),
-            "tokens": tf.gather(tf.constant(self.vocabulary.tokens), ids),
-            "probabilities": probabilities,
+            "masks": masks_B,
+            "tokens": tf.where(found_BP1, tokens, ""),
+            "probabilities": tf.where(found_BP1, probabilities, 0.0),
         }
+
+    def signature(self) -> Any:
+        """The graph for any batch size and the usual number of tokens."""
+        graph: Any = tf.function(lambda text: self(text), autograph=False)
+        return graph.get_concrete_function(
+            tf.TensorSpec((None,), tf.string, "text")
+        )
+
+    def signatures(self) -> dict[str, Any]:
+        """All graphs that an export has, by name."""
+        return dict.fromkeys((SIGNATURE, FILL_MASK), self.signature())
 
     def _tokens(self, texts) -> tf.RaggedTensor:
         """(B, None) int32: the tokens between the [MASK]s, and theirs."""
@@ -83,7 +110,7 @@ class MaskFiller(tf.Module):
         self,
         texts: Sequence[str | bytes],
         *,
-        top_k: int = 5,
+        top_k: int = TOP_K,
         batch_size: int = 32,
         progress: Callable[[int, int], Any] = lambda done, total: None,
     ) -> list[dict[str, Any]]:

@@ -27,10 +27,20 @@ class MultipleChoiceServer(TextServer):
     text_inputs = ("text", "choices")
     several = ("choices",)
 
+    def _input_specs(self):
+        text, choices = super()._input_specs()
+        count = self.spec.settings.num_choices
+        return [text, tf.TensorSpec((None, count), tf.string, choices.name)]
+
     def _answer(self, text, choices):
         count = self.spec.settings.num_choices
-        choices = tf.ensure_shape(choices, (None, count))
-        tokens = self._tokenizer(tf.reshape(choices, [-1]))
+        check = tf.debugging.assert_equal(
+            tf.size(choices),
+            tf.size(text) * count,
+            f"choices are not {count} a row.",
+        )
+        with tf.control_dependencies([check]):
+            tokens = self._tokenizer(tf.reshape(choices, [-1]))
         inputs = pack_choices(
             self._tokenizer(text),
             tf.RaggedTensor.from_uniform_row_length(tokens, count),

@@ -4,13 +4,13 @@
 import tensorflow as tf
 
 from kbert import features
+from kbert.serving.in_turns import in_turns
 from kbert.serving.text_server import TextServer
 from kbert.tasks import question_answering
 from kbert.text.alignment import character_offsets
 from kbert.text.packing import pack
 from kbert.text.windows import Windows, question_windows
 
-_AT_ONCE = 32  # windows in the encoder
 _BEST = 20  # spans of the n-best list, as in run_squad.py
 
 # Names in the signature, which clients see.
@@ -18,7 +18,7 @@ ANSWER, START, END, SCORE = "answer", "start", "end", "score"
 NO_ANSWER_SCORE = "no_answer_score"
 NO_ANSWER_PROBABILITY = "no_answer_probability"
 ANSWERS, STARTS, ENDS = "answers", "starts", "ends"
-START_BYTES, END_BYTES = "start_bytes", "end_bytes"
+BYTE_STARTS, BYTE_ENDS = "byte_starts", "byte_ends"
 PROBABILITIES, COUNT = "probabilities", "count"
 
 
@@ -33,7 +33,7 @@ class QuestionServer(TextServer):
     Call: question (B,) string, context (B,) string -> by name
         answers (B, K) string: the best spans, the best first, slices of the
             context; starts, ends (B, K) int32: the characters that they are
-            of, [start, end); start_bytes, end_bytes (B, K) int32: the bytes;
+            of, [start, end); byte_starts, byte_ends (B, K) int32: the bytes;
             probabilities (B, K) float32, a softmax over them, and over no
             answer where the task has that; count (B,) int32: how many there
             are, the others are "" and 0;
@@ -43,7 +43,7 @@ class QuestionServer(TextServer):
             in the window where that is least, minus the best span's; above
             the threshold there is no answer, where the task has that;
         no_answer_probability (B,) float32.
-        With several answers: answers, starts, ends, start_bytes, end_bytes,
+        With several answers: answers, starts, ends, byte_starts, byte_ends,
         probabilities and count alone, of all answers in their order, each
         probability its own.
     A context without tokens has no answer, and 1e9 for no_answer_score.
@@ -89,16 +89,11 @@ class QuestionServer(TextServer):
         Returns: start and end logits of all windows' tokens, one window
             after the other (T, 2); (W,) the sums of [CLS]'s.
         """
-        count = tf.size(windows.row)
-        steps = tf.maximum(-(-count // _AT_ONCE), 1)  # one of nothing too
 
-        def step(number, of_tokens, of_cls):
-            first = number * _AT_ONCE
-            ids = windows.ids[first : first + _AT_ONCE]
-            rows = windows.row[first : first + _AT_ONCE]
+        def step(first, end):
             inputs, _ = pack(
-                tf.gather(questions, rows),
-                ids,
+                tf.gather(questions, windows.row[first:end]),
+                windows.ids[first:end],
                 vocabulary=self.vocabulary,
                 seq_length=self.spec.max_seq_length,
             )
@@ -109,24 +104,9 @@ class QuestionServer(TextServer):
             found = tf.boolean_mask(
                 tf.transpose(logits, (0, 2, 1)), in_paragraph
             )
-            return (
-                number + 1,
-                of_tokens.write(number, found),
-                of_cls.write(number, tf.reduce_sum(logits[:, :, 0], 1)),
-            )
+            return found, tf.reduce_sum(logits[:, :, 0], 1)
 
-        def room(*shape):
-            return tf.TensorArray(
-                tf.float32, steps, infer_shape=False, element_shape=shape
-            )
-
-        _, of_tokens, of_cls = tf.while_loop(
-            lambda number, *_: number < steps,
-            step,
-            (0, room(None, 2), room(None)),
-            parallel_iterations=1,  # for the memory of one
-        )
-        return of_tokens.concat(), of_cls.concat()
+        return in_turns(step, tf.size(windows.row), [(None, 2), (None,)])
 
     def _best(self, start, end, allowed, no_answer, spans):
         best = question_answering.decode(
@@ -183,19 +163,14 @@ class QuestionServer(TextServer):
                 strict=True,
             )
             listed = [
-                {"text": _text(text), START: a, END: b, "probability": p}
+                {"text": text.decode(), START: a, END: b, "probability": p}
                 for text, a, b, p in best
             ]
-            row = {} if several else {ANSWER: _text(answers[ANSWER][place])}
+            row = {} if several else {ANSWER: answers[ANSWER][place].decode()}
             for name in () if several else (START, END, SCORE, NO_ANSWER_SCORE):
                 row[name] = answers[name][place].item()
             rows.append({**row, ANSWERS: listed})
         return rows
-
-
-def _text(found: bytes) -> str:
-    """Bytes that are not UTF-8 become U+FFFD."""
-    return found.decode("utf-8", "replace")
 
 
 def _merged(ids, windows: Windows, logits_T2):
@@ -234,14 +209,16 @@ class _Texts:
         starts = tf.gather(self._starts, first, batch_dims=1)
         ends = tf.gather(self._ends, last, batch_dims=1)
         starts, ends = (tf.where(exists, x, 0) for x in (starts, ends))
+        slices = tf.strings.substr(
+            self._texts[:, tf.newaxis], starts, ends - starts
+        )
         return {
-            ANSWERS: tf.strings.substr(
-                self._texts[:, tf.newaxis], starts, ends - starts
-            ),
+            # Bytes that are not UTF-8 become U+FFFD: JSON cannot have them.
+            ANSWERS: tf.strings.unicode_transcode(slices, "UTF-8", "UTF-8"),
             STARTS: self._characters(starts),
             ENDS: self._characters(ends),
-            START_BYTES: starts,
-            END_BYTES: ends,
+            BYTE_STARTS: starts,
+            BYTE_ENDS: ends,
             COUNT: tf.reduce_sum(tf.cast(exists, tf.int32), 1),
         }
 

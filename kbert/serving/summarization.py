@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sentences of documents to those that tell the most."""
 
+from types import MappingProxyType
+
 import tensorflow as tf
 
 from kbert import features
-from kbert.serving.text_server import TextServer, readable
+from kbert.serving.in_turns import in_turns
+from kbert.serving.text_server import TextServer, check_counts, readable
 from kbert.tasks import summarization
 from kbert.text.sentences import (
     is_sentence,
@@ -13,7 +16,7 @@ from kbert.text.sentences import (
 )
 
 # Names in the signature, which clients see.
-SENTENCES = "sentences"
+SENTENCES, NUM_SENTENCES = "sentences", "num_sentences"
 SCORES = "scores"
 BEST = "best"
 
@@ -21,7 +24,8 @@ BEST = "best"
 class SummarizationServer(TextServer):
     """Chooses the best sentences of a document.
 
-    Call: sentences (B, N) string -> {"scores": (B, N) float32, how probably
+    Call: sentences (B, N) string, num_sentences (B,) int32, how many a
+        document has -> {"scores": (B, N) float32, how probably
         each is of the summary; "best": (B, k) int32, the places of the k
         best, from 0, in their order, and -1 where there are no more}.
         A string that is empty or of blanks is no sentence, wherever it
@@ -34,25 +38,39 @@ class SummarizationServer(TextServer):
 
     text_inputs = (SENTENCES,)
     several = (SENTENCES,)
+    counts = MappingProxyType({SENTENCES: NUM_SENTENCES})
 
-    def _answer(self, sentences):
-        given_BN = is_sentence(sentences)
+    def _answer(self, *inputs):
+        sentences, counts_B = inputs
+        with tf.control_dependencies(
+            check_counts(counts_B, sentences, NUM_SENTENCES)
+        ):
+            counted_BN = tf.sequence_mask(counts_B, tf.shape(sentences)[1])
+        given_BN = is_sentence(sentences) & counted_BN
         kept = tf.ragged.boolean_mask(sentences, given_BN)
         rows = sentence_rows(
             kept.with_values(self._tokenizer(kept.values)),
             vocabulary=self.vocabulary,
             seq_length=self.spec.max_seq_length,
         )
-        inputs = sentence_features(
-            rows.ids, rows.positions, vocabulary=self.vocabulary
-        )
-        logits_RP = self._model(inputs, training=False)[features.LOGITS]
-        counts_R = rows.positions.row_lengths()
-        logits = tf.RaggedTensor.from_tensor(logits_RP, lengths=counts_R)
+
+        def step(first, end):
+            positions = rows.positions[first:end]
+            inputs = sentence_features(
+                rows.ids[first:end], positions, vocabulary=self.vocabulary
+            )
+            logits_RP = self._model(inputs, training=False)[features.LOGITS]
+            is_sentence_RP = tf.sequence_mask(
+                positions.row_lengths(), tf.shape(logits_RP)[1]
+            )
+            return [tf.boolean_mask(logits_RP, is_sentence_RP)]
+
+        num_rows = tf.cast(rows.ids.nrows(), tf.int32)
+        (logits,) = in_turns(step, num_rows, [(None,)])
         # Those of all sentences in their order, back to where they stand.
         logits_BN = tf.scatter_nd(
             tf.where(given_BN),
-            logits.values,
+            logits,
             tf.shape(given_BN, out_type=tf.int64),
         )
         scores, best = summarization.decode(

@@ -2,13 +2,16 @@
 """Texts, or lists of words, to the entities in them."""
 
 import itertools
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
 
 from kbert import features
+from kbert.serving.in_turns import in_turns
 from kbert.serving.text_server import (
     TextServer,
+    check_counts,
     check_list,
     encode,
     readable,
@@ -19,7 +22,7 @@ from kbert.text.packing import pack
 from kbert.text.words import begin_words
 
 # Names in the signatures, which clients see.
-TEXT, WORDS = "text", "words"
+TEXT, WORDS, NUM_WORDS = "text", "words", "num_words"
 ENTITIES, TYPES, SCORES, TAGS = "entities", "types", "scores", "tags"
 STARTS, ENDS = "starts", "ends"
 BYTE_STARTS, BYTE_ENDS = "byte_starts", "byte_ends"
@@ -58,27 +61,34 @@ class _Tagger(TextServer):
 
     def _tag_pieces(self, ids):
         """Those of all rows' pieces, each from the window that is best."""
-        count = tf.size(ids.values)
         cut = windows.cut_windows(
-            ids.with_values(tf.range(count)),
+            ids.with_values(tf.range(tf.size(ids.values))),
             length=self.spec.max_seq_length - 2,
             stride=self.spec.settings.stride,
         )
         place = cut.ids
-        inputs, _ = pack(
-            place.with_values(tf.gather(ids.values, place.values)),
-            vocabulary=self.vocabulary,
-            seq_length=self.spec.max_seq_length,
+
+        def step(first, end):
+            some = place[first:end]
+            inputs, _ = pack(
+                some.with_values(tf.gather(ids.values, some.values)),
+                vocabulary=self.vocabulary,
+                seq_length=self.spec.max_seq_length,
+            )
+            logits = self._model(inputs, training=False)[features.LOGITS]
+            is_piece = tf.sequence_mask(
+                some.row_lengths(), tf.shape(logits)[1] - 1
+            )
+            return [tf.boolean_mask(logits[:, 1:], is_piece)]  # no [CLS]
+
+        (logits,) = in_turns(
+            step, tf.size(cut.row), [(None, len(self.spec.labels))]
         )
-        logits = self._model(inputs, training=False)[features.LOGITS]
-        token = tf.ragged.range(place.row_lengths()).values + 1  # [CLS]
-        at = tf.stack([place.value_rowids(), token], axis=1)
         best = _where(cut.best.values)
-        at, place = tf.gather(at, best), tf.gather(place.values, best)
-        return (
-            tf.scatter_nd(place[:, tf.newaxis], tf.gather_nd(x, at), [count])
-            for x in tagging.decode(logits)
-        )
+        place = tf.gather(place.values, best)[:, tf.newaxis]
+        tags, scores = tagging.decode(tf.gather(logits, best))
+        shape = [tf.size(ids.values)]
+        return (tf.scatter_nd(place, x, shape) for x in (tags, scores))
 
     def _entities(self, tags_BW, scores_BW):
         """What the answers have in common, and where the entities are.
@@ -116,30 +126,35 @@ class _Tagger(TextServer):
 class WordTagger(_Tagger):
     """Tags lists of words: the words are those that are given.
 
-    Call: words (B, W) string, with empty ones at the ends of rows
-        -> {"tags": (B, W) string; "entities": (B,) int32, how many a row has;
-        "types": (B, E) string, "scores": (B, E) float32, "first_words" and
-        "last_words": (B, E) int32 of each entity}.
+    Call: words (B, W) string, num_words (B,) int32, how many a row has
+        -> {"tags": (B, W) string, "" where there is no word; "entities":
+        (B,) int32, how many a row has; "types": (B, E) string, "scores":
+        (B, E) float32, "first_words" and "last_words": (B, E) int32 of each
+        entity}.
     `predict` is that of `TaggingServer`, for lists of words alone.
     """
 
     text_inputs = (WORDS,)
     several = (WORDS,)
+    counts = MappingProxyType({WORDS: NUM_WORDS})
 
-    def _answer(self, *texts):
-        (words_BW,) = texts
-        rows, num_words = tf.unstack(tf.shape(words_BW, tf.int64))
-        words = tf.RaggedTensor.from_row_splits(
-            tf.reshape(words_BW, [-1]),
-            tf.range(rows + 1) * num_words,
-            validate=False,  # it is so
-        )
+    def _answer(self, *inputs):
+        words_BW, counts_B = inputs
+        with tf.control_dependencies(
+            check_counts(counts_B, words_BW, NUM_WORDS)
+        ):
+            words = tf.RaggedTensor.from_tensor(words_BW, lengths=counts_B)
+        num_words = tf.shape(words_BW, tf.int64)[1]
         ids, word_of = alignment.tokenize_words(words, self._tokenizer)
         tags_BW, scores_BW = self._tag_words(ids, word_of, num_words)
         answers, padded, firsts, lasts = self._entities(tags_BW, scores_BW)
         return {
             **answers,
-            TAGS: tf.gather(tf.constant(self.spec.labels), tags_BW),
+            TAGS: tf.where(
+                tf.sequence_mask(counts_B, num_words),
+                tf.gather(tf.constant(self.spec.labels), tags_BW),
+                "",
+            ),
             FIRST_WORDS: padded(tf.cast(firsts[:, 1], tf.int32)),
             LAST_WORDS: padded(tf.cast(lasts[:, 1], tf.int32)),
         }

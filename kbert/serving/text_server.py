@@ -25,16 +25,21 @@ class TextServer(tf.Module, abc.ABC):
     Each task has its own, which `kbert.serving.make_server` makes. Called, it
     takes tensors of strings and gives tensors by name, each with a row for
     each row of texts. Rows are padded to the longest of their batch and do
-    not depend on each other. Bytes that are not UTF-8 are no error.
+    not depend on each other. Bytes that are not UTF-8 are no error; inputs
+    that differ in their rows are.
 
     Attributes:
         text_inputs: names of the texts of a row, as in the signature.
-        several: those of them that are (B, N) string, N texts a row, with
-            empty ones to pad; the others are (B,).
+        several: those of them that are (B, N) string, N texts a row; the
+            others are (B,).
+        counts: of those whose N is not the model's: the input that follows
+            each, (B,) int32, how many a row has. What stands behind them is
+            not read: a server that joins batches pads with any text.
     """
 
     text_inputs: tuple[str, ...]
     several: ClassVar[tuple[str, ...]] = ()
+    counts: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self,
@@ -52,12 +57,17 @@ class TextServer(tf.Module, abc.ABC):
 
     # There is nothing to convert, and looking for it takes long.
     @tf.function(autograph=False)
-    def __call__(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._answer(*texts)
+    def __call__(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        names = [spec.name for spec in self._input_specs()]
+        return self._answer(*same_rows(dict(zip(names, inputs, strict=True))))
+
+    def answer_features(self, inputs: Mapping[str, tf.Tensor]) -> Any:
+        """What the model itself gives, by name, for inputs that it takes."""
+        return self._model(inputs, training=False)
 
     @abc.abstractmethod
-    def _answer(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Texts to answers, inside the graph."""
+    def _answer(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Texts, and counts of them, to answers, inside the graph."""
 
     @abc.abstractmethod
     def _rows(
@@ -67,16 +77,18 @@ class TextServer(tf.Module, abc.ABC):
 
     def signature(self) -> Any:
         """The graph for any batch size, its inputs named: serving_default."""
-        return self.__call__.get_concrete_function(
-            *(
-                tf.TensorSpec(
-                    (None, None) if name in self.several else (None,),
-                    tf.string,
-                    name=name,
+        return self.__call__.get_concrete_function(*self._input_specs())
+
+    def _input_specs(self) -> list[tf.TensorSpec]:
+        specs = []
+        for name in self.text_inputs:
+            shape = (None, None) if name in self.several else (None,)
+            specs.append(tf.TensorSpec(shape, tf.string, name))
+            if name in self.counts:
+                specs.append(
+                    tf.TensorSpec((None,), tf.int32, self.counts[name])
                 )
-                for name in self.text_inputs
-            )
-        )
+        return specs
 
     def signatures(self) -> dict[str, Any]:
         """All graphs that an export has, by name."""
@@ -112,11 +124,18 @@ class TextServer(tf.Module, abc.ABC):
         for start in range(0, total, batch_size):
             places = order[start : start + batch_size]
             batch = [[column[i] for i in places] for column in columns]
-            got = answer(*map(_tensor, batch))
+            got = answer(*self._tensors(batch))
             rows = self._rows({k: x.numpy() for k, x in got.items()}, batch)
             found.update(zip(places, rows, strict=True))
             progress(len(found), total)
         return [found[i] for i in range(total)]
+
+    def _tensors(self, columns: Sequence[Column]) -> Iterator[tf.Tensor]:
+        """What the graph takes."""
+        for name, column in zip(self.text_inputs, columns, strict=True):
+            yield _tensor(column)
+            if name in self.counts:
+                yield tf.constant([len(texts) for texts in column], tf.int32)
 
     def _check_columns(self, columns):
         if len(columns) != len(self.text_inputs):
@@ -148,6 +167,35 @@ class BadText(ValueError):
     def __init__(self, place: int, why: str):
         super().__init__(f"Text {place + 1}: {why}")
         self.place, self.why = place, why
+
+
+def same_rows(inputs: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+    """The inputs of a graph, which fails if they differ in their rows."""
+    (first, one), *others = inputs.items()
+    checks = [
+        tf.debugging.assert_equal(
+            tf.shape(other)[0],
+            tf.shape(one)[0],
+            f"{name} and {first} differ in their numbers of rows.",
+        )
+        for name, other in others
+    ]
+    with tf.control_dependencies(checks):
+        return [tf.identity(x) for x in inputs.values()]
+
+
+def check_counts(
+    counts: tf.Tensor, texts: tf.Tensor, name: str
+) -> list[tf.Operation]:
+    """Fails in the graph where a count is not from 0 to what there is."""
+    return [
+        tf.debugging.assert_non_negative(counts, f"{name} is below 0."),
+        tf.debugging.assert_less_equal(
+            counts,
+            tf.shape(texts)[1],
+            f"{name} is more than there are.",
+        ),
+    ]
 
 
 def check_list(texts: Any) -> None:

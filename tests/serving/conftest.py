@@ -1,22 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server of any task, whose model has weights that tell texts apart."""
+"""Models of all tasks, whose weights tell texts apart, and their servers."""
 
 import numpy as np
 import pytest
 
 from kbert import tasks
 from kbert.serving import make_server
+from kbert.tasks import TaskSpec
+
+LENGTH = 16
+# By name, one of each task, and of each kind of answer that it has.
+SPECS = {
+    name: TaskSpec(**{"task": name, "max_seq_length": LENGTH, **fields})
+    for name, fields in {
+        "classification": {"labels": ("bad", "so-so", "schön")},
+        "pairs": {
+            "task": "classification",
+            "labels": ("no", "yes"),
+            "num_texts": 2,
+        },
+        "several_labels": {
+            "task": "classification",
+            "labels": ("a", "b", "c"),
+            "settings": {"multi_label": True},
+        },
+        "regression": {},
+        "tagging": {
+            "labels": ("O", "B-x", "I-x"),
+            "settings": {"stride": 5},
+        },
+        "question_answering": {
+            "num_texts": 2,
+            "settings": {
+                "max_query_length": 6,
+                "stride": 4,
+                "max_answer_length": 5,
+                "no_answer": True,
+            },
+        },
+        "several_answers": {
+            "task": "question_answering",
+            "num_texts": 2,
+            "settings": {
+                "max_query_length": 6,
+                "stride": 4,
+                "several_answers": True,
+                "threshold": 0.1,
+            },
+        },
+        "multiple_choice": {"settings": {"num_choices": 3}},
+        "summarization": {"settings": {"num_sentences": 2}},
+        "pretraining": {},
+        "masked_lm": {},
+        "next_sentence": {},
+        "encoder": {},
+    }.items()
+}
 
 
 @pytest.fixture
-def serve(tiny_config, vocabulary):
-    """A function of a TaskSpec."""
+def build(tiny_config):
+    """A function of a TaskSpec: its model."""
 
-    def serve(spec):
+    def build(spec):
         model = tasks.build(tiny_config, spec)
         rng = np.random.default_rng(2)
         for variable in model.weights:
             variable.assign(variable + 0.3 * rng.normal(size=variable.shape))
-        return make_server(model, vocabulary=vocabulary, spec=spec)
+        return model
+
+    return build
+
+
+@pytest.fixture
+def serve(build, vocabulary):
+    """A function of a TaskSpec: a server of its model."""
+
+    def serve(spec):
+        return make_server(build(spec), vocabulary=vocabulary, spec=spec)
 
     return serve

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vectors of texts: live, exported and from the command."""
+"""Vectors of texts: live and from the command."""
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import kbert
 from kbert import models, tasks
 from kbert.checkpoints import folder
-from kbert.serving import export
 
 TEXTS = ["good", "The film was not very good.", "", "bad bad film " * 9]
 # [CLS] and [SEP] are 2 and 3; the last is cut to 12.
@@ -58,16 +56,6 @@ def test_vectors_are_means_over_a_texts_tokens(
     np.testing.assert_allclose(alone, want, atol=1e-5)
     server = kbert.load_embedder(path, pooling="cls", layer=1)
     np.testing.assert_allclose(_vectors(server, TEXTS), first, atol=1e-5)
-
-
-def test_an_export_gives_the_same(tmp_path, tiny_config, vocabulary):
-    path = _save(tmp_path / "model", tiny_config, vocabulary)
-    server = kbert.load_embedder(path, pooling="max", layer=1)
-    want = _vectors(server, TEXTS)
-    version = export.export(server, tmp_path / "export")
-    served = tf.saved_model.load(version).signatures["serving_default"]
-    got = served(text=tf.constant(TEXTS))["embedding"]
-    np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 def test_the_command(tmp_path, tiny_config, vocabulary, call):

@@ -119,14 +119,6 @@ def test_the_command(path, parts, call):
         call("predict", f"--model={path}", "--text=none")
 
 
-def test_it_is_not_exported(path, tmp_path, call):
-    with pytest.raises(
-        ValueError, match="fills in .* wanted one of kbert-fine"
-    ):
-        call("export", f"--model={path}", f"--output_dir={tmp_path / 'out'}")
-    assert not (tmp_path / "out").exists()
-
-
 def test_top_k_is_for_masks(tmp_path, tiny_config, vocabulary, call):
     spec = TaskSpec(task="classification", max_seq_length=9, labels=("a", "b"))
     folder.save(

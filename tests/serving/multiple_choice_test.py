@@ -3,7 +3,6 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from kbert.tasks import TaskSpec
 
@@ -89,25 +88,6 @@ def test_answers_are_the_models_for_the_tokens(server):
     )["logits"].numpy()[0]
     want = np.exp(logits) / np.exp(logits).sum()
     np.testing.assert_allclose(row["probabilities"], want, rtol=1e-4)
-
-
-def test_saved_and_reloaded(server, tmp_path):
-    tf.saved_model.save(
-        server, tmp_path, signatures={"serving_default": server.signature()}
-    )
-    served = tf.saved_model.load(tmp_path).signatures["serving_default"]
-    got = served(text=tf.constant(TEXTS), choices=tf.constant(CHOICES))
-    want = server.predict(TEXTS, CHOICES)
-    np.testing.assert_allclose(
-        got["probabilities"], _probabilities(want), atol=1e-5
-    )
-    assert got["choice"].numpy().tolist() == [row["choice"] for row in want]
-    assert got["choice"].dtype == tf.int32
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[4,2\]"):
-        served(
-            text=tf.constant(TEXTS),
-            choices=tf.constant([row[:2] for row in CHOICES]),
-        )
 
 
 def test_another_number_of_choices_is_named(server):

@@ -3,7 +3,6 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from kbert.tasks import TaskSpec
 
@@ -82,24 +81,6 @@ def test_scores_are_the_models_for_the_tokens(server):
     )["logits"].numpy()
     want = 1 / (1 + np.exp(-logits[[0, 1, 1], [0, 0, 1]]))
     np.testing.assert_allclose(row["scores"], want, rtol=1e-4)
-
-
-def test_saved_and_reloaded(server, tmp_path):
-    tf.saved_model.save(
-        server, tmp_path, signatures={"serving_default": server.signature()}
-    )
-    served = tf.saved_model.load(tmp_path).signatures["serving_default"]
-    texts = [row + [""] * (7 - len(row)) for row in DOCUMENTS]
-    got = served(sentences=tf.constant(texts))
-    assert got["best"].dtype == tf.int32 and got["best"].shape == (5, 2)
-    assert got["scores"].shape == (5, 7)
-    for place, row in enumerate(server.predict(DOCUMENTS)):
-        best = row["sentences"] + [-1] * (2 - len(row["sentences"]))
-        assert got["best"][place].numpy().tolist() == best
-        scores = row["scores"] + [0] * (7 - len(row["scores"]))
-        np.testing.assert_allclose(got["scores"][place], scores, atol=1e-5)
-    nothing = served(sentences=tf.zeros([0, 3], tf.string))
-    assert nothing["best"].shape == (0, 2)
 
 
 def test_bytes_that_are_not_utf8_can_be_written(server):

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What whoever is given a model wants to know, from how it was trained."""
+
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kbert.checkpoints.folder import LoadedModel
+from kbert.runs.markdown import table
+
+_USES = {
+    "classification": "Tells which of its classes a text or a pair has.",
+    "regression": "Gives a text or a pair a number.",
+    "tagging": "Finds entities in texts and in lists of words.",
+    "question_answering": "Answers questions with slices of given texts.",
+    "multiple_choice": "Tells which of several texts fits another best.",
+    "summarization": "Chooses the sentences of a document that tell the most.",
+    "masked_lm": "Fills in words of a text; a start for other tasks.",
+    "next_sentence": "Tells whether a text follows another.",
+    "pretraining": "Fills in words of a text; a start for other tasks.",
+    "encoder": "Gives texts vectors; a start for other tasks.",
+}
+# In a run's folder, beside the model.
+_FLAGS, _EVALUATION, _REPORT = (
+    *("flags.txt", "evaluation.json"),
+    "report/report.json",
+)
+_FILES = ("train", "dev", "input", "eval", "init")  # flags that name data
+
+
+def markdown(
+    folder: pathlib.Path, loaded: LoadedModel, license_name: str | None
+) -> str:
+    """MODEL_CARD.md of a model, with what its run left beside it.
+
+    Args:
+        folder: of the model; a run's flags, scores and report stand in the
+            folder above, if it was trained by kbert.
+        loaded: the model.
+        license_name: of the weights; by default the names of the licence
+            files that lie in the folder.
+    """
+    run = folder.resolve().parent
+    stated = license_name or ", ".join(loaded.licences) or "unknown"
+    parts = [
+        f"---\nlicense: {stated}\nlibrary_name: kbert\n"
+        f"pipeline_tag: {loaded.spec.task}\n---",
+        f"# {run.name if (run / _FLAGS).exists() else folder.name}",
+        "## Intended use",
+        _USES[loaded.spec.task]
+        + " It was trained for texts like those it has seen; how it does on "
+        "others is to be measured before it decides anything.",
+        "## Size",
+        table(("", "number"), _sizes(loaded)),
+        "## Data and training",
+        *_training(run),
+        "## Scores",
+        *_scores(run),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sizes(loaded) -> Iterator[tuple[str, int]]:
+    config = loaded.config
+    yield "weights", loaded.model.count_params()
+    yield "blocks", config.num_hidden_layers
+    yield "width", config.hidden_size
+    yield "heads", config.num_attention_heads
+    yield "pieces of the vocabulary", len(loaded.vocabulary)
+    yield "tokens of a row at most", loaded.spec.max_seq_length
+    if loaded.spec.labels:
+        yield "classes", len(loaded.spec.labels)
+
+
+def _training(run) -> Iterator[str]:
+    if not (run / _FLAGS).is_file():
+        yield "Not known: there is no record of a run beside the model."
+        return
+    given = (run / _FLAGS).read_text("utf-8").splitlines()
+    pairs = [x.removeprefix("--").partition("=")[::2] for x in given]
+    data = [(name, value) for name, value in pairs if name in _FILES]
+    if data:
+        yield table(("data", "file"), data)
+    yield "All flags of the run:"
+    yield "```\n" + "\n".join(given) + "\n```"
+
+
+def _scores(run) -> Iterator[str]:
+    scores = _read(run / _EVALUATION)
+    numbers = [(k, v) for k, v in scores.items() if isinstance(v, float)]
+    if not numbers:
+        yield "None were measured when it was trained."
+        return
+    yield table(("on the held-out file", "score"), numbers)
+    report = _read(run / _REPORT)
+    if classes := report.get("classes"):
+        head = ("class", "precision", "recall", "f1", "rows")
+        yield table(
+            head, [[name, *row.values()] for name, row in classes.items()]
+        )
+
+
+def _read(path: pathlib.Path) -> Mapping[str, Any]:
+    """A file's JSON object, or an empty one."""
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        raise ValueError(f"{path}: no JSON.") from None
+    return found if isinstance(found, dict) else {}

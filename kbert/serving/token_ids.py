@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Token ids to what a model gives, for clients that tokenize themselves."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kbert.serving.text_server import same_rows
+from kbert.text.vocabulary import Vocabulary
+
+LENGTHS = "lengths"  # in the signature
+
+
+class TokenIds(tf.Module):
+    """A signature on token ids: a server's answers without its tokenizer.
+
+    Call: token_ids, segment_ids (B, S) int32, lengths (B,) int32, how many
+        tokens a row has, [CLS] and [SEP] counted; with choices (B, C, S) and
+        (B, C) -> what the server's `answer_features` gives.
+    What stands behind the lengths is not read, for a server that joins
+    batches pads with any number; padding of all rows is cut off. Positions of
+    [MASK]s, or of the [CLS]s of sentences, are found where they stand.
+    The graph fails for lengths that are not from 1 to S or beyond the model,
+    for ids outside the vocabulary, and for segments that the model has not.
+
+    Args:
+        server: with `answer_features`, the vocabulary and the spec.
+        model: that the server was made with.
+    """
+
+    def __init__(self, server: Any, model: keras.Model):
+        super().__init__(name="token_ids")
+        self._server = server
+        self._vocabulary: Vocabulary = server.vocabulary
+        embeddings: Any = model.get_layer("embeddings")
+        self._max_length: int = embeddings.max_position_embeddings
+        self._num_segments: int = embeddings.type_vocab_size
+        self._inputs = [str(name) for name in model.input]
+        self._shape = tuple(model.input["token_ids"].shape)
+
+    @tf.function(autograph=False)
+    def __call__(self, token_ids, segment_ids, lengths):
+        names = ("token_ids", "segment_ids", LENGTHS)
+        given = (token_ids, segment_ids, lengths)
+        checked = same_rows(dict(zip(names, given, strict=True)))
+        token_ids, segment_ids, lengths = checked
+        with tf.control_dependencies(
+            [
+                tf.debugging.assert_equal(
+                    tf.shape(segment_ids),
+                    tf.shape(token_ids),
+                    "segment_ids and token_ids differ in shape.",
+                ),
+                tf.debugging.assert_positive(
+                    lengths, "lengths has one below 1."
+                ),
+                tf.debugging.assert_less_equal(
+                    lengths,
+                    tf.minimum(tf.shape(token_ids)[-1], self._max_length),
+                    "lengths has one beyond the tokens, or beyond the "
+                    f"{self._max_length} that the model takes.",
+                ),
+            ]
+        ):
+            longest = tf.reduce_max(
+                tf.concat([[1], tf.reshape(lengths, [-1])], 0)
+            )
+        in_row = tf.sequence_mask(lengths, longest)
+        ids = tf.where(
+            in_row, token_ids[..., :longest], self._vocabulary.pad_id
+        )
+        segments = tf.where(in_row, segment_ids[..., :longest], 0)
+        with tf.control_dependencies(
+            [
+                *_check_below(ids, len(self._vocabulary), "token_ids"),
+                *_check_below(segments, self._num_segments, "segment_ids"),
+            ]
+        ):
+            inputs = {
+                "token_ids": tf.identity(ids),
+                "segment_ids": tf.identity(segments),
+                "padding_mask": tf.cast(in_row, tf.int32),
+            }
+        return self._server.answer_features(inputs | self._positions(inputs))
+
+    def _positions(self, inputs):
+        """Where the special tokens stand that the model asks for."""
+        marks = {
+            "mask_positions": self._vocabulary.mask_id,
+            "sentence_positions": self._vocabulary.cls_id,
+        }
+        return {
+            name: positions_of(inputs, mark).to_tensor(0)
+            for name, mark in marks.items()
+            if name in self._inputs
+        }
+
+    def signature(self) -> Any:
+        """The graph for any batch, its inputs named."""
+        return self.__call__.get_concrete_function(
+            tf.TensorSpec(self._shape, tf.int32, "token_ids"),
+            tf.TensorSpec(self._shape, tf.int32, "segment_ids"),
+            tf.TensorSpec(self._shape[:-1], tf.int32, LENGTHS),
+        )
+
+
+def positions_of(inputs, token_id: int) -> tf.RaggedTensor:
+    """(B, None) int32: where the tokens of an id stand in their rows."""
+    is_one_BS = is_token(inputs, token_id)
+    places_BS = tf.zeros_like(inputs["token_ids"]) + tf.range(
+        tf.shape(is_one_BS)[1]
+    )
+    return tf.ragged.boolean_mask(places_BS, is_one_BS)
+
+
+def is_token(inputs, token_id: int) -> tf.Tensor:
+    """(B, S) bool: which tokens of the encoder's inputs have an id."""
+    return (inputs["token_ids"] == token_id) & (inputs["padding_mask"] != 0)
+
+
+def _check_below(ids, limit: int, name: str):
+    return [
+        tf.debugging.assert_non_negative(ids, f"{name} has one below 0."),
+        tf.debugging.assert_less(
+            ids, limit, f"{name} has one that is not below {limit}."
+        ),
+    ]

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests that a server answers before it says that a model is there."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from kbert.serving.replay import REQUESTS
+from kbert.text.vocabulary import MASK, Vocabulary
+
+_WORDS = ("A", "fine", "film", "from", "New", "York", ",", MASK, ".")
+
+
+class Size(NamedTuple):
+    """A class of requests: how many rows and how long the longest."""
+
+    rows: int
+    words: int
+
+
+def sizes(max_seq_length: int) -> list[Size]:
+    """A short row, one as long as the model, and a batch of all lengths."""
+    most = max_seq_length - 2  # beside [CLS] and [SEP]
+    return [Size(1, min(9, most)), Size(1, most), Size(32, most)]
+
+
+def request(
+    name: str,
+    specs: Mapping[str, tf.TensorSpec],
+    size: Size,
+    vocabulary: Vocabulary,
+) -> predict_pb2.PredictRequest:
+    """For a signature, of its inputs' shapes and dtypes.
+
+    The rows of more than one have from a word to all of them.
+    """
+    lengths = np.linspace(size.words, 1, size.rows).astype(int)
+    made = predict_pb2.PredictRequest()
+    made.model_spec.name = "kbert"
+    made.model_spec.signature_name = name
+    for key, value in _inputs(specs, lengths, vocabulary).items():
+        made.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+    return made
+
+
+def _inputs(specs, lengths, vocabulary) -> dict[str, np.ndarray]:
+    if "lengths" in specs:
+        return _token_ids(specs, lengths, vocabulary)
+    made = {}
+    for key, spec in specs.items():
+        rank, columns = spec.shape.rank, 3
+        if spec.dtype == tf.string:
+            texts = [_text(length) for length in lengths]
+            if rank == 2:
+                columns = spec.shape[1] or columns
+                texts = [[text] * columns for text in texts]
+            made[key] = np.array(texts, object)
+        else:  # how many texts
+            made[key] = np.full(len(lengths), columns, np.int32)
+    return made
+
+
+def _token_ids(specs, lengths, vocabulary):
+    """[CLS], [MASK]s and [SEP] in each row."""
+    width = max(lengths) + 2
+    ids = np.full((len(lengths), width), vocabulary.mask_id, np.int32)
+    ids[:, 0] = vocabulary.cls_id
+    place = np.arange(width)
+    sizes_B1 = lengths[:, np.newaxis] + 2
+    ids = np.where(place == sizes_B1 - 1, vocabulary.sep_id, ids)
+    ids = np.where(place < sizes_B1, ids, vocabulary.pad_id)
+    counts = (lengths + 2).astype(np.int32)
+    rank = specs["token_ids"].shape.rank
+    if rank == 3:
+        columns = specs["token_ids"].shape[1]
+        ids = np.repeat(ids[:, np.newaxis], columns, 1)
+        counts = np.repeat(counts[:, np.newaxis], columns, 1)
+    ids = ids.astype(np.int32)
+    return {"token_ids": ids, "segment_ids": 0 * ids, "lengths": counts}
+
+
+def _text(num_words: int) -> str:
+    times = -(-num_words // len(_WORDS))
+    return " ".join((_WORDS * times)[:num_words])
+
+
+def write(folder: pathlib.Path, requests: Any) -> None:
+    """Writes assets.extra/tf_serving_warmup_requests, a TFRecord."""
+    path = folder / REQUESTS
+    path.parent.mkdir()
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for one in requests:
+            log = prediction_log_pb2.PredictionLog()
+            log.predict_log.request.CopyFrom(one)
+            writer.write(log.SerializeToString())

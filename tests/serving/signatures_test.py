@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every signature of every task: rows, joined requests, wrong calls."""
+
+import resource
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kbert.serving.signatures import Signatures
+from tests.serving import signature_requests as requests
+from tests.serving.conftest import SPECS
+
+_OTHERS = {
+    "tagging": {"words"},
+    "pretraining": {"fill_mask", "next_sentence"},
+    "masked_lm": {"fill_mask"},
+}
+_STRANGE = ["", "\u0301\u0300\u20dd", "a\0b", "\ufeff", "[SEP] [CLS]"]
+
+
+@pytest.fixture
+def graphs(build, vocabulary):
+    """A function of a task's name: its signatures' graphs by name."""
+
+    def graphs(task):
+        made = Signatures(
+            build(SPECS[task]), vocabulary=vocabulary, spec=SPECS[task]
+        )
+        _ALIVE[task] = made  # the graphs alone do not keep its variables
+        return made.by_name()
+
+    return graphs
+
+
+_ALIVE = {}
+
+
+def strange_text(rng):
+    """Words, or bytes of any kind."""
+    kind = rng.integers(4)
+    if kind == 0:
+        return str(rng.choice(_STRANGE)).encode()
+    if kind == 1:
+        return rng.bytes(int(rng.integers(0, 60)))
+    return requests.random_text(rng).encode()
+
+
+def assert_valid(answers, rows):
+    """A row for each, numbers that are numbers, strings that are UTF-8."""
+    for name, value in answers.items():
+        assert len(value) == rows, name
+        if value.dtype == object:
+            for text in value.ravel():
+                text.decode()
+        else:
+            assert np.isfinite(value).all(), name
+
+
+@pytest.mark.parametrize("task", SPECS)
+def test_rows_never_influence_each_other(task, graphs):
+    """Nor does what a server does that joins requests, whatever the bytes."""
+    found = graphs(task)
+    names = {"serving_default", "embeddings", "token_ids"}
+    assert set(found) == names | _OTHERS.get(task, set())
+    rng = np.random.default_rng(6)
+    for graph in found.values():
+        asked = [
+            requests.request(graph, rows, rng, strange_text)
+            for rows in (3, 1, 5)
+        ]
+        together = requests.ask_joined(graph, asked, allowed=(4, 16))
+        for one, got in zip(asked, together, strict=True):
+            want = requests.ask(graph, one)
+            rows = len(next(iter(one.values())))
+            assert_valid(want, rows)
+            requests.assert_same(got, want)
+            alone = [
+                requests.ask(graph, {k: v[i : i + 1] for k, v in one.items()})
+                for i in range(rows)
+            ]
+            for i, row in enumerate(alone):
+                requests.assert_same(
+                    {k: v[i : i + 1] for k, v in want.items()}, row
+                )
+
+
+def test_token_ids_give_what_the_texts_give(graphs, vocabulary):
+    """[CLS] not good . [SEP] and [CLS] the film [SEP], padded with junk."""
+    found = graphs("classification")
+    texts = requests.ask(
+        found["serving_default"], {"text": ["not good.", "the film"]}
+    )
+    ids = {
+        "token_ids": np.int32([[2, 10, 8, 14, 3, 9], [2, 5, 6, 3, -7, 99]]),
+        "segment_ids": np.int32([[0] * 6, [0, 0, 0, 0, 5, -1]]),
+        "lengths": np.int32([5, 4]),
+    }
+    logits = requests.ask(found["token_ids"], ids)["logits"]
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(shares, texts["probabilities"], atol=1e-5)
+
+
+def test_embeddings_are_means_of_the_tokens(build, vocabulary):
+    """[CLS] not good . [SEP]: five rows of the encoder's."""
+    model = build(SPECS["encoder"])
+    made = Signatures(model, vocabulary=vocabulary, spec=SPECS["encoder"])
+    got = requests.ask(made.by_name()["embeddings"], {"text": ["not good."]})
+    inputs = {
+        "token_ids": np.int32([[2, 10, 8, 14, 3]]),
+        "segment_ids": np.zeros((1, 5), "int32"),
+        "padding_mask": np.ones((1, 5), "int32"),
+    }
+    want = model(inputs)["sequence"].numpy().mean(axis=1)
+    np.testing.assert_allclose(got["embedding"], want, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"token_ids": [[2, 15, 3]]}, "token_ids has one that is not below"),
+        ({"token_ids": [[2, -1, 3]]}, "token_ids has one below 0"),
+        ({"segment_ids": [[0, 2, 0]]}, "segment_ids has one that is not"),
+        ({"segment_ids": [[0]]}, "segment_ids and token_ids differ in shape"),
+        ({"lengths": [0]}, "lengths has one below 1"),
+        ({"lengths": [4]}, "lengths has one beyond the tokens"),
+        ({"lengths": [3, 3]}, "lengths and token_ids differ in their"),
+        (
+            {
+                "token_ids": [[5] * 25],
+                "segment_ids": [[0] * 25],
+                "lengths": [25],
+            },
+            "beyond the 24 that the model takes",
+        ),
+    ],
+)
+def test_wrong_token_ids_are_errors(change, message, graphs):
+    if "regression" not in _FOUND:
+        _FOUND["regression"] = graphs("regression")["token_ids"]
+    given = {
+        "token_ids": [[2, 5, 3]],
+        "segment_ids": [[0, 0, 0]],
+        "lengths": [3],
+    }
+    inputs = {k: np.int32(v) for k, v in {**given, **change}.items()}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        requests.ask(_FOUND["regression"], inputs)
+
+
+_FOUND = {}
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "inputs", "message"),
+    [
+        (
+            "pairs",
+            "serving_default",
+            {"text_a": ["a", "b"], "text_b": ["a"]},
+            "text_b and text_a differ in their numbers of rows",
+        ),
+        (
+            "tagging",
+            "words",
+            {"words": [["the"]], "num_words": np.int32([2])},
+            "num_words is more than there are",
+        ),
+        (
+            "tagging",
+            "words",
+            {"words": [["the"]], "num_words": np.int32([-1])},
+            "num_words is below 0",
+        ),
+        (
+            "multiple_choice",
+            "serving_default",
+            {"text": ["the"] * 3, "choices": [["a", "b"]] * 3},
+            "choices are not 3 a row",
+        ),
+    ],
+)
+def test_wrong_texts_are_errors(task, name, inputs, message, graphs):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        requests.ask(graphs(task)[name], inputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", SPECS)
+def test_under_stress(task, graphs):
+    """200,000 texts, one of them of 1 MB, and no growth of memory."""
+    rng = np.random.default_rng(7)
+    found = graphs(task)
+    long = (b"the film " + "\u0301e\u0301".encode() * 3 + b"\xff") * 60_000
+    for name, graph in found.items():
+        if name == "token_ids":
+            continue
+        peaks = []
+        for part in range(10):
+            for _ in range(20_000 // len(found) // 100):
+                one = requests.request(graph, 100, rng, strange_text)
+                assert_valid(requests.ask(graph, one), 100)
+            if part == 0:
+                one = requests.request(graph, 1, rng, lambda _: long[: 1 << 20])
+                assert_valid(requests.ask(graph, one), 1)
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        assert peaks[-1] < peaks[1] * 1.05 + 20_000, name
