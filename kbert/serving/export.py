@@ -94,10 +94,16 @@ def export(
     try:
         signatures = Signatures(model, **parts)
         graphs = signatures.by_name()
-        _save(signatures, graphs, partial)
+        _save(model, graphs, partial, parts)
         portability.check(partial, min_server)
         requests = [
-            warmup.request(name, _specs(graph), size, vocabulary)
+            warmup.request(
+                name,
+                _specs(graph),
+                size,
+                vocabulary=vocabulary,
+                task=spec.task,
+            )
             for name, graph in graphs.items()
             for size in warmup.sizes(spec.max_seq_length)
         ]
@@ -145,16 +151,23 @@ def _free_version(base: pathlib.Path, version: int | None) -> int:
     return version
 
 
-def _save(signatures, graphs, folder):
+def _save(model, graphs, folder, parts):
+    """Writes the graphs with the variables that they read, and the assets.
+
+    Not the module that made them: the server restores those variables alone
+    that are saved as TensorFlow's, and to it Keras's are others.
+    """
+    root: Any = tf.Module()
+    root.weights = [weight.value for weight in model.weights]
     with tempfile.TemporaryDirectory() as assets:
-        signatures.assets = _write_assets(signatures, pathlib.Path(assets))
-        tf.saved_model.save(signatures, folder, signatures=graphs)
+        root.assets = _write_assets(pathlib.Path(assets), **parts)
+        tf.saved_model.save(root, folder, signatures=graphs)
 
 
-def _write_assets(signatures, folder) -> list[tf.saved_model.Asset]:
-    signatures.vocabulary.save(folder)
-    if signatures.spec.labels:
-        labels = list(signatures.spec.labels)
+def _write_assets(folder, vocabulary, spec) -> list[tf.saved_model.Asset]:
+    vocabulary.save(folder)
+    if spec.labels:
+        labels = list(spec.labels)
         text = json.dumps(labels, ensure_ascii=False) + "\n"
         (folder / LABELS_FILE).write_text(text, encoding="utf-8")
     return [tf.saved_model.Asset(path) for path in sorted(folder.iterdir())]

@@ -12,7 +12,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from kbert.serving.replay import REQUESTS
 from kbert.text.vocabulary import MASK, Vocabulary
 
-_WORDS = ("A", "fine", "film", "from", "New", "York", ",", MASK, ".")
+_WORDS = ("A", "fine", "film", "from", "New", "York", ",", "not", "bad", ".")
+_MASKED_LM = ("masked_lm", "pretraining")  # tasks that want a [MASK]
 
 
 class Size(NamedTuple):
@@ -32,7 +33,9 @@ def request(
     name: str,
     specs: Mapping[str, tf.TensorSpec],
     size: Size,
+    *,
     vocabulary: Vocabulary,
+    task: str,
 ) -> predict_pb2.PredictRequest:
     """For a signature, of its inputs' shapes and dtypes.
 
@@ -42,23 +45,28 @@ def request(
     made = predict_pb2.PredictRequest()
     made.model_spec.name = "kbert"
     made.model_spec.signature_name = name
-    for key, value in _inputs(specs, lengths, vocabulary).items():
+    if "lengths" in specs:
+        inputs = _token_ids(specs, lengths, vocabulary)
+    else:
+        masked = {"York": MASK} if task in _MASKED_LM else {}
+        words = [masked.get(word, word) for word in _WORDS]
+        inputs = _texts(specs, lengths, words)
+    for key, value in inputs.items():
         made.inputs[key].CopyFrom(tf.make_tensor_proto(value))
     return made
 
 
-def _inputs(specs, lengths, vocabulary) -> dict[str, np.ndarray]:
-    if "lengths" in specs:
-        return _token_ids(specs, lengths, vocabulary)
+def _texts(specs, lengths, words) -> dict[str, np.ndarray]:
     made = {}
+    texts = [_text(length, words) for length in lengths]
     for key, spec in specs.items():
         rank, columns = spec.shape.rank, 3
         if spec.dtype == tf.string:
-            texts = [_text(length) for length in lengths]
             if rank == 2:
                 columns = spec.shape[1] or columns
-                texts = [[text] * columns for text in texts]
-            made[key] = np.array(texts, object)
+                made[key] = np.array([[x] * columns for x in texts], object)
+            else:
+                made[key] = np.array(texts, object)
         else:  # how many texts
             made[key] = np.full(len(lengths), columns, np.int32)
     return made
@@ -83,9 +91,9 @@ def _token_ids(specs, lengths, vocabulary):
     return {"token_ids": ids, "segment_ids": 0 * ids, "lengths": counts}
 
 
-def _text(num_words: int) -> str:
-    times = -(-num_words // len(_WORDS))
-    return " ".join((_WORDS * times)[:num_words])
+def _text(num_words: int, words: list[str]) -> str:
+    times = -(-num_words // len(words))
+    return " ".join((words * times)[:num_words])
 
 
 def write(folder: pathlib.Path, requests: Any) -> None:

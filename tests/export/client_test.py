@@ -43,7 +43,7 @@ class _Model(tf.Module):
 def loaded(tmp_path):
     model = _Model()
     tf.saved_model.save(model, tmp_path, {"tag": model.answer})
-    return tf.saved_model.load(tmp_path)
+    return replay.Served(tmp_path)
 
 
 ROWS = [
@@ -101,7 +101,7 @@ def grpc_address(loaded):
         def Predict(self, request, context):
             if request.model_spec.name != "kbert":
                 context.abort(grpc.StatusCode.NOT_FOUND, "no such model")
-            return replay.answer(loaded, request)
+            return loaded.answer(request)
 
     pool = concurrent.futures.ThreadPoolExecutor(1)
     server = grpc.server(pool)
@@ -128,7 +128,7 @@ def test_by_rest(client, serve_rest, loaded, capsys):
         for name in ROWS[0]:
             values = [row[name] for row in body["instances"]]
             request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
-        found = replay.answer(loaded, request)
+        found = loaded.answer(request)
         return 200, request_samples.rest_answer(found)
 
     url = serve_rest(answer) + "/v1/models/kbert"

@@ -6,7 +6,7 @@ import os
 
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from tensorflow_serving.apis import predict_pb2
 
 import kbert
 from kbert.serving import export as exporting
@@ -23,8 +23,8 @@ def write(build, vocabulary, monkeypatch):
     """
 
     def answered(folder):
-        loaded = tf.saved_model.load(folder)
-        return [replay.answer(loaded, x) for x in warmup_requests(folder)]
+        served = replay.Served(folder)
+        return [served.answer(x) for x in replay.requests_of(folder)]
 
     def write(task, base, **options):
         spec = SPECS[task]
@@ -34,16 +34,6 @@ def write(build, vocabulary, monkeypatch):
         )
 
     return write
-
-
-def warmup_requests(folder):
-    file = folder / "assets.extra" / "tf_serving_warmup_requests"
-    return [
-        prediction_log_pb2.PredictionLog.FromString(
-            record.numpy()
-        ).predict_log.request
-        for record in tf.data.TFRecordDataset(str(file))
-    ]
 
 
 # The others take as long and show little more.
@@ -60,10 +50,10 @@ _QUICK = ("pretraining", "tagging", "question_answering", "multiple_choice")
 def test_every_task_answers_as_a_server_does(task, write, tmp_path):
     """By the messages of TensorFlow Serving, and by its JSON of rows."""
     found = write(task, tmp_path)
-    loaded = tf.saved_model.load(found.path)
-    warm = warmup_requests(found.path)
+    served = replay.Served(found.path)
+    warm = replay.requests_of(found.path)
     names = {one.model_spec.signature_name for one in warm}
-    assert names == set(found.signatures) == set(loaded.signatures)
+    assert names == set(found.signatures) == set(served.signatures)
     assert len(warm) == 3 * len(names)
     for one in warm:
         body = request_samples.rest_request(one)
@@ -75,7 +65,7 @@ def test_every_task_answers_as_a_server_does(task, write, tmp_path):
             dtype = one.inputs[name].dtype
             again.inputs[name].CopyFrom(tf.make_tensor_proto(values, dtype))
         assert again == one
-        response = replay.answer(loaded, one)
+        response = served.answer(one)
         rows = request_samples.rest_answer(response)["predictions"]
         assert len(rows) == len(body["instances"])
         json.dumps(rows, allow_nan=False)
@@ -144,10 +134,10 @@ def test_an_export_that_answers_otherwise_is_refused(
     """Here by what is saved, which is another model's."""
     save = exporting._save
 
-    def other(signatures, graphs, folder):
-        kernel = signatures._server._model.weights[-1]
+    def other(model, *others):
+        kernel = model.weights[-1]
         kernel.assign(kernel + 1.0)
-        save(signatures, graphs, folder)
+        save(model, *others)
         kernel.assign(kernel - 1.0)
 
     monkeypatch.setattr(exporting, "_save", other)
