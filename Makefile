@@ -3,6 +3,7 @@
 
 VENV ?= .venv
 PLAIN := $(VENV)-plain
+OLDEST := $(VENV)-oldest
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
@@ -25,8 +26,9 @@ demo: $(VENV)/demo.stamp ## the whole journey; SENTENCES='"a fine film" "a bore"
 test: check ## lint, types and all tests but the slow ones
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
 
-test-all: test $(PLAIN)/plain.stamp ## and slow ones (DATA_DIR=...), and what a plain install gets
-	$(BIN)/python -m pytest -m slow $(if $(DATA_DIR),--data_dir=$(DATA_DIR))
+test-all: test $(PLAIN)/plain.stamp $(OLDEST)/oldest.stamp ## and slow ones (DATA_DIR=...), and what a plain install gets
+	$(BIN)/python -m pytest -m slow --oldest_server=$(OLDEST)/bin/python \
+		$(if $(DATA_DIR),--data_dir=$(DATA_DIR))
 	$(PLAIN)/bin/python -m pytest
 
 check: $(VENV)/dev.stamp ## lint and types
@@ -51,6 +53,15 @@ $(VENV)/dev.stamp: setup.cfg examples/wheels.txt tests/wheels.txt | $(BIN)/pip
 $(PLAIN)/plain.stamp: setup.cfg examples/wheels.txt | $(PLAIN)/bin/pip
 	$(PLAIN)/bin/python $(PIP_INSTALL) -e . pytest
 	$(PLAIN)/bin/python $(INSTALL_WHEELS) -r examples/wheels.txt
+	touch $@
+
+# What TensorFlow Serving 2.12 links. Without dependencies, which would bring
+# another TensorFlow; Python 3.11 is the newest that has these versions.
+$(OLDEST)/oldest.stamp:
+	python3.11 -m venv $(OLDEST)
+	$(OLDEST)/bin/python $(PIP_INSTALL) tensorflow-cpu==2.12.0
+	$(OLDEST)/bin/python $(PIP_INSTALL) --no-deps tensorflow-text==2.12.1 \
+		tensorflow-hub==0.12.0 tensorflow-serving-api==2.12.2
 	touch $@
 
 %/bin/pip:

@@ -42,6 +42,10 @@ def pytest_addoption(parser):
     parser.addoption(
         "--data_dir", type=pathlib.Path, help="Data sets for slow tests."
     )
+    parser.addoption(
+        "--oldest_server",
+        help="A Python that has the versions of the oldest server.",
+    )
 
 
 def pytest_collection_modifyitems(config, items):

@@ -18,6 +18,9 @@ class EncoderBlock(keras.layers.Layer):
         also gives slot_rows (B, S) int32, the row that fills each slot of
         the padded form (any row where there is none: mask it), and
         row_slots (T,) int32, the slot b * S + s of each row -> (T, H).
+        attention_mask and slot_rows, and positions if given, may be lists of
+        as many parts of the texts, each padded to its own longest one;
+        row_slots then count the slots of one part after another.
     With positions (B, P) int32, 0 <= p < S, only the rows that stand there
         see the others and go on -> (B, P, H). This is what the last block
         of a model needs whose heads read a few positions; the numbers are
@@ -149,20 +152,36 @@ class EncoderBlock(keras.layers.Layer):
         self, rows, attention_mask, slot_rows, row_slots, positions, seeds
     ):
         attention_seed, hidden_seed, output_seed = seeds
+        masks, slots = _listed(attention_mask), _listed(slot_rows)
+        contexts = []
         if positions is None:
-            query, key, value = self._heads(rows, slot_rows, "qkv")
+            projected = self._projections(rows, "qkv")
+            for slot_rows, mask in zip(slots, masks, strict=True):
+                query, key, value = self._heads(projected, slot_rows, 3)
+                contexts.append(
+                    self._attend(query, key, value, mask, attention_seed)
+                )
         else:
-            key, value = self._heads(rows, slot_rows, "kv")
-            rows = _rows_at(rows, slot_rows, positions)
-            (query,) = self._heads(rows, None, "q")
-            if attention_mask.shape[-2] != 1:
-                attention_mask = _queries_at(attention_mask, positions)
-        context = self._attend(
-            query, key, value, attention_mask, attention_seed
-        )
+            projected = self._projections(rows, "kv")
+            queries = []
+            for slot_rows, mask, places in zip(
+                slots, masks, _listed(positions), strict=True
+            ):
+                queries.append(_rows_at(rows, slot_rows, places))
+                asked = self._projections(queries[-1], "q")
+                (query,) = self._heads(asked, None, 1)
+                key, value = self._heads(projected, slot_rows, 2)
+                if mask.shape[-2] != 1:
+                    mask = _queries_at(mask, places)
+                contexts.append(
+                    self._attend(query, key, value, mask, attention_seed)
+                )
+            rows = _joined(queries)
         if row_slots is not None and positions is None:
-            context = ops.reshape(context, (-1, rows.shape[-1]))
-            context = ops.take(context, row_slots, axis=0)
+            flat = [ops.reshape(x, (-1, rows.shape[-1])) for x in contexts]
+            context = ops.take(_joined(flat), row_slots, axis=0)
+        else:
+            context = _joined(contexts)
         attended = self._dense(
             context, self.attention_kernel, self.attention_bias
         )
@@ -177,21 +196,25 @@ class EncoderBlock(keras.layers.Layer):
             rows + _dropped(output, self.dropout, output_seed)
         )
 
-    def _heads(self, rows, slot_rows, parts):
-        """The projections "qkv", or a part of them, each (B, N, S, D)."""
-        H, N = rows.shape[-1], self.num_heads
+    def _projections(self, rows, parts):
+        """The projections "qkv", or a part of them, side by side."""
+        H = rows.shape[-1]
         kernel, bias = self.qkv_kernel, self.qkv_bias
         if parts != "qkv":
             first = "qkv".index(parts) * H
             columns = slice(first, first + len(parts) * H)
             kernel, bias = kernel[:, columns], bias[columns]
-        projected = self._dense(rows, kernel, bias)
+        return self._dense(rows, kernel, bias)
+
+    def _heads(self, projected, slot_rows, count):
+        """So many projections apart and padded, each (B, N, S, D)."""
+        N = self.num_heads
         if slot_rows is not None:
             projected = ops.take(projected, slot_rows, axis=0)
-        B, S, _ = ops.shape(projected)
-        BSCND = ops.reshape(projected, (B, S, len(parts), N, H // N))
+        B, S, width = ops.shape(projected)
+        BSCND = ops.reshape(projected, (B, S, count, N, width // count // N))
         CBNSD = ops.transpose(BSCND, (2, 0, 3, 1, 4))
-        return ops.unstack(CBNSD, len(parts))
+        return ops.unstack(CBNSD, count)
 
     def _attend(self, query_BNQD, key_BNSD, value_BNSD, mask, seed):
         key_BNDS = ops.swapaxes(key_BNSD, -1, -2)
@@ -225,6 +248,8 @@ class EncoderBlock(keras.layers.Layer):
     ):
         if positions_shape is None:
             return rows_shape
+        if isinstance(positions_shape, list):  # of several parts
+            positions_shape = (None, positions_shape[0][1])
         return (*positions_shape, rows_shape[-1])
 
     def get_config(self):
@@ -240,16 +265,25 @@ class EncoderBlock(keras.layers.Layer):
         }
 
 
+def _listed(x):
+    """The parts of the texts, one if they are not apart."""
+    return x if isinstance(x, list) else [x]
+
+
+def _joined(parts):
+    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=0)
+
+
 def _rows_at(rows, slot_rows, positions):
     """(B, P, H): the rows that fill the slots at positions (B, P)."""
+    B, S = ops.shape(rows if slot_rows is None else slot_rows)[:2]
+    # Flat: four times as fast as take_along_axis.
+    places = positions + ops.expand_dims(ops.arange(B) * S, 1)
     if slot_rows is not None:
-        return ops.take(
-            rows, ops.take_along_axis(slot_rows, positions, axis=1), axis=0
-        )
-    B, S, H = ops.shape(rows)
-    first = ops.expand_dims(ops.arange(B) * S, 1)
-    flat = ops.reshape(rows, (-1, H))  # four times as fast as take_along_axis
-    return ops.take(flat, positions + first, axis=0)
+        places = ops.take(ops.reshape(slot_rows, (-1,)), places, axis=0)
+    else:
+        rows = ops.reshape(rows, (-1, rows.shape[-1]))
+    return ops.take(rows, places, axis=0)
 
 
 def _queries_at(attention_mask, positions):

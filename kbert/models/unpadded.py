@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trained model for answering: its layers, without the work for padding."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -10,14 +10,18 @@ from kbert import features
 from kbert.layers import EncoderBlock
 from kbert.models.encoder import call_layers
 
+_NUM_PARTS = 4  # of a batch, in attention
+
 
 def without_padding(model: keras.Model) -> keras.Model:
     """The same model, whose dense layers see no padding.
 
     Between the embeddings and the heads the tokens of all rows stand one
-    after another, (T, H); attention alone pads them. Inputs, outputs and
-    layers are those of `model`, so it follows whatever they learn. The numbers
-    are the same but for padding, where what the blocks give is 0.
+    after another, (T, H). Attention alone pads them, four quarters of the
+    rows apart, each of like length and to its own longest; a row has one
+    token at least. Inputs, outputs and layers are those of `model`, so it
+    follows whatever they learn. The numbers are the same but for padding,
+    where what the blocks give is 0.
 
     Blocks of a model for packed rows stay as they are.
     """
@@ -38,6 +42,28 @@ def encoder_of(model: keras.Model) -> keras.Model:
     return keras.Model(inputs, {features.SEQUENCE: rows}, name="encoder")
 
 
+class _Parts(NamedTuple):
+    """How rows (T, H) attend, in parts of texts of like length.
+
+    Attributes:
+        is_token: (B, S) bool, of the padded form.
+        slot_rows: (B, S) int32, the row of each slot of that.
+        token_slots: (T,) int32, the slots b * S + s of the rows.
+        texts: of each part, (B',) int32.
+        masks: of each part, (B', 1, 1, S') bool, as EncoderBlock takes it.
+        part_slot_rows: of each part, (B', S') int32, likewise.
+        row_slots: (T,) int32, likewise.
+    """
+
+    is_token: Any
+    slot_rows: Any
+    token_slots: Any
+    texts: list[Any]
+    masks: list[Any]
+    part_slot_rows: list[Any]
+    row_slots: Any
+
+
 class _Unpadded:
     """Calls layers; encoder blocks on rows (T, H).
 
@@ -46,7 +72,7 @@ class _Unpadded:
     """
 
     def __init__(self):
-        self._slots: dict[int, tuple[Any, Any]] = {}  # by a mask's id
+        self._parts: dict[int, _Parts] = {}  # by a mask's id
         self._rows: dict[int, Any] = {}  # (T, H), by the id of (B, S, H)
         self._seen: list[Any] = []  # alive, so that no id comes twice
 
@@ -56,34 +82,66 @@ class _Unpadded:
         padded, mask = args
         if mask.shape[-2] != 1:
             return layer(padded, mask, **kwargs)
-        slot_rows, row_slots = self._slots_of(mask)
+        if id(mask) not in self._parts:
+            self._parts[id(mask)] = _parts(mask[:, 0, 0])
+            self._seen.append(mask)
+        parts = self._parts[id(mask)]
         rows = self._rows.get(id(padded))
         if rows is None:
             rows = ops.reshape(padded, (-1, padded.shape[-1]))
-            rows = ops.take(rows, row_slots, axis=0)
-        rows = layer(rows, mask, slot_rows, row_slots, **kwargs)
-        if kwargs.get("positions") is not None:
-            return rows
+            rows = ops.take(rows, parts.token_slots, axis=0)
+        slots = (parts.masks, parts.part_slot_rows, parts.row_slots)
+        positions = kwargs.get("positions")
+        if positions is not None:
+            by_part = [ops.take(positions, x, axis=0) for x in parts.texts]
+            found = layer(rows, *slots, positions=by_part)
+            order = ops.argsort(ops.concatenate(parts.texts))
+            return ops.take(found, order, axis=0)
+        rows = layer(rows, *slots)
         padded = ops.where(
-            ops.expand_dims(mask[:, 0, 0], -1),
-            ops.take(rows, slot_rows, axis=0),
+            ops.expand_dims(parts.is_token, -1),
+            ops.take(rows, parts.slot_rows, axis=0),
             0.0,
         )
         self._rows[id(padded)] = rows
         self._seen.append(padded)
         return padded
 
-    def _slots_of(self, mask_B11S):
-        """slot_rows (B, S) and row_slots (T,), as EncoderBlock takes them."""
-        if id(mask_B11S) not in self._slots:
-            is_token_BS = mask_B11S[:, 0, 0]
-            (row_slots,) = ops.nonzero(ops.reshape(is_token_BS, (-1,)))
-            one_BS = ops.cast(is_token_BS, "int32")
-            number_BS = ops.cumsum(one_BS, axis=1)
-            count_B = ops.sum(one_BS, axis=1)
-            before_B = ops.cumsum(count_B) - count_B
-            slot_rows = ops.expand_dims(before_B, 1) + number_BS - 1
-            slot_rows = ops.maximum(slot_rows, 0)
-            self._slots[id(mask_B11S)] = slot_rows, row_slots
-            self._seen.append(mask_B11S)
-        return self._slots[id(mask_B11S)]
+
+def _parts(is_token_BS) -> _Parts:
+    one_BS = ops.cast(is_token_BS, "int32")
+    count_B = ops.sum(one_BS, axis=1)
+    before_B = ops.cumsum(count_B) - count_B
+    number_BS = ops.cumsum(one_BS, axis=1)
+    slot_rows = ops.maximum(ops.expand_dims(before_B, 1) + number_BS - 1, 0)
+    (token_slots,) = ops.nonzero(ops.reshape(is_token_BS, (-1,)))
+
+    rank_B = ops.argsort(ops.argsort(count_B))
+    total = ops.maximum(ops.sum(ops.ones_like(count_B)), 1)
+    part_B = ops.floor_divide(rank_B * _NUM_PARTS, total)
+    texts, masks, part_slot_rows = [], [], []
+    for part in range(_NUM_PARTS):
+        (some,) = ops.nonzero(ops.equal(part_B, part))
+        is_token = ops.take(is_token_BS, some, axis=0)
+        (columns,) = ops.nonzero(ops.any(is_token, axis=0))
+        is_token = ops.take(is_token, columns, axis=1)
+        rows = ops.take(ops.take(slot_rows, some, axis=0), columns, axis=1)
+        texts.append(some)
+        masks.append(ops.expand_dims(is_token, (1, 2)))
+        part_slot_rows.append(rows)
+    (slots,) = ops.nonzero(_flat(masks))
+    row_of_slot = ops.take(_flat(part_slot_rows), slots, axis=0)
+    row_slots = ops.take(slots, ops.argsort(row_of_slot), axis=0)
+    return _Parts(
+        is_token_BS,
+        slot_rows,
+        token_slots,
+        texts,
+        masks,
+        part_slot_rows,
+        row_slots,
+    )
+
+
+def _flat(arrays):
+    return ops.concatenate([ops.reshape(x, (-1,)) for x in arrays])

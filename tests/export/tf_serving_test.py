@@ -5,7 +5,6 @@ import pathlib
 import re
 
 import pytest
-import yaml
 from google.protobuf import (
     descriptor_pb2,
     descriptor_pool,
@@ -16,6 +15,8 @@ from google.protobuf import (
 from tensorflow_serving.config import model_server_config_pb2
 
 from kbert.serving import export
+
+yaml = pytest.importorskip("yaml")
 
 FOLDER = pathlib.Path(__file__).parents[2] / "export" / "tf_serving"
 

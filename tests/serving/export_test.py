@@ -3,6 +3,7 @@
 
 import json
 import os
+import subprocess
 
 import pytest
 import tensorflow as tf
@@ -13,6 +14,7 @@ from kbert.serving import export as exporting
 from kbert.serving import portability, replay, request_samples
 from kbert.serving.export import export
 from tests.serving.conftest import SPECS
+from tests.serving.signature_requests import assert_same
 
 
 @pytest.fixture
@@ -71,6 +73,31 @@ def test_every_task_answers_as_a_server_does(task, write, tmp_path):
         json.dumps(rows, allow_nan=False)
     text = (found.path / "README.md").read_text("utf-8")
     assert all(f"## {name}\n" in text for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", SPECS)
+def test_the_oldest_server_answers_the_same(task, write, tmp_path, request):
+    """With TensorFlow 2.12.0 and tensorflow-text 2.12.1, by the same steps."""
+    oldest = request.config.getoption("--oldest_server")
+    if not oldest:
+        pytest.skip("needs --oldest_server")
+    found = write(task, tmp_path)
+    file = tmp_path / "answers"
+    subprocess.run(
+        [oldest, "-I", replay.__file__, found.path, file], check=True
+    )
+    served = replay.Served(found.path)
+    records = tf.data.TFRecordDataset(str(file))
+    asked = replay.requests_of(found.path)
+    for one, record in zip(asked, records, strict=True):
+        got = predict_pb2.PredictResponse.FromString(record.numpy())
+        want = served.answer(one)
+        assert_same(_arrays(got), _arrays(want))
+
+
+def _arrays(response):
+    return {k: tf.make_ndarray(v) for k, v in response.outputs.items()}
 
 
 def test_what_lies_in_the_folder(write, tmp_path, vocabulary):

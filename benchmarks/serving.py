@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Times raw text to vectors in kbert's export and in its peers, in turn.
+
+Each side is a process of its own that loads a model and then answers when it
+is asked, while the others sleep: kbert's export; KerasHub's layers exported
+with fixed length; onnxruntime and PyTorch with transformers' tokenizer,
+padded to the longest; and, as a limit, the matrix products of the texts' own
+tokens. Texts are movie sentences and those of WikiGold, in the order of the
+file and in batches of 1, 8 and 32. The sides take turns for some rounds. The
+tables on standard output are ready for RESULTS.md:
+
+    python -m benchmarks.serving --data_dir=DIR --output_dir=out/serving
+
+DIR holds pretrain/movie_reviews_cv0-8.txt, one sentence a line,
+ner/wikigold/train.conll and vocab/bert-base-uncased-vocab.txt. It needs the
+packages onnx and onnxruntime.
+"""
+
+import argparse
+import dataclasses
+import importlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+from benchmarks import finetune_runs
+from benchmarks.pretrain_step import processor
+from benchmarks.serving_sides import THREADS, Model
+
+_SIDES = ("kbert", "keras_hub", "onnxruntime", "pytorch", "products")
+_SIZES = ("6x384", "base")
+_BATCHES = (1, 8, 32)
+_TEXTS = 640  # of each kind, and of a batch of 1 a quarter of them
+_PACKAGES = (
+    *("tensorflow", "tensorflow-text", "keras-hub", "onnxruntime", "torch"),
+    "transformers",
+)
+
+
+@dataclasses.dataclass
+class Times:
+    """Of one side, kind of texts and batch: seconds of each request."""
+
+    rounds: list[list[float]]
+
+    def percentile(self, share: float) -> float:
+        """Milliseconds within which that share of requests is answered."""
+        every = sorted(x for some in self.rounds for x in some)
+        return 1e3 * every[min(int(share * len(every)), len(every) - 1)]
+
+    def ratios(self, other: "Times") -> list[float]:
+        """In each round, how many times as long the other took."""
+        return [
+            sum(b) / sum(a)
+            for a, b in zip(self.rounds, other.rounds, strict=True)
+        ]
+
+
+class SideProcess:
+    """The parent's end of one side.
+
+    Attributes:
+        load_seconds: from the start of loading to the first answer.
+    """
+
+    def __init__(self, side: str, model: Model):
+        hidden = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.serving", "--serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **hidden, "KERAS_BACKEND": "tensorflow"},
+        )
+        self.load_seconds: float = self._ask([side, *map(str, model)])
+
+    def run(self, batches: list[list[str]]) -> tuple[list[float], Any, float]:
+        """Seconds of each batch, the last answer, and MiB at most so far."""
+        return self._ask(batches)
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        self._process.wait()
+
+    def _ask(self, question: Any) -> Any:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise OSError(f"A side ended with {self._process.wait()}.")
+        return json.loads(answer)
+
+
+def _serve() -> None:
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries may print
+
+    def tell(value: Any) -> None:
+        answers.write(json.dumps(value) + "\n")
+        answers.flush()
+
+    side, *folders = json.loads(sys.stdin.readline())
+    module = importlib.import_module(f"benchmarks.serving_sides.{side}")
+    start = time.perf_counter()
+    answer = module.make(Model(*map(pathlib.Path, folders)))
+    answer(["A fine film."])
+    tell(time.perf_counter() - start)
+    for line in sys.stdin:
+        seconds, found = [], None
+        for texts in json.loads(line):
+            start = time.perf_counter()
+            found = answer(texts)
+            seconds.append(time.perf_counter() - start)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        tell((seconds, found.tolist() if found is not None else None, peak))
+
+
+def main() -> None:
+    """Runs the rounds and prints the tables."""
+    if sys.argv[1:] == ["--serve"]:
+        return _serve()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data_dir", type=pathlib.Path, required=True)
+    parser.add_argument("--output_dir", default="out/serving")
+    parser.add_argument("--sizes", default=",".join(_SIZES))
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    finetune_runs.hide_gpus()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+    texts = {
+        "movies": _movie_sentences(args.data_dir),
+        "WikiGold": _wikigold_sentences(args.data_dir),
+    }
+    print(f"{processor()}.  ")
+    versions = [f"{p} {importlib.metadata.version(p)}" for p in _PACKAGES]
+    print(f"{', '.join(versions)}; {args.rounds} rounds.\n")
+    for size in args.sizes.split(","):
+        model = _model(size, args)
+        for side in _SIDES:
+            finetune_runs.in_new_process(_prepare, side, model)
+        print(_report(size, *_run(model, texts, args.rounds)), flush=True)
+    return None
+
+
+def _prepare(side: str, model: Model) -> None:
+    importlib.import_module(f"benchmarks.serving_sides.{side}").prepare(model)
+
+
+def _model(size: str, args: argparse.Namespace) -> Model:
+    work = pathlib.Path(args.output_dir) / size
+    work.mkdir(parents=True, exist_ok=True)
+    if size == "6x384":
+        return Model(pathlib.Path(finetune_runs.model_folder()), work)
+    folder = work / "hugging_face"
+    if not folder.exists():
+        vocabulary = args.data_dir / "vocab" / "bert-base-uncased-vocab.txt"
+        finetune_runs.in_new_process(_write_base, folder, vocabulary)
+    return Model(folder, work)
+
+
+def _write_base(folder: pathlib.Path, vocabulary: pathlib.Path) -> None:
+    """An encoder of base size with random weights."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.BertConfig()
+    transformers.BertModel(config).save_pretrained(folder)
+    tokenizer = transformers.BertTokenizerFast(str(vocabulary))
+    tokenizer.save_pretrained(folder)
+    (folder / "vocab.txt").write_bytes(vocabulary.read_bytes())
+
+
+def _movie_sentences(data: pathlib.Path) -> list[str]:
+    text = (data / "pretrain/movie_reviews_cv0-8.txt").read_text("utf-8")
+    lines = [line for line in text.split("\n") if line.strip()]
+    return random.Random(0).sample(lines, _TEXTS)
+
+
+def _wikigold_sentences(data: pathlib.Path) -> list[str]:
+    text = (data / "ner/wikigold/train.conll").read_text("utf-8")
+    blocks = [x for x in text.split("\n\n") if x.strip()]
+    sentences = [
+        " ".join(line.split()[0] for line in block.splitlines() if line.strip())
+        for block in blocks
+        if "-DOCSTART-" not in block
+    ]
+    return random.Random(0).sample(sentences, _TEXTS)
+
+
+def _run(model, texts, rounds):
+    """The times by kind, batch and side; loading; peaks; differences."""
+    sides = {side: SideProcess(side, model) for side in _SIDES}
+    times: dict[tuple[str, int, str], Times] = {}
+    peaks: dict[str, float] = {}
+    answers: dict[tuple[str, int, str], Any] = {}
+    for kind, every in texts.items():
+        for size in _BATCHES:
+            some = every[: _TEXTS // 4] if size == 1 else every
+            batches = [some[i : i + size] for i in range(0, len(some), size)]
+            for side in _SIDES:
+                sides[side].run(batches[:3])  # warm
+            for _ in range(rounds):
+                for side in _SIDES:
+                    key = (kind, size, side)
+                    seconds, answer, peak = sides[side].run(batches)
+                    times.setdefault(key, Times([])).rounds.append(seconds)
+                    answers[key], peaks[side] = answer, peak
+                    print(f"{key}: {sum(seconds):.1f} s", file=sys.stderr)
+    loading = {side: process.load_seconds for side, process in sides.items()}
+    for process in sides.values():
+        process.close()
+    return times, loading, peaks, answers
+
+
+def _report(size, times, loading, peaks, answers) -> str:
+    lines = [
+        f"{size}:\n",
+        "| texts | batch | side | p50 ms | p99 ms | texts/s "
+        "| kbert's times as fast | in the rounds | difference |",
+        "|---|---:|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for (kind, batch, side), found in times.items():
+        own = times[kind, batch, "kbert"]
+        ratios = own.ratios(found)
+        rate = statistics.median(
+            batch * len(seconds) / sum(seconds) for seconds in found.rounds
+        )
+        difference = "-"
+        if side not in ("kbert", "products"):
+            a, b = answers[kind, batch, "kbert"], answers[kind, batch, side]
+            difference = f"{_difference(a, b):.1e}"
+        lines.append(
+            f"| {kind} | {batch} | {side} | {found.percentile(0.5):.1f} "
+            f"| {found.percentile(0.99):.1f} | {rate:.0f} "
+            f"| {statistics.median(ratios):.2f} "
+            f"| {min(ratios):.2f} to {max(ratios):.2f} | {difference} |"
+        )
+    lines += ["", "| side | load to first answer, s | peak MiB |"]
+    lines.append("|---|---:|---:|")
+    lines += [f"| {s} | {loading[s]:.1f} | {peaks[s]:,.0f} |" for s in _SIDES]
+    return "\n".join([*lines, ""])
+
+
+def _difference(a: list[list[float]], b: list[list[float]]) -> float:
+    """max|a - b| / max|b|."""
+    pairs = [
+        (x, y)
+        for p, q in zip(a, b, strict=True)
+        for x, y in zip(p, q, strict=True)
+    ]
+    return max(abs(x - y) for x, y in pairs) / max(abs(y) for _, y in pairs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Raw text to vectors, in kbert and in its peers, one file each.
+
+Each module has `prepare(model)`, which writes what it needs below the folder
+of a `Model` that is not there yet, and `make(model) -> answer`: from a list
+of texts to (B, H) float32, the mean of each text's tokens in the top layer.
+Both take fresh processes. Rows are cut at `LONGEST` tokens.
+"""
+
+import pathlib
+from typing import NamedTuple
+
+LONGEST = 128  # tokens of a row, [CLS] and [SEP] counted
+THREADS = 2
+
+
+class Model(NamedTuple):
+    """An encoder as files.
+
+    Attributes:
+        hugging_face: folder of transformers' BertModel and its tokenizer.
+        work: folder for what is made of it.
+    """
+
+    hugging_face: pathlib.Path
+    work: pathlib.Path
