@@ -55,13 +55,9 @@ $(PLAIN)/plain.stamp: setup.cfg examples/wheels.txt | $(PLAIN)/bin/pip
 	$(PLAIN)/bin/python $(INSTALL_WHEELS) -r examples/wheels.txt
 	touch $@
 
-# What TensorFlow Serving 2.12 links. Without dependencies, which would bring
-# another TensorFlow; Python 3.11 is the newest that has these versions.
-$(OLDEST)/oldest.stamp:
+$(OLDEST)/oldest.stamp: tests/oldest.txt
 	python3.11 -m venv $(OLDEST)
-	$(OLDEST)/bin/python $(PIP_INSTALL) tensorflow-cpu==2.12.0
-	$(OLDEST)/bin/python $(PIP_INSTALL) --no-deps tensorflow-text==2.12.1 \
-		tensorflow-hub==0.12.0 tensorflow-serving-api==2.12.2
+	$(OLDEST)/bin/python $(PIP_INSTALL) --no-deps -r tests/oldest.txt
 	touch $@
 
 %/bin/pip:

@@ -129,6 +129,8 @@ def main(argv):
     from kbert.runs.jobs import JOBS
     from kbert.runs.jobs.job import JobOptions
 
+    if not _DEV.value and _WORST.value != _WORST.default:
+        raise ValueError(f"--worst={_WORST.value}: wanted --dev too.")
     options = JobOptions(
         **_READING(),
         max_seq_length=_MAX_SEQ_LENGTH.value,

@@ -72,7 +72,8 @@ def masking() -> Callable[[], Masking | None]:
 def reading() -> Callable[[], dict[str, Any]]:
     """How the files of a task are read: those fields of JobOptions.
 
-    Returns: a function that gives them.
+    Returns: a function of whether there is a file, that gives them; it raises
+        ValueError, naming a flag that was given in vain.
     """
     holders = {
         "text_columns": flags.DEFINE_list(
@@ -100,7 +101,20 @@ def reading() -> Callable[[], dict[str, Any]]:
             "encoding", "utf-8", "Of the files, such as latin-1."
         ),
     }
-    return lambda: {name: holder.value for name, holder in holders.items()}
+
+    def given(is_file=True):
+        if not is_file:
+            _refuse(holders, "only for --input")
+        return {name: holder.value for name, holder in holders.items()}
+
+    return given
+
+
+def _refuse(holders, why):
+    """Raises: ValueError, naming one that was given."""
+    for name, holder in holders.items():
+        if holder.value != holder.default:
+            raise ValueError(f"--{name}: {why}.")
 
 
 def worst() -> flags.FlagHolder[int]:
@@ -135,10 +149,8 @@ def embedding() -> Callable[[bool], dict[str, Any]]:
     }
 
     def given(wanted):
-        for name, holder in holders.items():
-            if not wanted and holder.value != holder.default:
-                raise ValueError(f"--{name}: only for --output=embeddings.")
         if not wanted:
+            _refuse(holders, "only for --output=embeddings")
             return {}
         return {name: holder.value for name, holder in holders.items()}
 

@@ -83,9 +83,12 @@ def _texts(server):
     from kbert.runs import predicting
     from kbert.runs.jobs.job import JobOptions
 
+    reading = _READING(bool(_INPUT.value))
     if not _INPUT.value:
         return predicting.given_texts(server, _TEXT.value, _TEXT_B.value)
-    options = JobOptions(**_READING())
+    if _TEXT_B.value:
+        raise ValueError("--text_b: only for --text.")
+    options = JobOptions(**reading)
     return predicting.file_texts(server, _INPUT.value, options)
 
 

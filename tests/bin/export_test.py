@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kbert-export: what it writes answers where nothing else is left."""
+"""kbert-export: what it writes, says and refuses."""
 
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -10,36 +9,15 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
 
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.serving import make_server
+from kbert.serving import make_server, replay
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "export" / "export_savedmodel.py"
 TEXTS = ["good", "The film was not very good.", "", "bad bad film " * 9]
-
-# Runs where kbert is not to be found, and answers requests from an export.
-ASK = """
-import json
-import sys
-import tensorflow as tf
-import tensorflow_text  # for its ops; it imports Keras
-
-assert "kbert" not in sys.modules
-for name in ["kbert", *sys.modules]:
-    if name.partition(".")[0] in ("kbert", "keras"):
-        sys.modules[name] = None  # importing it is an error from here on
-
-path, texts = json.load(sys.stdin)
-signature = tf.saved_model.load(path).signatures["serving_default"]
-bad = signature(text=tf.constant([b"\\xff", b"a\\xc3("]))
-answer = signature(text=tf.constant(texts))
-print(json.dumps({
-    "probabilities": answer["probabilities"].numpy().tolist(),
-    "label": [label.decode() for label in answer["label"].numpy()],
-    "shapes_of_bad": [list(t.shape) for t in bad.values()],
-}))
-"""
 
 
 @pytest.fixture
@@ -70,15 +48,12 @@ def trained(tmp_path, tiny_config, vocabulary):
     return run / "model", make_server(model, **parts)
 
 
-def test_it_needs_nothing_outside_itself(trained, tmp_path):
+def test_it_answers_as_the_model_does(trained, tmp_path, call):
+    """Loaded as a server does, when nothing else is left."""
     path, server = trained
     base = tmp_path / "base"
     flags = [f"--model={path}", f"--output_dir={base}", "--version=4"]
-    done = subprocess.run(
-        [sys.executable, SCRIPT, *flags], capture_output=True, text=True
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    first, *lines = done.stdout.splitlines()
+    first, *lines = call("export", *flags).splitlines()
     assert first.startswith(f"{base}/4: ") and first.endswith(" MB")
     assert lines == [
         "  serving_default: text -> label, probabilities",
@@ -92,22 +67,26 @@ def test_it_needs_nothing_outside_itself(trained, tmp_path):
     _check_card((elsewhere / "MODEL_CARD.md").read_text("utf-8"))
     assert (elsewhere / "LICENSE.txt").read_bytes() == b"free"
 
-    done = subprocess.run(
-        [sys.executable, "-c", ASK],
-        input=json.dumps([str(elsewhere), TEXTS]),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-    )
-    assert done.returncode == 0, done.stderr
-    got = json.loads(done.stdout)
+    request = predict_pb2.PredictRequest()
+    texts = tf.make_tensor_proto(TEXTS)
+    request.inputs["text"].CopyFrom(texts)
+    answer = replay.Served(elsewhere).answer(request)
     want = server.predict(TEXTS)
     wanted = [list(row["probabilities"].values()) for row in want]
     assert np.ptp(wanted, axis=0).max() > 0.05  # the texts do differ
-    np.testing.assert_allclose(got["probabilities"], wanted, atol=1e-5)
-    assert got["label"] == [row["label"] for row in want]
-    assert sorted(got["shapes_of_bad"]) == [[2], [2, 3]]
+    got = tf.make_ndarray(answer.outputs["probabilities"])
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
+    labels = tf.make_ndarray(answer.outputs["label"]).tolist()
+    assert [x.decode() for x in labels] == [row["label"] for row in want]
+
+
+def test_the_script_is_the_command():
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "--min_server" in done.stdout
+    assert "usage: kbert-export" in done.stdout
 
 
 def _check_card(card):

@@ -74,6 +74,22 @@ def test_a_pair_without_its_second_text_is_named(model, call):
         call("predict", f"--model={path}", "--text=a")
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--input=a.csv", "--text_b=b"], "^--text_b: only for --text"),
+        (
+            ["--text=a", "--text_b=b", "--text_columns=a,b"],
+            "^--text_columns: only for --input",
+        ),
+    ],
+)
+def test_flags_in_vain_are_named(flags, message, model, call):
+    path, _ = model
+    with pytest.raises(ValueError, match=message):
+        call("predict", f"--model={path}", *flags)
+
+
 def test_no_texts_is_one_line():
     assert _predict("--model=any") == (
         1,

@@ -183,3 +183,8 @@ def test_scores_now_and_then_need_held_out_data(finetune, call, tmp_path):
         finetune("same", "--eval_every=4", "--dev=")
     with pytest.raises(ValueError, match=message.format("--eval_input")):
         call("pretrain", "--input=x", "--eval_every=4", "--output_dir=none")
+
+
+def test_worst_rows_need_held_out_data(finetune):
+    with pytest.raises(ValueError, match="--worst=3: wanted --dev too"):
+        finetune("same", "--worst=3", "--dev=")

@@ -39,7 +39,7 @@ def write(build, vocabulary, monkeypatch):
 
 
 # The others take as long and show little more.
-_QUICK = ("pretraining", "tagging", "question_answering", "multiple_choice")
+_QUICK = ("pretraining", "tagging")
 
 
 @pytest.mark.parametrize(
