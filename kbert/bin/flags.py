@@ -69,7 +69,7 @@ def masking() -> Callable[[], Masking | None]:
     return given
 
 
-def reading() -> Callable[[], dict[str, Any]]:
+def reading() -> Callable[..., dict[str, Any]]:
     """How the files of a task are read: those fields of JobOptions.
 
     Returns: a function of whether there is a file, that gives them; it raises
