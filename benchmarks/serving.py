@@ -20,18 +20,17 @@ import argparse
 import dataclasses
 import importlib
 import importlib.metadata
-import json
 import os
 import pathlib
 import random
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from typing import Any
 
 from benchmarks import finetune_runs
+from benchmarks.asked_process import AskedProcess, questions
 from benchmarks.pretrain_step import processor
 from benchmarks.serving_sides import THREADS, Model
 
@@ -72,53 +71,30 @@ class SideProcess:
     """
 
     def __init__(self, side: str, model: Model):
-        hidden = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.serving", "--serve"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **hidden, "KERAS_BACKEND": "tensorflow"},
-        )
-        self.load_seconds: float = self._ask([side, *map(str, model)])
+        self._process = AskedProcess("-m", "benchmarks.serving", "--serve")
+        question = [side, *map(str, model)]
+        self.load_seconds: float = self._process.ask(question)
 
     def run(self, batches: list[list[str]]) -> tuple[list[float], Any, float]:
         """Seconds of each batch, the last answer, and MiB at most so far."""
-        return self._ask(batches)
+        return self._process.ask(batches)
 
     def close(self) -> None:
         """Ends the process."""
-        if self._process.stdin:
-            self._process.stdin.close()
-        self._process.wait()
-
-    def _ask(self, question: Any) -> Any:
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise OSError(f"A side ended with {self._process.wait()}.")
-        return json.loads(answer)
+        self._process.close()
 
 
 def _serve() -> None:
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries may print
-
-    def tell(value: Any) -> None:
-        answers.write(json.dumps(value) + "\n")
-        answers.flush()
-
-    side, *folders = json.loads(sys.stdin.readline())
+    asked, tell = questions()
+    side, *folders = next(asked)
     module = importlib.import_module(f"benchmarks.serving_sides.{side}")
     start = time.perf_counter()
     answer = module.make(Model(*map(pathlib.Path, folders)))
     answer(["A fine film."])
     tell(time.perf_counter() - start)
-    for line in sys.stdin:
+    for batches in asked:
         seconds, found = [], None
-        for texts in json.loads(line):
+        for texts in batches:
             start = time.perf_counter()
             found = answer(texts)
             seconds.append(time.perf_counter() - start)

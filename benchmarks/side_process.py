@@ -1,23 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process that takes training steps when asked, and sleeps otherwise.
 
-Several sides can so be alive at once while only one computes. Parent and
-child speak in lines of JSON: first a description of the work, answered by
-what the side is; then numbers of steps, answered by their times and the most
-memory that the child had until then.
+It is asked first with a description of the work, and answers what the side
+is; then with numbers of steps, and answers with their times and the most
+memory that it had until then.
 """
 
 import dataclasses
 import importlib
 import importlib.metadata
-import json
-import os
 import resource
-import subprocess
-import sys
 import time
-from typing import Any
 
+from benchmarks.asked_process import AskedProcess, questions
 from benchmarks.pretrain_batches import Work, make_batches
 from kbert import process
 
@@ -54,47 +49,25 @@ class SideProcess:
     """
 
     def __init__(self, side: Side, work: Work):
-        hidden = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.side_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **hidden, "KERAS_BACKEND": "tensorflow"},
-        )
+        self._process = AskedProcess("-m", "benchmarks.side_process")
         task = {"side": dataclasses.asdict(side)}
-        self.about = self._ask({**task, "work": dataclasses.asdict(work)})
+        self.about = self._process.ask(
+            {**task, "work": dataclasses.asdict(work)}
+        )
 
     def run(self, steps: int) -> list[float]:
         """Milliseconds of each of this many steps."""
-        times, self.about["peak_mb"] = self._ask(steps)
+        times, self.about["peak_mb"] = self._process.ask(steps)
         return times
 
     def close(self) -> None:
         """Ends the process."""
-        if self._process.stdin:
-            self._process.stdin.close()
-        self._process.wait()
-
-    def _ask(self, question: Any) -> Any:
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise OSError(f"A side ended with {self._process.wait()}.")
-        return json.loads(answer)
+        self._process.close()
 
 
 def _serve() -> None:
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries may print
-
-    def answer(value: Any) -> None:
-        answers.write(json.dumps(value) + "\n")
-        answers.flush()
-
-    task = json.loads(sys.stdin.readline())
+    asked, answer = questions()
+    task = next(asked)
     side, work = Side(**task["side"]), Work(**task["work"])
     if side.tuned:
         process.use_onednn()
@@ -108,9 +81,9 @@ def _serve() -> None:
     versions = {p: importlib.metadata.version(p) for p in side.packages}
     answer({**about, "versions": versions})
     done = 0
-    for line in sys.stdin:
+    for steps_asked in asked:
         times = []
-        for _ in range(json.loads(line)):
+        for _ in range(steps_asked):
             start = time.perf_counter()
             steps.run(done % _BATCHES)
             times.append(1e3 * (time.perf_counter() - start))
