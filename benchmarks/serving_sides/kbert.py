@@ -12,13 +12,17 @@ def prepare(model: Model) -> None:
 
     from kbert.checkpoints import huggingface
     from kbert.serving.export import export
+    from kbert.serving.signatures import Signatures
 
     base = model.work / "kbert"
     if base.exists():
         return
     loaded = huggingface.load(model.hugging_face)
     spec = dataclasses.replace(loaded.spec, max_seq_length=LONGEST)
-    export(loaded.model, base, vocabulary=loaded.vocabulary, spec=spec)
+    signatures = Signatures(
+        loaded.model, vocabulary=loaded.vocabulary, spec=spec
+    )
+    export(signatures, base)
 
 
 def make(model: Model):

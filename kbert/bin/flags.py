@@ -69,9 +69,11 @@ def masking() -> Callable[[], Masking | None]:
     return given
 
 
-def reading() -> Callable[..., dict[str, Any]]:
+def reading(file_flag: str = "input") -> Callable[..., dict[str, Any]]:
     """How the files of a task are read: those fields of JobOptions.
 
+    Args:
+        file_flag: what names the file, where there may be none.
     Returns: a function of whether there is a file, that gives them; it raises
         ValueError, naming a flag that was given in vain.
     """
@@ -104,7 +106,7 @@ def reading() -> Callable[..., dict[str, Any]]:
 
     def given(is_file=True):
         if not is_file:
-            _refuse(holders, "only for --input")
+            _refuse(holders, f"only for --{file_flag}")
         return {name: holder.value for name, holder in holders.items()}
 
     return given

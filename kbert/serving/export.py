@@ -12,15 +12,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 from kbert.serving import portability, replay, request_samples, warmup
 from kbert.serving.signatures import EMBEDDINGS, TOKEN_IDS, Signatures
-from kbert.tasks import TaskSpec
-from kbert.text.vocabulary import Vocabulary
 
 LABELS_FILE = "labels.json"  # the classes' names, if any, as an asset
 # Read by a server with --enable_per_model_batching_parameters. A request with
@@ -32,7 +29,8 @@ max_enqueued_batches { value: 1000 }
 enable_large_batch_splitting { value: false }
 pad_variable_length_inputs: true
 """
-_TOLERANCE = 1e-4  # of the largest number, and of 1
+# Of the largest number, and of 1; bfloat16 has 8 bits.
+_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.03}
 
 
 class Exported(NamedTuple):
@@ -50,13 +48,12 @@ class Exported(NamedTuple):
 
 
 def export(
-    model: keras.Model,
+    signatures: Signatures,
     base_dir: str | os.PathLike,
     *,
-    vocabulary: Vocabulary,
-    spec: TaskSpec,
     version: int | None = None,
     min_server: tuple[int, int] = portability.LISTED[0],
+    about: str = "",
     files: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Exported:
     """Writes base_dir/<version>/, complete and checked, or not at all.
@@ -76,12 +73,11 @@ def export(
     padding gives the same numbers.
 
     Args:
-        model: of a task.
+        signatures: of a model.
         base_dir: one folder for all versions of a model.
-        vocabulary: of the model.
-        spec: likewise.
         version: 1 or more; by default one more than the highest there is.
         min_server: version of the oldest server that is to load it.
+        about: a part of README.md, if there is more to say.
         files: others to put beside, by name, such as licences.
     Raises: ValueError if the version is there already or below 1, or if a
         check fails; OSError.
@@ -90,18 +86,18 @@ def export(
     base.mkdir(parents=True, exist_ok=True)
     version = _free_version(base, version)
     partial = base / f"partial-{version}-{os.getpid()}"
-    parts: Any = {"vocabulary": vocabulary, "spec": spec}
+    spec = signatures.spec
+    tolerance = _TOLERANCE[signatures.compute_dtype]
     try:
-        signatures = Signatures(model, **parts)
         graphs = signatures.by_name()
-        _save(model, graphs, partial, parts)
+        _save(signatures, graphs, partial)
         portability.check(partial, min_server)
         requests = [
             warmup.request(
                 name,
                 _specs(graph),
                 size,
-                vocabulary=vocabulary,
+                vocabulary=signatures.vocabulary,
                 task=spec.task,
             )
             for name, graph in graphs.items()
@@ -109,18 +105,18 @@ def export(
         ]
         warmup.write(partial, requests)
         answers = _replayed(partial)
-        padded = Signatures(model, unpadded=False, **parts).numbers()
+        padded = signatures.padded()
         for asked, got in zip(requests, answers, strict=True):
             name = asked.model_spec.signature_name
-            _compare(name, graphs[name], asked, got)
+            _compare(name, graphs[name], asked, got, tolerance)
             # Token ids have answers at padding too, which may differ.
             if name == EMBEDDINGS or (
                 name == TOKEN_IDS and _num_rows(asked) == 1
             ):
-                _compare(name, padded[name], asked, got)
+                _compare(name, padded[name], asked, got, tolerance)
         (partial / "batching_params.pbtxt").write_text(_BATCHING, "utf-8")
         text = request_samples.markdown(zip(requests, answers, strict=True))
-        (partial / "README.md").write_text(text, "utf-8")
+        (partial / "README.md").write_text(text + about, "utf-8")
         for name, content in files.items():
             (partial / name).write_bytes(content)
         os.rename(partial, base / str(version))
@@ -151,23 +147,23 @@ def _free_version(base: pathlib.Path, version: int | None) -> int:
     return version
 
 
-def _save(model, graphs, folder, parts):
+def _save(signatures, graphs, folder):
     """Writes the graphs with the variables that they read, and the assets.
 
     Not the module that made them: the server restores those variables alone
     that are saved as TensorFlow's, and to it Keras's are others.
     """
     root: Any = tf.Module()
-    root.weights = [weight.value for weight in model.weights]
+    root.weights = signatures.weights
     with tempfile.TemporaryDirectory() as assets:
-        root.assets = _write_assets(pathlib.Path(assets), **parts)
+        root.assets = _write_assets(pathlib.Path(assets), signatures)
         tf.saved_model.save(root, folder, signatures=graphs)
 
 
-def _write_assets(folder, vocabulary, spec) -> list[tf.saved_model.Asset]:
-    vocabulary.save(folder)
-    if spec.labels:
-        labels = list(spec.labels)
+def _write_assets(folder, signatures) -> list[tf.saved_model.Asset]:
+    signatures.vocabulary.save(folder)
+    if signatures.spec.labels:
+        labels = list(signatures.spec.labels)
         text = json.dumps(labels, ensure_ascii=False) + "\n"
         (folder / LABELS_FILE).write_text(text, encoding="utf-8")
     return [tf.saved_model.Asset(path) for path in sorted(folder.iterdir())]
@@ -205,7 +201,7 @@ def _replayed(folder: pathlib.Path) -> list[predict_pb2.PredictResponse]:
         ]
 
 
-def _compare(name, graph, request, response):
+def _compare(name, graph, request, response, tolerance):
     """Sees that a graph gives what was answered."""
     inputs = [
         tf.constant(tf.make_ndarray(request.inputs[key]))
@@ -215,7 +211,7 @@ def _compare(name, graph, request, response):
         got = tf.make_ndarray(response.outputs[key])
         want = value.numpy()
         same = got.shape == want.shape and (
-            _distance(got, want) <= _TOLERANCE
+            _distance(got, want) <= tolerance
             if want.dtype == np.float32
             else (got == want).all()
         )

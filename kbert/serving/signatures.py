@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """All that an export answers, by the names of its signatures."""
 
+import contextlib
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ from kbert import features, models
 from kbert.serving import SERVERS
 from kbert.serving.embedding import EmbeddingServer
 from kbert.serving.next_sentence import NEXT_SENTENCE, NextSentenceServer
+from kbert.serving.reduced_weights import ReducedWeights
 from kbert.serving.token_ids import TokenIds
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import Vocabulary
@@ -34,7 +36,14 @@ class Signatures(tf.Module):
         model: of a task.
         vocabulary: of the model.
         spec: likewise.
-        unpadded: whether the model's dense layers are spared the padding.
+        reduced: what the graphs read in place of some of the weights.
+
+    Attributes:
+        vocabulary: as given.
+        spec: likewise.
+        server: of the task, or for a bare encoder of `embeddings`.
+        weights: what the graphs read, to be saved with them.
+        compute_dtype: name of the matrix products' dtype.
     """
 
     def __init__(
@@ -43,41 +52,62 @@ class Signatures(tf.Module):
         *,
         vocabulary: Vocabulary,
         spec: TaskSpec,
-        unpadded: bool = True,
+        reduced: ReducedWeights | None = None,
     ):
         super().__init__(name="signatures")
         self.vocabulary, self.spec = vocabulary, spec
-        encoder = models.encoder_of(model)
-        given = model.output
-        if unpadded:
-            encoder = models.without_padding(encoder)
-            model = models.without_padding(model)
-        self._embedder = EmbeddingServer(
+        self.compute_dtype = model.dtype_policy.compute_dtype
+        self.weights: list[Any] = [weight.value for weight in model.weights]
+        self._reads = contextlib.nullcontext()
+        if reduced:
+            self.weights, self._reads = reduced.tracked, reduced
+        self._model = model
+        parts = {"vocabulary": vocabulary, "spec": spec}
+        unpadded = models.without_padding(model)
+        self._embedder = self._make_embedder(
+            models.without_padding(models.encoder_of(model))
+        )
+        self.server: Any = self._embedder
+        if spec.task in SERVERS:
+            self.server = SERVERS[spec.task](unpadded, **parts)
+        self._token_ids = TokenIds(self.server, unpadded)
+        self._next_sentence = None
+        if {features.NSP_LOGITS, features.MLM_LOGITS} <= {*model.output}:
+            self._next_sentence = NextSentenceServer(unpadded, **parts)
+
+    def _make_embedder(self, encoder):
+        length = self.spec.max_seq_length
+        return EmbeddingServer(
             encoder,
-            vocabulary=vocabulary,
-            spec=TaskSpec(task="encoder", max_seq_length=spec.max_seq_length),
+            vocabulary=self.vocabulary,
+            spec=TaskSpec(task="encoder", max_seq_length=length),
             pooling="mean",
             normalize=False,
         )
-        parts = {"vocabulary": vocabulary, "spec": spec}
-        self._server: Any = self._embedder
-        if spec.task in SERVERS:
-            self._server = SERVERS[spec.task](model, **parts)
-        self._token_ids = TokenIds(self._server, model)
-        self._next_sentence = None
-        if features.NSP_LOGITS in given and features.MLM_LOGITS in given:
-            self._next_sentence = NextSentenceServer(model, **parts)
 
     def by_name(self) -> dict[str, Any]:
         """The graph of each, a concrete function."""
-        found = {**self._server.signatures()}
-        if self._next_sentence:
-            found[NEXT_SENTENCE] = self._next_sentence.signature()
-        return {**found, **self.numbers()}
+        with self._reads:
+            found = {**self.server.signatures()}
+            if self._next_sentence:
+                found[NEXT_SENTENCE] = self._next_sentence.signature()
+            found[EMBEDDINGS] = self._embedder.signature()
+            found[TOKEN_IDS] = self._token_ids.signature()
+        return found
 
-    def numbers(self) -> dict[str, Any]:
-        """The graphs among them that only compute, without a choice."""
-        return {
-            EMBEDDINGS: self._embedder.signature(),
-            TOKEN_IDS: self._token_ids.signature(),
-        }
+    def padded(self) -> dict[str, Any]:
+        """Those that only compute, without a choice, by the model as it is.
+
+        To compare with: the model's dense layers are not spared the padding.
+        """
+        embedder = self._make_embedder(models.encoder_of(self._model))
+        server: Any = embedder
+        if self.spec.task in SERVERS:
+            server = SERVERS[self.spec.task](
+                self._model, vocabulary=self.vocabulary, spec=self.spec
+            )
+        with self._reads:
+            return {
+                EMBEDDINGS: embedder.signature(),
+                TOKEN_IDS: TokenIds(server, self._model).signature(),
+            }

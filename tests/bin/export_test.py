@@ -14,7 +14,9 @@ from tensorflow_serving.apis import predict_pb2
 
 from kbert import tasks
 from kbert.checkpoints import folder
+from kbert.runs import precision
 from kbert.serving import make_server, replay
+from kbert.serving.export import Exported
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "export" / "export_savedmodel.py"
 TEXTS = ["good", "The film was not very good.", "", "bad bad film " * 9]
@@ -106,6 +108,10 @@ def _check_card(card):
         ("--min_server=2.11", "^--min_server=2.11; wanted 2.12 or later"),
         ("--min_server=new", "^--min_server='new'; wanted a version such as"),
         ("--model=nowhere", "^nowhere: no such folder; wanted a kbert model"),
+        ("--quantize=int8", "^--quantize=int8 needs --dev, a file to measure"),
+        ("--dtype=bfloat16", "^--dtype=bfloat16 needs --dev, a file to"),
+        ("--dev=dev.tsv", "^--dev: only with --dtype or --quantize"),
+        ("--label_column=a", "^--label_column: only for --dev"),
     ],
 )
 def test_wrong_flags(flag, message, trained, tmp_path, call):
@@ -114,3 +120,73 @@ def test_wrong_flags(flag, message, trained, tmp_path, call):
     with pytest.raises(ValueError, match=message):
         call("export", f"--model={path}", f"--output_dir={out}", flag)
     assert not out.exists()
+
+
+def _dev(tmp_path):
+    file = tmp_path / "dev.tsv"
+    rows = [f"{text}\tbad" for text in TEXTS if text.strip()]
+    file.write_text("\n".join(["text\tlabel", *rows, ""]))
+    return f"--dev={file}"
+
+
+def test_what_int8_costs_is_in_the_readme(trained, tmp_path, call):
+    path, server = trained
+    base = tmp_path / "base"
+    flags = [f"--model={path}", f"--output_dir={base}", "--quantize=int8"]
+    flags += ["--text_columns=text"]
+    printed = call("export", *flags, _dev(tmp_path), "--max_score_drop=1")
+    text = (base / "1" / "README.md").read_text("utf-8")
+    part = text[text.index("## Precision") :]
+    assert part.strip() in printed
+    assert "Measured on dev.tsv, 3 rows" in part
+    cells = [[x.strip() for x in y.split("|")] for y in part.splitlines()]
+    table = {row[1]: row[2:5] for row in cells if len(row) == 6}
+    right = [x["label"] for x in server.predict(TEXTS)]
+    share = sum(x == "bad" for x, t in zip(right, TEXTS, strict=True) if t) / 3
+    before, after, change = map(float, table["accuracy"])
+    assert before == pytest.approx(share, abs=1e-4)
+    assert after - before == pytest.approx(change, abs=2e-4)
+    assert table["rows a second"][2].startswith("x ")
+
+
+@pytest.mark.parametrize(("after", "exported"), [(0.74, False), (0.76, True)])
+def test_a_score_that_falls_too_far(
+    after, exported, trained, tmp_path, call, monkeypatch
+):
+    path, _ = trained
+    scores = ({"accuracy": 0.8}, {"accuracy": after})
+    cost = precision.Cost("dev.tsv", 50, "accuracy", scores, (2.0, 1.0))
+    monkeypatch.setattr(precision, "cost", lambda *_: cost)
+    written = []
+    monkeypatch.setattr(
+        "kbert.serving.export.export",
+        lambda *_, **options: written.append(options) or _WRITTEN,
+    )
+    flags = [f"--model={path}", "--output_dir=out", "--quantize=int8"]
+    flags += [_dev(tmp_path), "--max_score_drop=0.05"]
+    if exported:
+        call("export", *flags)
+        assert " x 0.50 |" in written[0]["about"]
+        return
+    message = "^--quantize=int8: accuracy on .*dev.tsv falls by 0.0600, more "
+    with pytest.raises(ValueError, match=message + "than --max_score_drop"):
+        call("export", *flags)
+    assert not written
+
+
+_WRITTEN = Exported(pathlib.Path("out/1"), 0, {})
+
+
+def test_a_model_without_a_score(tmp_path, tiny_config, vocabulary, call):
+    spec = tasks.TaskSpec(task="encoder", max_seq_length=9)
+    model = tasks.build(tiny_config, spec)
+    folder.save(
+        tmp_path / "model",
+        model,
+        config=tiny_config,
+        vocabulary=vocabulary,
+        spec=spec,
+    )
+    flags = [f"--model={tmp_path / 'model'}", "--output_dir=out"]
+    with pytest.raises(ValueError, match="--quantize=int8: .* no score tells"):
+        call("export", *flags, "--quantize=int8", _dev(tmp_path))

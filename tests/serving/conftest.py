@@ -6,6 +6,7 @@ import pytest
 
 from kbert import tasks
 from kbert.serving import make_server
+from kbert.serving.signatures import Signatures
 from kbert.tasks import TaskSpec
 
 LENGTH = 16
@@ -70,6 +71,27 @@ def build(tiny_config):
         return model
 
     return build
+
+
+@pytest.fixture
+def signatures(build, vocabulary):
+    """A function of a name of `SPECS`: what an export of that task answers.
+
+    Made once for all tests, whose graphs take long to trace.
+    """
+
+    def signatures(task):
+        if task not in _SIGNATURES:
+            spec = SPECS[task]
+            _SIGNATURES[task] = Signatures(
+                build(spec), vocabulary=vocabulary, spec=spec
+            )
+        return _SIGNATURES[task]
+
+    return signatures
+
+
+_SIGNATURES: dict[str, Signatures] = {}
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.serving.signature_requests import assert_same
 
 
 @pytest.fixture
-def write(build, vocabulary, monkeypatch):
+def write(signatures, monkeypatch):
     """A function of a name of `SPECS` and a folder: exports that task.
 
     The warm-up requests are answered in this process, which is quicker.
@@ -29,11 +29,8 @@ def write(build, vocabulary, monkeypatch):
         return [served.answer(x) for x in replay.requests_of(folder)]
 
     def write(task, base, **options):
-        spec = SPECS[task]
         monkeypatch.setattr(exporting, "_replayed", answered)
-        return export(
-            build(spec), base, vocabulary=vocabulary, spec=spec, **options
-        )
+        return export(signatures(task), base, **options)
 
     return write
 
@@ -161,11 +158,11 @@ def test_an_export_that_answers_otherwise_is_refused(
     """Here by what is saved, which is another model's."""
     save = exporting._save
 
-    def other(model, *others):
-        kernel = model.weights[-1]
-        kernel.assign(kernel + 1.0)
-        save(model, *others)
-        kernel.assign(kernel - 1.0)
+    def other(signatures, *others):
+        kernel = signatures.weights[-1]
+        kernel.assign_add(tf.ones_like(kernel))
+        save(signatures, *others)
+        kernel.assign_sub(tf.ones_like(kernel))
 
     monkeypatch.setattr(exporting, "_save", other)
     with pytest.raises(ValueError, match="exported .* does not answer as the"):

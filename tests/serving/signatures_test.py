@@ -20,20 +20,9 @@ _STRANGE = ["", "\u0301\u0300\u20dd", "a\0b", "\ufeff", "[SEP] [CLS]"]
 
 
 @pytest.fixture
-def graphs(build, vocabulary):
+def graphs(signatures):
     """A function of a task's name: its signatures' graphs by name."""
-
-    def graphs(task):
-        made = Signatures(
-            build(SPECS[task]), vocabulary=vocabulary, spec=SPECS[task]
-        )
-        _ALIVE[task] = made  # the graphs alone do not keep its variables
-        return made.by_name()
-
-    return graphs
-
-
-_ALIVE = {}
+    return lambda task: signatures(task).by_name()
 
 
 def strange_text(rng):

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exports whose matrices have fewer bits, against rounding by hand."""
+
+import keras
+import ml_dtypes
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kbert.serving import export as exporting
+from kbert.serving import replay
+from kbert.serving.export import export
+from kbert.serving.reduced_weights import ReducedWeights
+from kbert.serving.signatures import Signatures
+from tests.serving import signature_requests as requests
+from tests.serving.conftest import SPECS
+
+
+def _to_bfloat16(matrix, axis):
+    del axis
+    return matrix.astype(ml_dtypes.bfloat16).astype("float32")
+
+
+def _to_int8(matrix, axis):
+    step = np.abs(matrix).max(axis=axis, keepdims=True) / 127
+    return np.round(matrix / step) * step
+
+
+def _was_rounded(weight, rounded):
+    """Rounds the token table, and blocks' matrices by their columns."""
+    first, name = weight.path.split("/")[-2:]
+    if first != "token_embedding" and not name.endswith("_kernel"):
+        return False
+    was = weight.numpy()
+    weight.assign(rounded(was, 1 if first == "token_embedding" else 0))
+    return np.abs(weight.numpy() - was).max() > 1e-3
+
+
+@pytest.fixture
+def policy(request):
+    """Keras's, for the time of a test."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize(
+    ("precision", "rounded", "policy"),
+    [
+        ("int8", _to_int8, "float32"),
+        pytest.param(
+            *("bfloat16", _to_bfloat16, "mixed_bfloat16"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    indirect=["policy"],
+)
+def test_it_answers_as_with_weights_rounded_by_hand(
+    precision, rounded, policy, build, vocabulary, tmp_path, monkeypatch
+):
+    """Token table and blocks of a masked-LM, whose output is tied to it."""
+    spec = SPECS["masked_lm"]
+    parts = {"vocabulary": vocabulary, "spec": spec}
+    model, by_hand = build(spec), build(spec)
+    by_hand.set_weights(model.get_weights())
+    names = [
+        weight.path
+        for weight in by_hand.weights
+        if _was_rounded(weight, rounded)
+    ]
+    assert len(names) == 1 + 4 * 2  # the table, four in each block
+    reduced = Signatures(
+        model, reduced=ReducedWeights(model, precision), **parts
+    )
+    monkeypatch.setattr(exporting, "_replayed", _answered)
+    found = export(reduced, tmp_path)
+
+    variables = str(found.path / "variables" / "variables")
+    reader = tf.train.load_checkpoint(variables)
+    dtypes = [*reader.get_variable_to_dtype_map().values()]
+    assert dtypes.count(tf.as_dtype(precision)) == len(names)
+
+    served = replay.Served(found.path)
+    wanted = Signatures(by_hand, **parts).by_name()
+    for one in replay.requests_of(found.path):
+        name = one.model_spec.signature_name
+        got = served.answer(one).outputs
+        asked = {k: tf.make_ndarray(v) for k, v in one.inputs.items()}
+        want = requests.ask(wanted[name], asked)
+        for key, value in want.items():
+            if value.dtype == np.float32:
+                numbers = tf.make_ndarray(got[key])
+                np.testing.assert_allclose(numbers, value, atol=2e-4)
+
+
+def _answered(folder):
+    served = replay.Served(folder)
+    return [served.answer(x) for x in replay.requests_of(folder)]
