@@ -5,8 +5,9 @@ Each side is a process of its own that loads a model and then answers when it
 is asked, while the others sleep: kbert's export; KerasHub's layers exported
 with fixed length; onnxruntime and PyTorch with transformers' tokenizer,
 padded to the longest; and, as a limit, the matrix products of the texts' own
-tokens. Texts are movie sentences and those of WikiGold, in the order of the
-file and in batches of 1, 8 and 32. The sides take turns for some rounds. The
+tokens. Texts are movie sentences and those of WikiGold, drawn once, in batches
+of 1, 8 and 32. TensorFlow's sides have the environment of export/tf_serving/
+(oneDNN's operations). The sides take turns for some rounds. The
 tables on standard output are ready for RESULTS.md:
 
     python -m benchmarks.serving --data_dir=DIR --output_dir=out/serving
@@ -37,7 +38,8 @@ from benchmarks.serving_sides import THREADS, Model
 _SIDES = ("kbert", "keras_hub", "onnxruntime", "pytorch", "products")
 _SIZES = ("6x384", "base")
 _BATCHES = (1, 8, 32)
-_TEXTS = 640  # of each kind, and of a batch of 1 a quarter of them
+# Of each kind, by size; and of a batch of 1 a quarter of them.
+_TEXTS = {"6x384": 320, "base": 96}
 _PACKAGES = (
     *("tensorflow", "tensorflow-text", "keras-hub", "onnxruntime", "torch"),
     "transformers",
@@ -85,6 +87,8 @@ class SideProcess:
 
 
 def _serve() -> None:
+    # As export/tf_serving/ has it; only TensorFlow's sides look at it.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     asked, tell = questions()
     side, *folders = next(asked)
     module = importlib.import_module(f"benchmarks.serving_sides.{side}")
@@ -128,7 +132,7 @@ def main() -> None:
         for side in _SIDES:
             finetune_runs.in_new_process(_prepare, side, model)
         for kind in texts:  # by itself, for it takes long
-            some = {kind: texts[kind]}
+            some = {kind: texts[kind][: _TEXTS[size]]}
             print(_report(size, *_run(model, some, args.rounds)), flush=True)
     return None
 
@@ -165,7 +169,7 @@ def _write_base(folder: pathlib.Path, vocabulary: pathlib.Path) -> None:
 def _movie_sentences(data: pathlib.Path) -> list[str]:
     text = (data / "pretrain/movie_reviews_cv0-8.txt").read_text("utf-8")
     lines = [line for line in text.split("\n") if line.strip()]
-    return random.Random(0).sample(lines, _TEXTS)
+    return random.Random(0).sample(lines, max(_TEXTS.values()))
 
 
 def _wikigold_sentences(data: pathlib.Path) -> list[str]:
@@ -176,7 +180,7 @@ def _wikigold_sentences(data: pathlib.Path) -> list[str]:
         for block in blocks
         if "-DOCSTART-" not in block
     ]
-    return random.Random(0).sample(sentences, _TEXTS)
+    return random.Random(0).sample(sentences, max(_TEXTS.values()))
 
 
 def _run(model, texts, rounds):
@@ -187,7 +191,7 @@ def _run(model, texts, rounds):
     answers: dict[tuple[str, int, str], Any] = {}
     for kind, every in texts.items():
         for size in _BATCHES:
-            some = every[: _TEXTS // 4] if size == 1 else every
+            some = every[: len(every) // 4] if size == 1 else every
             batches = [some[i : i + size] for i in range(0, len(some), size)]
             for side in _SIDES:
                 sides[side].run(batches[:3])  # warm

@@ -15,12 +15,12 @@ class EncoderBlock(keras.layers.Layer):
         (B, 1, S, S), True where a query may see a key -> (B, S, H) in the
         variables' dtype.
     With rows (T, H), the tokens of B texts without their padding, the caller
-        also gives slot_rows (B, S) int32, the row that fills each slot of
-        the padded form (any row where there is none: mask it), and
-        row_slots (T,) int32, the slot b * S + s of each row -> (T, H).
-        attention_mask and slot_rows, and positions if given, may be lists of
-        as many parts of the texts, each padded to its own longest one;
-        row_slots then count the slots of one part after another.
+        also gives slot_rows (B * S,) int32, the row that fills each slot
+        b * S + s of the padded form (any row where there is none: mask it),
+        and row_slots (T,) int32, the slot of each row -> (T, H). The mask is
+        then (B, 1, 1 or S, S). It may be a list, of some parts of the texts,
+        each padded to its own longest one, and so may positions; the slots
+        are then those of one part after another.
     With positions (B, P) int32, 0 <= p < S, only the rows that stand there
         see the others and go on -> (B, P, H). This is what the last block
         of a model needs whose heads read a few positions; the numbers are
@@ -152,36 +152,32 @@ class EncoderBlock(keras.layers.Layer):
         self, rows, attention_mask, slot_rows, row_slots, positions, seeds
     ):
         attention_seed, hidden_seed, output_seed = seeds
-        masks, slots = _listed(attention_mask), _listed(slot_rows)
-        contexts = []
+        masks = _listed(attention_mask)
+        sizes = _sizes(rows, slot_rows, masks)
         if positions is None:
             projected = self._projections(rows, "qkv")
-            for slot_rows, mask in zip(slots, masks, strict=True):
-                query, key, value = self._heads(projected, slot_rows, 3)
-                contexts.append(
-                    self._attend(query, key, value, mask, attention_seed)
-                )
+            heads = self._heads(projected, slot_rows, sizes, 3)
         else:
             projected = self._projections(rows, "kv")
-            queries = []
-            for slot_rows, mask, places in zip(
-                slots, masks, _listed(positions), strict=True
-            ):
-                queries.append(_rows_at(rows, slot_rows, places))
-                asked = self._projections(queries[-1], "q")
-                (query,) = self._heads(asked, None, 1)
-                key, value = self._heads(projected, slot_rows, 2)
-                if mask.shape[-2] != 1:
-                    mask = _queries_at(mask, places)
-                contexts.append(
-                    self._attend(query, key, value, mask, attention_seed)
-                )
-            rows = _joined(queries)
+            heads = self._heads(projected, slot_rows, sizes, 2)
+            places = _listed(positions)
+            asking = _rows_at(rows, slot_rows, sizes, places)
+            for i, x in enumerate(asking):
+                asked = self._projections(x, "q")
+                query = self._heads(asked, None, [ops.shape(x)[:2]], 1)
+                heads[i] = [*query[0], *heads[i]]
+                masks[i] = _queries_at(masks[i], places[i])
+            rows = _joined(asking)
+        context = _joined(
+            [
+                self._attend(Q, K, V, mask, attention_seed)
+                for (Q, K, V), mask in zip(heads, masks, strict=True)
+            ]
+        )
         if row_slots is not None and positions is None:
-            flat = [ops.reshape(x, (-1, rows.shape[-1])) for x in contexts]
-            context = ops.take(_joined(flat), row_slots, axis=0)
+            context = ops.take(context, row_slots, axis=0)
         else:
-            context = _joined(contexts)
+            context = ops.reshape(context, ops.shape(rows))
         attended = self._dense(
             context, self.attention_kernel, self.attention_bias
         )
@@ -206,32 +202,39 @@ class EncoderBlock(keras.layers.Layer):
             kernel, bias = kernel[:, columns], bias[columns]
         return self._dense(rows, kernel, bias)
 
-    def _heads(self, projected, slot_rows, count):
-        """So many projections apart and padded, each (B, N, S, D)."""
-        N = self.num_heads
+    def _heads(self, rows, slot_rows, sizes, count):
+        """Of each part of the texts so many projections (B, N, S, D)."""
+        N, width = self.num_heads, rows.shape[-1]
         if slot_rows is not None:
-            projected = ops.take(projected, slot_rows, axis=0)
-        B, S, width = ops.shape(projected)
-        BSCND = ops.reshape(projected, (B, S, count, N, width // count // N))
-        CBNSD = ops.transpose(BSCND, (2, 0, 3, 1, 4))
-        return ops.unstack(CBNSD, count)
+            rows = ops.take(rows, slot_rows, axis=0)
+        found, start = [], 0
+        for B, S in sizes:
+            part = rows
+            if len(sizes) > 1:
+                part = ops.slice(rows, (start, 0), (B * S, width))
+                start = start + B * S
+            BSCND = ops.reshape(part, (B, S, count, N, width // count // N))
+            CBNSD = ops.transpose(BSCND, (2, 0, 3, 1, 4))
+            found.append(ops.unstack(CBNSD, count))
+        return found
 
     def _attend(self, query_BNQD, key_BNSD, value_BNSD, mask, seed):
+        """The context of each query, (B * Q, H)."""
+        D = query_BNQD.shape[-1]
         key_BNDS = ops.swapaxes(key_BNSD, -1, -2)
-        scale = query_BNQD.shape[-1] ** -0.5
-        scores_BNQS = self._product(query_BNQD * scale, key_BNDS)
+        scores_BNQS = self._product(query_BNQD * D**-0.5, key_BNDS)
         # Finite, so that a text of padding alone gives no NaN.
         hidden = ops.cast(ops.logical_not(mask), scores_BNQS.dtype)
         weights_BNQS = ops.softmax(scores_BNQS + hidden * -1e9)
         weights_BNQS = _dropped(weights_BNQS, self.attention_dropout, seed)
         context_BNQD = self._product(weights_BNQS, value_BNSD)
         context_BQND = ops.transpose(context_BNQD, (0, 2, 1, 3))
-        B, Q, N, D = ops.shape(context_BQND)
-        return ops.reshape(context_BQND, (B, Q, N * D))
+        return ops.reshape(context_BQND, (-1, self.num_heads * D))
 
     def _dense(self, x, kernel, bias):
         bias = ops.convert_to_tensor(bias, self.variable_dtype)
-        return self._product(x, kernel) + bias
+        # Not `+`, with which TensorFlow fuses a product less often.
+        return ops.add(self._product(x, kernel), bias)
 
     def _product(self, x, y):
         dtype = self.compute_dtype
@@ -267,29 +270,44 @@ class EncoderBlock(keras.layers.Layer):
 
 def _listed(x):
     """The parts of the texts, one if they are not apart."""
-    return x if isinstance(x, list) else [x]
+    return [*x] if isinstance(x, list) else [x]
 
 
 def _joined(parts):
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=0)
 
 
-def _rows_at(rows, slot_rows, positions):
-    """(B, P, H): the rows that fill the slots at positions (B, P)."""
-    B, S = ops.shape(rows if slot_rows is None else slot_rows)[:2]
-    # Flat: four times as fast as take_along_axis.
-    places = positions + ops.expand_dims(ops.arange(B) * S, 1)
-    if slot_rows is not None:
-        places = ops.take(ops.reshape(slot_rows, (-1,)), places, axis=0)
-    else:
+def _sizes(rows, slot_rows, masks):
+    """B and S of each part of the texts.
+
+    Where all blocks share the masks, TensorFlow asks for their shapes once.
+    """
+    if slot_rows is None:
+        return [ops.shape(rows)[:2]]
+    return [(ops.shape(x)[0], ops.shape(x)[-1]) for x in masks]
+
+
+def _rows_at(rows, slot_rows, sizes, positions):
+    """Of each part (B, P, H), the rows that fill the slots at (B, P)."""
+    if slot_rows is None:
         rows = ops.reshape(rows, (-1, rows.shape[-1]))
-    return ops.take(rows, places, axis=0)
+    found, start = [], 0
+    for (B, S), places in zip(sizes, positions, strict=True):
+        # Flat: four times as fast as take_along_axis.
+        slots = start + places + ops.expand_dims(ops.arange(B) * S, 1)
+        if slot_rows is not None:
+            slots = ops.take(slot_rows, slots, axis=0)
+        found.append(ops.take(rows, slots, axis=0))
+        start = start + B * S
+    return found
 
 
-def _queries_at(attention_mask, positions):
-    """(B, 1, P, S): the part of a (B, 1, S, S) mask for some queries."""
+def _queries_at(mask, positions):
+    """(B, 1, P or 1, S): the part of a mask for some queries."""
+    if mask.shape[-2] == 1:
+        return mask
     places_B1P1 = ops.expand_dims(positions, (1, -1))
-    return ops.take_along_axis(attention_mask, places_B1P1, axis=2)
+    return ops.take_along_axis(mask, places_B1P1, axis=2)
 
 
 class _Drawn(keras.random.SeedGenerator):

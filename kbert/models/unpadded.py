@@ -51,7 +51,7 @@ class _Parts(NamedTuple):
         token_slots: (T,) int32, the slots b * S + s of the rows.
         texts: of each part, (B',) int32.
         masks: of each part, (B', 1, 1, S') bool, as EncoderBlock takes it.
-        part_slot_rows: of each part, (B', S') int32, likewise.
+        part_slot_rows: of one part's slots after another, int32, likewise.
         row_slots: (T,) int32, likewise.
     """
 
@@ -60,7 +60,7 @@ class _Parts(NamedTuple):
     token_slots: Any
     texts: list[Any]
     masks: list[Any]
-    part_slot_rows: list[Any]
+    part_slot_rows: Any
     row_slots: Any
 
 
@@ -119,7 +119,7 @@ def _parts(is_token_BS) -> _Parts:
     rank_B = ops.argsort(ops.argsort(count_B))
     total = ops.maximum(ops.sum(ops.ones_like(count_B)), 1)
     part_B = ops.floor_divide(rank_B * _NUM_PARTS, total)
-    texts, masks, part_slot_rows = [], [], []
+    texts, masks, by_part = [], [], []
     for part in range(_NUM_PARTS):
         (some,) = ops.nonzero(ops.equal(part_B, part))
         is_token = ops.take(is_token_BS, some, axis=0)
@@ -128,9 +128,10 @@ def _parts(is_token_BS) -> _Parts:
         rows = ops.take(ops.take(slot_rows, some, axis=0), columns, axis=1)
         texts.append(some)
         masks.append(ops.expand_dims(is_token, (1, 2)))
-        part_slot_rows.append(rows)
+        by_part.append(rows)
     (slots,) = ops.nonzero(_flat(masks))
-    row_of_slot = ops.take(_flat(part_slot_rows), slots, axis=0)
+    part_slot_rows = _flat(by_part)
+    row_of_slot = ops.take(part_slot_rows, slots, axis=0)
     row_slots = ops.take(slots, ops.argsort(row_of_slot), axis=0)
     return _Parts(
         is_token_BS,

@@ -18,6 +18,7 @@ from kbert.training import loop, losses
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.optimizer import Lamb, WarmupDecay
 
+pytestmark = pytest.mark.slow
 HERE = pathlib.Path(__file__).parent
 STEPS = 20
 # Runs a script where jax, Keras and numpy are all that is installed.

@@ -129,16 +129,30 @@ def _dev(tmp_path):
     return f"--dev={file}"
 
 
-def test_what_int8_costs_is_in_the_readme(trained, tmp_path, call):
+@pytest.fixture
+def written(monkeypatch):
+    """What would be exported, in place of exports."""
+    found = []
+
+    def export(signatures, _, **options):
+        found.append((signatures, options))
+        return Exported(pathlib.Path("out/1"), 0, {})
+
+    monkeypatch.setattr("kbert.serving.export.export", export)
+    return found
+
+
+def test_what_int8_costs_is_in_the_readme(trained, tmp_path, call, written):
     path, server = trained
-    base = tmp_path / "base"
-    flags = [f"--model={path}", f"--output_dir={base}", "--quantize=int8"]
+    flags = [f"--model={path}", "--output_dir=out", "--quantize=int8"]
     flags += ["--text_columns=text"]
     printed = call("export", *flags, _dev(tmp_path), "--max_score_drop=1")
-    text = (base / "1" / "README.md").read_text("utf-8")
-    part = text[text.index("## Precision") :]
+    ((signatures, options),) = written
+    part = options["about"]
     assert part.strip() in printed
-    assert "Measured on dev.tsv, 3 rows" in part
+    assert "\n## Precision\n" in part and "on dev.tsv, 3 rows" in part
+    dtypes = [getattr(x, "dtype", None) for x in signatures.weights]
+    assert dtypes.count(tf.int8) == 1 + 4 * 2  # the table, two blocks
     cells = [[x.strip() for x in y.split("|")] for y in part.splitlines()]
     table = {row[1]: row[2:5] for row in cells if len(row) == 6}
     right = [x["label"] for x in server.predict(TEXTS)]
@@ -151,30 +165,22 @@ def test_what_int8_costs_is_in_the_readme(trained, tmp_path, call):
 
 @pytest.mark.parametrize(("after", "exported"), [(0.74, False), (0.76, True)])
 def test_a_score_that_falls_too_far(
-    after, exported, trained, tmp_path, call, monkeypatch
+    after, exported, trained, tmp_path, call, monkeypatch, written
 ):
     path, _ = trained
     scores = ({"accuracy": 0.8}, {"accuracy": after})
     cost = precision.Cost("dev.tsv", 50, "accuracy", scores, (2.0, 1.0))
     monkeypatch.setattr(precision, "cost", lambda *_: cost)
-    written = []
-    monkeypatch.setattr(
-        "kbert.serving.export.export",
-        lambda *_, **options: written.append(options) or _WRITTEN,
-    )
     flags = [f"--model={path}", "--output_dir=out", "--quantize=int8"]
     flags += [_dev(tmp_path), "--max_score_drop=0.05"]
     if exported:
         call("export", *flags)
-        assert " x 0.50 |" in written[0]["about"]
+        assert " x 0.50 |" in written[0][1]["about"]
         return
     message = "^--quantize=int8: accuracy on .*dev.tsv falls by 0.0600, more "
     with pytest.raises(ValueError, match=message + "than --max_score_drop"):
         call("export", *flags)
     assert not written
-
-
-_WRITTEN = Exported(pathlib.Path("out/1"), 0, {})
 
 
 def test_a_model_without_a_score(tmp_path, tiny_config, vocabulary, call):

@@ -79,6 +79,8 @@ def test_both_start_the_same_server():
     service, container = _arguments()
     assert service["command"] == container["args"]
     assert service["image"] == container["image"]
+    environment = {x["name"]: x["value"] for x in container["env"]}
+    assert service["environment"] == environment
     flags = dict(x.removeprefix("--").split("=") for x in service["command"])
     assert flags["enable_batching"] == "true"
     assert flags["enable_per_model_batching_parameters"] == "true"

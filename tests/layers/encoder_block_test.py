@@ -77,7 +77,7 @@ def test_flat_rows_give_what_padded_rows_give():
     row_slots = np.flatnonzero(tokens).astype("int32")
     slot_rows = np.zeros(tokens.shape, "int32")
     slot_rows[tokens] = np.arange(tokens.sum())
-    got = block(padded[tokens], mask, slot_rows, row_slots)
+    got = block(padded[tokens], mask, slot_rows.ravel(), row_slots)
     assert got.shape == (7, H)
     np.testing.assert_allclose(got, want[tokens], atol=1e-6)
 
@@ -138,7 +138,7 @@ def test_some_positions_alone_are_those_of_the_whole(whole_mask, flat):
         slot_rows = np.zeros(15, "int32")
         slot_rows[row_slots] = np.arange(len(row_slots))
         slots = {
-            "slot_rows": slot_rows.reshape(3, 5),
+            "slot_rows": slot_rows,
             "row_slots": row_slots.astype("int32"),
         }
         rows = rows.reshape(15, H)[row_slots]

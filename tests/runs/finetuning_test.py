@@ -63,6 +63,7 @@ def _held_out(out):
     }
 
 
+@pytest.mark.slow
 def test_the_best_step_is_a_model_of_its_own(finetune, call, tmp_path):
     """Most held-out labels are the other one: the first score is the best."""
     flags = ["--strategy=mirrored", "--ema_decay=0.3", "--keep_checkpoints=1"]

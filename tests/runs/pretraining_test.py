@@ -109,6 +109,7 @@ class _Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_run_on_unmasked_packed_rows_goes_on_as_it_was(
     pretrain, packed, tmp_path, monkeypatch, call
 ):

@@ -122,6 +122,7 @@ def test_flags_offer_what_there_is(work, call, monkeypatch):
     }
 
 
+@pytest.mark.slow
 def test_a_run_with_every_option_can_be_repeated(work, call):
     given = {
         "optimizer": "lamb",
@@ -176,7 +177,7 @@ pretrain.main(["pretrain"])
 
 @pytest.mark.parametrize(
     "strategy",
-    ["mirrored", pytest.param("one_device", marks=pytest.mark.slow)],
+    ["one_device", pytest.param("mirrored", marks=pytest.mark.slow)],
 )
 def test_a_killed_run_ends_as_if_it_had_not_been(work, call, strategy):
     whole, killed = f"whole_{strategy}", f"killed_{strategy}"
@@ -258,6 +259,7 @@ def _worker(flags, index, ports):
     )
 
 
+@pytest.mark.slow
 def test_two_workers_reach_what_one_does(work, call):
     how = {"dropout": 0, "accumulate_steps": 2, "eval_input": work / "records"}
     how |= {"eval_every": 5, "patience": 3, "ema_decay": 0.9}

@@ -210,6 +210,7 @@ def test_nothing_to_read(server, several):
             )
 
 
+@pytest.mark.slow
 def test_several_answers_are_learnt_by_fit(tiny_config, vocabulary):
     """From contexts of several windows; two questions share one."""
     first = "bad film . not good . " + "the was " * 14 + "longer good ."

@@ -46,7 +46,17 @@ def assert_valid(answers, rows):
             assert np.isfinite(value).all(), name
 
 
-@pytest.mark.parametrize("task", SPECS)
+# The others' graphs take long to make and show little more.
+_QUICK = ("classification", "tagging", "question_answering", "pretraining")
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        task if task in _QUICK else pytest.param(task, marks=pytest.mark.slow)
+        for task in SPECS
+    ],
+)
 def test_rows_never_influence_each_other(task, graphs):
     """Nor does what a server does that joins requests, whatever the bytes."""
     found = graphs(task)

@@ -76,7 +76,17 @@ def test_all_tasks_are_here():
     assert FILES.keys() == JOBS.keys()
 
 
-@pytest.mark.parametrize("task", FILES)
+# What they have of their own is learnt through the command's loop too.
+_QUICK = ("classification", "tagging")
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        task if task in _QUICK else pytest.param(task, marks=pytest.mark.slow)
+        for task in FILES
+    ],
+)
 def test_it_learns_a_handful_of_rows(task, tmp_path, tiny_config, vocabulary):
     name, text, options, perfect = FILES[task]
     if task == "summarization":

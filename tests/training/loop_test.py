@@ -184,7 +184,13 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     assert list((tmp_path / "whole" / "tensorboard").iterdir())
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "mixed_bfloat16",
+        pytest.param("mixed_float16", marks=pytest.mark.slow),
+    ],
+)
 def test_reduced_precision_trains_alike(tiny_config, batches, policy):
     curves = []
     for name in ("float32", policy):

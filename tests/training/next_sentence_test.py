@@ -4,6 +4,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from kbert import models
@@ -34,6 +35,7 @@ def _pairs(count, vocab_size):
     return inputs, labels, weights
 
 
+@pytest.mark.slow
 def test_200_pairs_are_learnt_by_heart(tiny_config):
     config = dataclasses.replace(
         tiny_config,
