@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 LONGEST = 128  # tokens of a row, [CLS] and [SEP] counted
 THREADS = 2
+# In `Model.work`: kbert's versions, and the same encoder on token ids.
+KBERT, WITHOUT_TEXT = "kbert", "without_text"
 
 
 class Model(NamedTuple):

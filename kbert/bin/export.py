@@ -9,6 +9,7 @@ With --dtype=bfloat16 or --quantize=int8 the encoder's matrices have fewer
 bits. What that costs is measured on --dev and told in the export's README.
 """
 
+import functools
 import pathlib
 
 from absl import app, flags
@@ -41,12 +42,12 @@ _DTYPE = flags.DEFINE_enum(
     "dtype",
     "float32",
     ["float32", "bfloat16"],
-    "Type of the matrix products; all else stays float32.",
+    "Of the encoder's matrix products, and of its matrices in the file.",
 )
 _QUANTIZE = flags.DEFINE_enum(
     "quantize",
-    None,
-    ["int8"],
+    "float32",
+    ["float32", "int8"],
     "How the encoder's matrices are kept in the file. The server makes them "
     "float32 when it loads it.",
 )
@@ -72,6 +73,7 @@ def main(argv):
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     from kbert.checkpoints import folder
     from kbert.runs import model_card
+    from kbert.runs.progress import Progress
     from kbert.serving import export, portability
     from kbert.serving.signatures import Signatures
 
@@ -79,13 +81,16 @@ def main(argv):
         min_server = portability.parse_version(_MIN_SERVER.value)
     except ValueError as error:
         raise ValueError(f"--min_server={error}") from None
-    loaded = folder.load(_MODEL.value)
-    signatures = Signatures(
-        loaded.model, vocabulary=loaded.vocabulary, spec=loaded.spec
-    )
-    signatures, about = _reduced(signatures)
+    reading, precision = _READING(bool(_DEV.value)), _precision()
+    loaded, about = folder.load(_MODEL.value), ""
+    if precision != "float32":
+        loaded, signatures, about = _reduced(loaded.spec, precision, reading)
+    else:
+        signatures = Signatures(
+            loaded.model, vocabulary=loaded.vocabulary, spec=loaded.spec
+        )
     card = model_card.markdown(
-        pathlib.Path(_MODEL.value), loaded, _LICENSE.value
+        pathlib.Path(_MODEL.value), loaded, _LICENSE.value, precision
     )
     found = export.export(
         signatures,
@@ -94,49 +99,50 @@ def main(argv):
         min_server=min_server,
         about=about,
         files={**loaded.licences, "MODEL_CARD.md": card.encode()},
+        progress=functools.partial(Progress(), "exporting"),
     )
     print(f"{found.path}: {found.num_bytes / 1e6:,.1f} MB")
     for name, (inputs, outputs) in found.signatures.items():
         print(f"  {name}: {', '.join(inputs)} -> {', '.join(outputs)}")
 
 
-def _reduced(full):
-    """The signatures to export, and what is to be said of their precision.
-
-    Raises: ValueError if the score falls too far.
-    """
-    reading = _READING(bool(_DEV.value))
-    bfloat16 = _DTYPE.value == "bfloat16"
-    if bfloat16 and _QUANTIZE.value:
+def _precision():
+    """float32, or what --dtype or --quantize says, which needs --dev."""
+    reduced = [x for x in (_DTYPE, _QUANTIZE) if x.value != "float32"]
+    if len(reduced) > 1:
         raise ValueError("Give one of --dtype and --quantize.")
-    if not bfloat16 and not _QUANTIZE.value:
-        if _DEV.value:
-            raise ValueError("--dev: only with --dtype or --quantize.")
-        return full, ""
-    kind = "bfloat16" if bfloat16 else _QUANTIZE.value
-    flag = f"--{'dtype' if bfloat16 else 'quantize'}={kind}"
-    from kbert.runs import jobs, precision
+    for holder in reduced:
+        if not _DEV.value:
+            raise ValueError(
+                f"--{holder.name}={holder.value} needs --dev, a file to "
+                "measure its cost on."
+            )
+        return holder.value
+    for holder in (_DEV, _MAX_SCORE_DROP):
+        if holder.value != holder.default:
+            raise ValueError(
+                f"--{holder.name}: only with --dtype=bfloat16 or --quantize."
+            )
+    return "float32"
+
+
+def _reduced(spec, precision, reading):
+    from kbert.runs import jobs
+    from kbert.runs import precision as precisions
     from kbert.runs.jobs.job import JobOptions
 
-    task = full.spec.task
-    if task not in jobs.JOBS:
+    if spec.task not in jobs.JOBS:
         raise ValueError(
-            f"{flag}: {_MODEL.value} is a model for {task!r}, of which no "
-            "score tells the cost; wanted one of kbert-finetune."
+            f"{_MODEL.value}: no score tells what {precision} costs a model "
+            f"for {spec.task!r}; wanted one of kbert-finetune."
         )
-    if not _DEV.value:
-        raise ValueError(f"{flag} needs --dev, a file to measure its cost on.")
-    reduced = precision.load(_MODEL.value, kind)
-    job = jobs.JOBS[task](JobOptions(**reading))
-    cost = precision.cost(full, reduced, job, _DEV.value)
-    about = cost.markdown(kind)
-    print(about)
-    if cost.drop > _MAX_SCORE_DROP.value:
-        raise ValueError(
-            f"{flag}: {cost.metric} on {_DEV.value} falls by {cost.drop:.4f}, "
-            f"more than --max_score_drop={_MAX_SCORE_DROP.value:g}."
-        )
-    return reduced, about
+    return precisions.reduce(
+        _MODEL.value,
+        precision,
+        job=jobs.JOBS[spec.task](JobOptions(**reading)),
+        dev=_DEV.value,
+        max_drop=_MAX_SCORE_DROP.value,
+    )
 
 
 def cli():

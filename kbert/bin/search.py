@@ -48,9 +48,7 @@ def main(argv):
             raise app.UsageError("Give a list of values before the --.")
         print(Search(_OUTPUT_DIR.value).table(), end="")
         return
-    for name in ("output_dir", *grid):
-        if any(x.split("=")[0].lstrip("-") == name for x in command):
-            raise app.UsageError(f"--{name} stands before and after the --.")
+    _check(command, grid)
     with files.locked(_OUTPUT_DIR.value):
         search = Search(_OUTPUT_DIR.value, command)
         program = [sys.executable, "-m", "kbert.bin.finetune"]
@@ -64,6 +62,16 @@ def main(argv):
     failed = sum(trial.state == FAILED for trial in search.trials)
     if failed:
         raise ValueError(f"{failed} of {len(search.trials)} trials failed.")
+
+
+def _check(command, grid):
+    """Raises: app.UsageError for flags that no trial can do with."""
+    given = {x.split("=")[0].lstrip("-") for x in command}
+    for name in ("output_dir", *grid):
+        if name in given:
+            raise app.UsageError(f"--{name} stands before and after the --.")
+    if not given & {"dev", "flagfile"}:  # a flagfile may have it
+        raise app.UsageError("Give --dev after the --: its score decides.")
 
 
 def _grid():

@@ -164,20 +164,19 @@ class EncoderBlock(keras.layers.Layer):
             asking = _rows_at(rows, slot_rows, sizes, places)
             for i, x in enumerate(asking):
                 asked = self._projections(x, "q")
-                query = self._heads(asked, None, [ops.shape(x)[:2]], 1)
-                heads[i] = [*query[0], *heads[i]]
+                ((query,),) = self._heads(asked, None, [ops.shape(x)[:2]], 1)
+                heads[i] = [query, *heads[i]]
                 masks[i] = _queries_at(masks[i], places[i])
             rows = _joined(asking)
-        context = _joined(
-            [
-                self._attend(Q, K, V, mask, attention_seed)
-                for (Q, K, V), mask in zip(heads, masks, strict=True)
-            ]
-        )
+        contexts = [
+            self._attend(query, key, value, mask, attention_seed)
+            for (query, key, value), mask in zip(heads, masks, strict=True)
+        ]
         if row_slots is not None and positions is None:
-            context = ops.take(context, row_slots, axis=0)
+            context = self._rows_of(contexts, row_slots, sizes)
         else:
-            context = ops.reshape(context, ops.shape(rows))
+            swapped = [ops.transpose(x, (0, 2, 1, 3)) for x in contexts]
+            context = ops.reshape(_joined(swapped), ops.shape(rows))
         attended = self._dense(
             context, self.attention_kernel, self.attention_bias
         )
@@ -204,32 +203,62 @@ class EncoderBlock(keras.layers.Layer):
 
     def _heads(self, rows, slot_rows, sizes, count):
         """Of each part of the texts so many projections (B, N, S, D)."""
-        N, width = self.num_heads, rows.shape[-1]
-        if slot_rows is not None:
-            rows = ops.take(rows, slot_rows, axis=0)
+        N = self.num_heads
+        D = rows.shape[-1] // (count * N)
+        if slot_rows is None:
+            ((B, S),) = sizes
+            BSCND = ops.reshape(rows, (B, S, count, N, D))
+            return [ops.unstack(ops.transpose(BSCND, (2, 0, 3, 1, 4)), count)]
+        # One gather fills the slots and puts the heads first. Its indices
+        # are the same in all blocks, and TensorFlow makes them but once.
+        indices, start = [], 0
+        heads_C1N1 = ops.reshape(ops.arange(count * N), (count, 1, N, 1))
+        for B, S in sizes:
+            slots = ops.slice(slot_rows, (start,), (B * S,))
+            slots_1B1S = ops.reshape(slots, (1, B, 1, S)) * (count * N)
+            indices.append(ops.reshape(slots_1B1S + heads_C1N1, (-1,)))
+            start = start + B * S
+        rows = ops.reshape(rows, (-1, D))
+        rows = ops.take(rows, _joined(indices), axis=0)
         found, start = [], 0
         for B, S in sizes:
-            part = rows
-            if len(sizes) > 1:
-                part = ops.slice(rows, (start, 0), (B * S, width))
-                start = start + B * S
-            BSCND = ops.reshape(part, (B, S, count, N, width // count // N))
-            CBNSD = ops.transpose(BSCND, (2, 0, 3, 1, 4))
-            found.append(ops.unstack(CBNSD, count))
+            size = B * N * S
+            parts = []
+            for _ in range(count):
+                part = ops.slice(rows, (start, 0), (size, D))
+                parts.append(ops.reshape(part, (B, N, S, D)))
+                start = start + size
+            found.append(parts)
         return found
 
+    def _rows_of(self, contexts, row_slots, sizes):
+        """From each part (B, N, S, D), the rows (T, H) that filled its slots.
+
+        The head n of slot (b, s) is row start + (b * N + n) * S + s of all
+        parts one after another.
+        """
+        N = self.num_heads
+        places, start = [], 0
+        for B, S in sizes:
+            text_B11 = ops.reshape(ops.arange(B) * (N * S), (-1, 1, 1))
+            slot_S1 = ops.reshape(ops.arange(S), (-1, 1))
+            place_BSN = start + text_B11 + slot_S1 + ops.arange(N) * S
+            places.append(ops.reshape(place_BSN, (-1, N)))
+            start = start + B * N * S
+        D = contexts[0].shape[-1]
+        flat = _joined([ops.reshape(x, (-1, D)) for x in contexts])
+        indices_TN = ops.take(_joined(places), row_slots, axis=0)
+        return ops.reshape(ops.take(flat, indices_TN, axis=0), (-1, N * D))
+
     def _attend(self, query_BNQD, key_BNSD, value_BNSD, mask, seed):
-        """The context of each query, (B * Q, H)."""
-        D = query_BNQD.shape[-1]
         key_BNDS = ops.swapaxes(key_BNSD, -1, -2)
-        scores_BNQS = self._product(query_BNQD * D**-0.5, key_BNDS)
+        scale = query_BNQD.shape[-1] ** -0.5
+        scores_BNQS = self._product(query_BNQD * scale, key_BNDS)
         # Finite, so that a text of padding alone gives no NaN.
         hidden = ops.cast(ops.logical_not(mask), scores_BNQS.dtype)
         weights_BNQS = ops.softmax(scores_BNQS + hidden * -1e9)
         weights_BNQS = _dropped(weights_BNQS, self.attention_dropout, seed)
-        context_BNQD = self._product(weights_BNQS, value_BNSD)
-        context_BQND = ops.transpose(context_BNQD, (0, 2, 1, 3))
-        return ops.reshape(context_BQND, (-1, self.num_heads * D))
+        return self._product(weights_BNQS, value_BNSD)
 
     def _dense(self, x, kernel, bias):
         bias = ops.convert_to_tensor(bias, self.variable_dtype)

@@ -30,7 +30,10 @@ _FILES = ("train", "dev", "input", "eval", "init")  # flags that name data
 
 
 def markdown(
-    folder: pathlib.Path, loaded: LoadedModel, license_name: str | None
+    folder: pathlib.Path,
+    loaded: LoadedModel,
+    license_name: str | None,
+    precision: str = "float32",
 ) -> str:
     """MODEL_CARD.md of a model, with what its run left beside it.
 
@@ -40,6 +43,7 @@ def markdown(
         loaded: the model.
         license_name: of the weights; by default the names of the licence
             files that lie in the folder.
+        precision: of what is exported; the scores are of float32.
     """
     run = folder.resolve().parent
     stated = license_name or ", ".join(loaded.licences) or "unknown"
@@ -58,6 +62,11 @@ def markdown(
         "## Scores",
         *_scores(run),
     ]
+    if precision != "float32":
+        parts.append(
+            f"They are those of float32; README.md has what {precision} "
+            "changes."
+        )
     return "\n\n".join(parts) + "\n"
 
 

@@ -8,45 +8,23 @@ from typing import NamedTuple
 import keras
 
 from kbert.checkpoints import folder
-from kbert.runs.jobs.job import Job
+from kbert.checkpoints.folder import LoadedModel
+from kbert.runs import scoring
+from kbert.runs.jobs.job import Job, Rows
 from kbert.runs.markdown import table
 from kbert.runs.progress import Progress
-from kbert.runs.run import POLICIES
-from kbert.serving.reduced_weights import ReducedWeights
 from kbert.serving.signatures import Signatures
 
 _BATCH_SIZE = 32
 _AT_ONCE = 4 * _BATCH_SIZE  # rows, before it is the other's turn
 _ABOUT = {
-    "bfloat16": "Matrix products are in bfloat16, and so are the matrices of "
-    "the encoder in the file; all else is float32. It is for processors with "
+    "bfloat16": "The encoder's matrix products are in bfloat16, and so are its "
+    "matrices in the file; all else is float32. It is for processors with "
     "such products (AVX512-BF16, AMX); on others it may be slower.",
-    "int8": "The matrices of the encoder are in int8 in the file, with a scale "
-    "for each column, or row of the token table. They become float32 when the "
+    "int8": "The encoder's matrices are int8 in the file, with a scale for "
+    "each column, or row of the token table. They become float32 when the "
     "model is loaded.",
 }
-
-
-def load(model: str | os.PathLike, precision: str) -> Signatures:
-    """A model folder's graphs in a precision.
-
-    Args:
-        model: the folder.
-        precision: "bfloat16" or "int8".
-    Raises: ValueError, OSError.
-    """
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(POLICIES.get(precision, "float32"))
-    try:
-        loaded = folder.load(model)
-    finally:
-        keras.config.set_dtype_policy(policy)
-    return Signatures(
-        loaded.model,
-        vocabulary=loaded.vocabulary,
-        spec=loaded.spec,
-        reduced=ReducedWeights(loaded.model, precision),
-    )
 
 
 class Cost(NamedTuple):
@@ -55,7 +33,7 @@ class Cost(NamedTuple):
     Attributes:
         path: the file.
         rows: of it.
-        metric: the score by which the task's models are chosen.
+        metric: the score of what the model answers as it is exported.
         scores: of float32 and of the precision.
         rows_per_second: likewise, from raw text to answers, 32 at a time, in
             turn in one process.
@@ -67,21 +45,26 @@ class Cost(NamedTuple):
     scores: tuple[dict[str, float], dict[str, float]]
     rows_per_second: tuple[float, float]
 
-    @property
-    def drop(self) -> float:
-        """By how much the metric is lower; below 0 if it is higher."""
+    def check(self, max_drop: float) -> None:
+        """Raises: ValueError if the metric falls by more, or to no number."""
         before, after = (scores[self.metric] for scores in self.scores)
-        return before - after
+        if not before - after <= max_drop:  # nan is refused too
+            raise ValueError(
+                f"--max_score_drop={max_drop:g}: {self.metric} on {self.path} "
+                f"goes from {before:.4f} to {after:.4f} with fewer bits."
+            )
 
     def markdown(self, precision: str) -> str:
         """A part of an export's README."""
+        before, after = self.scores
         rows = [
-            (name, before, after, f"{after - before:+.4f}")
-            for name, (before, after) in _pairs(*self.scores)
+            (name, value, after[name], f"{after[name] - value:+.4f}")
+            for name, value in before.items()
+            if isinstance(value, float)
         ]
-        before, after = self.rows_per_second
+        full, reduced = self.rows_per_second
+        speed = (f"{full:.1f}", f"{reduced:.1f}", f"x {reduced / full:.2f}")
         head = ("", "float32", precision, "change")
-        speed = (f"{before:.1f}", f"{after:.1f}", f"x {after / before:.2f}")
         return "\n".join(
             [
                 "",
@@ -98,44 +81,84 @@ class Cost(NamedTuple):
         )
 
 
-def _pairs(before, after):
-    return [
-        (name, (value, after[name]))
-        for name, value in before.items()
-        if isinstance(value, float)
-    ]
+def reduce(
+    model: str | os.PathLike,
+    precision: str,
+    *,
+    job: Job,
+    dev: str,
+    max_drop: float,
+) -> tuple[LoadedModel, Signatures, str]:
+    """A model folder in fewer bits, if it then answers as well.
+
+    Args:
+        model: the folder.
+        precision: "bfloat16" or "int8".
+        job: of the model's task.
+        dev: a file of the task with labels, to measure the cost on.
+        max_drop: by how much the task's metric may be lower.
+    Returns: the model, its signatures in that precision, and what is to be
+        said of it in the export's README.
+    Raises: ValueError, naming file and line or the flag; OSError.
+    """
+    full = folder.load(model)
+    rows = job.read(dev, full.spec)
+    # Sees that the model knows the labels.
+    scoring.tokenized(job, rows, full.spec, full.vocabulary)
+    loaded = _in_bfloat16(model) if precision == "bfloat16" else full
+    signatures = _signatures(loaded, precision)
+    found = cost(_signatures(full), signatures, job, rows)
+    about = found.markdown(precision)
+    print(about)
+    found.check(max_drop)
+    return loaded, signatures, about
 
 
-def cost(full: Signatures, reduced: Signatures, job: Job, path: str) -> Cost:
-    """Answers a file with a model and with its reduced form.
+def _signatures(loaded, precision="float32"):
+    return Signatures(
+        loaded.model,
+        vocabulary=loaded.vocabulary,
+        spec=loaded.spec,
+        precision=precision,
+    )
+
+
+def _in_bfloat16(model) -> LoadedModel:
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        return folder.load(model)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def cost(full: Signatures, reduced: Signatures, job: Job, rows: Rows) -> Cost:
+    """Has a model and its reduced form answer the rows of a file.
 
     Args:
         full: of the model in float32.
-        reduced: what `load` gave of the same folder.
+        reduced: of the same in fewer bits.
         job: of the model's task.
-        path: a file of the task, with labels.
-    Raises: ValueError, naming file and line; OSError.
+        rows: with labels that the model knows.
     """
-    rows = job.read(path, full.spec)
     answers, seconds = ([], []), [0.0, 0.0]
     progress = Progress()
     for start in range(0, len(rows), _AT_ONCE):
         columns = [column[start : start + _AT_ONCE] for column in rows.texts]
         for side, signatures in enumerate((full, reduced)):
-            if not start:  # what the first call does besides
-                signatures.by_name()
-                signatures.server.predict(*(x[:1] for x in columns))
+            if not start:  # the first call makes the graph
+                signatures.predict(*(column[:1] for column in columns))
             began = time.perf_counter()
-            answers[side].extend(
-                signatures.server.predict(*columns, batch_size=_BATCH_SIZE)
-            )
+            found = signatures.predict(*columns, batch_size=_BATCH_SIZE)
             seconds[side] += time.perf_counter() - began
+            answers[side].extend(found)
         progress("measuring the precision", len(answers[0]), len(rows))
     before, after = (job.scores(x, rows, full.spec) for x in answers)
     return Cost(
-        path=path,
+        path=rows.path,
         rows=len(rows),
-        metric=job.metric_of(full.spec),
+        # Not `metric_of`, which may choose a threshold for each side anew.
+        metric=job.metric,
         scores=(before, after),
         rows_per_second=(len(rows) / seconds[0], len(rows) / seconds[1]),
     )

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ max_enqueued_batches { value: 1000 }
 enable_large_batch_splitting { value: false }
 pad_variable_length_inputs: true
 """
+_STEPS = 4  # of an export, which take about as long as each other
 # Of the largest number, and of 1; bfloat16 has 8 bits.
 _TOLERANCE = {"float32": 1e-4, "bfloat16": 0.03}
 
@@ -55,6 +56,7 @@ def export(
     min_server: tuple[int, int] = portability.LISTED[0],
     about: str = "",
     files: Mapping[str, bytes] = MappingProxyType({}),
+    progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> Exported:
     """Writes base_dir/<version>/, complete and checked, or not at all.
 
@@ -79,41 +81,32 @@ def export(
         min_server: version of the oldest server that is to load it.
         about: a part of README.md, if there is more to say.
         files: others to put beside, by name, such as licences.
-    Raises: ValueError if the version is there already or below 1, or if a
-        check fails; OSError.
+        progress: called with how many steps are done and how many there are.
+    Raises: ValueError if the version is there already or below 1, if a check
+        fails, or if the model computes in float16; OSError.
     """
+    if signatures.compute_dtype not in _TOLERANCE:
+        raise ValueError(
+            f"The model computes in {signatures.compute_dtype}; wanted "
+            f"{' or '.join(_TOLERANCE)}."
+        )
     base = pathlib.Path(base_dir).resolve()
     base.mkdir(parents=True, exist_ok=True)
     version = _free_version(base, version)
     partial = base / f"partial-{version}-{os.getpid()}"
-    spec = signatures.spec
-    tolerance = _TOLERANCE[signatures.compute_dtype]
     try:
+        progress(0, _STEPS)
         graphs = signatures.by_name()
+        progress(1, _STEPS)
         _save(signatures, graphs, partial)
         portability.check(partial, min_server)
-        requests = [
-            warmup.request(
-                name,
-                _specs(graph),
-                size,
-                vocabulary=signatures.vocabulary,
-                task=spec.task,
-            )
-            for name, graph in graphs.items()
-            for size in warmup.sizes(spec.max_seq_length)
-        ]
+        progress(2, _STEPS)
+        requests = _requests(signatures, graphs)
         warmup.write(partial, requests)
         answers = _replayed(partial)
-        padded = signatures.padded()
-        for asked, got in zip(requests, answers, strict=True):
-            name = asked.model_spec.signature_name
-            _compare(name, graphs[name], asked, got, tolerance)
-            # Token ids have answers at padding too, which may differ.
-            if name == EMBEDDINGS or (
-                name == TOKEN_IDS and _num_rows(asked) == 1
-            ):
-                _compare(name, padded[name], asked, got, tolerance)
+        progress(3, _STEPS)
+        _check(signatures, graphs, requests, answers)
+        progress(_STEPS, _STEPS)
         (partial / "batching_params.pbtxt").write_text(_BATCHING, "utf-8")
         text = request_samples.markdown(zip(requests, answers, strict=True))
         (partial / "README.md").write_text(text + about, "utf-8")
@@ -145,6 +138,33 @@ def _free_version(base: pathlib.Path, version: int | None) -> int:
             f"is {1 + max(present)}."
         )
     return version
+
+
+def _requests(signatures, graphs) -> list[predict_pb2.PredictRequest]:
+    """Of each signature and size."""
+    return [
+        warmup.request(
+            name,
+            _specs(graph),
+            size,
+            vocabulary=signatures.vocabulary,
+            task=signatures.spec.task,
+        )
+        for name, graph in graphs.items()
+        for size in warmup.sizes(signatures.spec.max_seq_length)
+    ]
+
+
+def _check(signatures, graphs, requests, answers):
+    """Sees that the graphs here, and the padded ones, answer the same."""
+    tolerance = _TOLERANCE[signatures.compute_dtype]
+    padded = signatures.padded()
+    for asked, got in zip(requests, answers, strict=True):
+        name = asked.model_spec.signature_name
+        _compare(name, graphs[name], asked, got, tolerance)
+        # Token ids have answers at padding too, which may differ.
+        if name == EMBEDDINGS or (name == TOKEN_IDS and _num_rows(asked) == 1):
+            _compare(name, padded[name], asked, got, tolerance)
 
 
 def _save(signatures, graphs, folder):

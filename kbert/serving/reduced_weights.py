@@ -23,26 +23,38 @@ class ReducedWeights(keras.StatelessScope):
     int8      numbers from -127 to 127, with a scale for each column of a
               block's matrix and each row of the token table. They are so in
               the file; when a server loads it they become float32, and so a
-              request costs what it does without.
+              request costs what it does without. The memory holds both.
+
+    Attributes:
+        tracked: what a SavedModel of the graphs has to hold.
 
     Args:
         model: whose graphs are to be traced.
         precision: "bfloat16" or "int8".
+    Raises: ValueError for another precision, or if the model's policy is not
+        the one that it wants.
     """
 
     def __init__(self, model: keras.Model, precision: str):
         super().__init__()
-        kind = {"bfloat16": _Rounded, "int8": _Quantized}[precision]
-        self._stored = {
-            id(weight): kind(weight, axis) for weight, axis in _matrices(model)
+        computes = model.dtype_policy.compute_dtype
+        wanted = {"bfloat16": "bfloat16", "int8": "float32"}.get(precision)
+        if computes != wanted:
+            raise ValueError(
+                f"{precision!r} of a model that computes in {computes}; wanted "
+                "'bfloat16' of mixed_bfloat16, or 'int8' of float32."
+            )
+        self._stored: dict[int, Any] = {
+            id(weight): _Rounded(weight)
+            if precision == "bfloat16"
+            else _Quantized(weight, axis)
+            for weight, axis in _matrices(model)
         }
         rest = [w.value for w in model.weights if id(w) not in self._stored]
-        # All that a SavedModel of the graphs has to hold.
-        self.tracked = [
-            *rest,
-            *self._stored.values(),
-            *(x for stored in self._stored.values() for x in stored.variables),
-        ]
+        stored = self._stored.values()
+        # A resource's own attributes are not saved with it.
+        parts = [x for one in stored for x in one.variables]
+        self.tracked: list[Any] = [*rest, *stored, *parts]
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
         """What `variable.value` is inside; None for its own value."""
@@ -62,9 +74,8 @@ def _matrices(model) -> Iterator[tuple[keras.Variable, int]]:
 class _Rounded(tf.Module):
     """A matrix in bfloat16."""
 
-    def __init__(self, weight, axis):
+    def __init__(self, weight):
         super().__init__()
-        del axis  # each number has an exponent of its own
         values = tf.cast(weight.value, tf.bfloat16)
         self.values = tf.Variable(values, trainable=False)
 
@@ -73,16 +84,19 @@ class _Rounded(tf.Module):
 
 
 class _Quantized(tf.saved_model.experimental.TrackableResource):
-    """A matrix that a file has in int8 and the memory in float32."""
+    """A matrix that a file has in int8, and the graphs in float32.
+
+    It has no `_destroy_resource`: whatever loads the file shares the name of
+    the resource, and would lose it to the first that goes.
+    """
 
     def __init__(self, weight, axis):
         super().__init__()
         numbers, scale = quantizers.abs_max_quantize(weight.value, axis=axis)
         self.numbers = tf.Variable(numbers, trainable=False)
         self.steps = tf.Variable(1 / tf.constant(scale), trainable=False)
-        self._name = f"matrix_{uuid.uuid4().hex}"
-        # A resource's own attributes are not saved with it.
         self.variables = [self.numbers, self.steps]
+        self._name = f"matrix_{uuid.uuid4().hex}"
         self._initialize()
 
     def _create_resource(self) -> Any:
@@ -95,9 +109,6 @@ class _Quantized(tf.saved_model.experimental.TrackableResource):
             resource=self.resource_handle,
             value=tf.cast(self.numbers, tf.float32) * self.steps,
         )
-
-    def _destroy_resource(self):
-        tf.raw_ops.DestroyResourceOp(resource=self.resource_handle)
 
     def read(self):
         values = tf.raw_ops.ReadVariableOp(

@@ -2,6 +2,7 @@
 """All that an export answers, by the names of its signatures."""
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -36,14 +37,14 @@ class Signatures(tf.Module):
         model: of a task.
         vocabulary: of the model.
         spec: likewise.
-        reduced: what the graphs read in place of some of the weights.
+        precision: "float32", or one of `ReducedWeights`.
 
     Attributes:
         vocabulary: as given.
         spec: likewise.
-        server: of the task, or for a bare encoder of `embeddings`.
         weights: what the graphs read, to be saved with them.
         compute_dtype: name of the matrix products' dtype.
+    Raises: ValueError if the model's policy is not that of the precision.
     """
 
     def __init__(
@@ -52,14 +53,15 @@ class Signatures(tf.Module):
         *,
         vocabulary: Vocabulary,
         spec: TaskSpec,
-        reduced: ReducedWeights | None = None,
+        precision: str = "float32",
     ):
         super().__init__(name="signatures")
         self.vocabulary, self.spec = vocabulary, spec
         self.compute_dtype = model.dtype_policy.compute_dtype
         self.weights: list[Any] = [weight.value for weight in model.weights]
         self._reads = contextlib.nullcontext()
-        if reduced:
+        if precision != "float32":
+            reduced = ReducedWeights(model, precision)
             self.weights, self._reads = reduced.tracked, reduced
         self._model = model
         parts = {"vocabulary": vocabulary, "spec": spec}
@@ -67,10 +69,10 @@ class Signatures(tf.Module):
         self._embedder = self._make_embedder(
             models.without_padding(models.encoder_of(model))
         )
-        self.server: Any = self._embedder
+        self._server: Any = self._embedder
         if spec.task in SERVERS:
-            self.server = SERVERS[spec.task](unpadded, **parts)
-        self._token_ids = TokenIds(self.server, unpadded)
+            self._server = SERVERS[spec.task](unpadded, **parts)
+        self._token_ids = TokenIds(self._server, unpadded)
         self._next_sentence = None
         if {features.NSP_LOGITS, features.MLM_LOGITS} <= {*model.output}:
             self._next_sentence = NextSentenceServer(unpadded, **parts)
@@ -88,12 +90,19 @@ class Signatures(tf.Module):
     def by_name(self) -> dict[str, Any]:
         """The graph of each, a concrete function."""
         with self._reads:
-            found = {**self.server.signatures()}
+            found = {**self._server.signatures()}
             if self._next_sentence:
                 found[NEXT_SENTENCE] = self._next_sentence.signature()
             found[EMBEDDINGS] = self._embedder.signature()
             found[TOKEN_IDS] = self._token_ids.signature()
         return found
+
+    def predict(
+        self, *columns: Sequence[Any], batch_size: int = 32
+    ) -> list[dict[str, Any]]:
+        """The answers of the task's own server: see its `predict`."""
+        with self._reads:  # a graph that is made now is that of by_name
+            return self._server.predict(*columns, batch_size=batch_size)
 
     def padded(self) -> dict[str, Any]:
         """Those that only compute, without a choice, by the model as it is.

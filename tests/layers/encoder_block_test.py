@@ -82,6 +82,27 @@ def test_flat_rows_give_what_padded_rows_give():
     np.testing.assert_allclose(got, want[tokens], atol=1e-6)
 
 
+def test_parts_of_unequal_length_give_what_padded_rows_give():
+    """The texts 1 and 2 to their longest, of 2 tokens, then text 0 of 4."""
+    block = _block()
+    padded = _RNG.normal(size=(3, 4, H)).astype("float32")
+    mask = _lengths_mask([4, 2, 1], 4)
+    want = np.asarray(block(padded, mask))
+    tokens = mask[:, 0, 0]
+    masks = [_lengths_mask([2, 1], 2), _lengths_mask([4], 4)]
+    # Rows 0 to 3 are of text 0, 4 and 5 of text 1, 6 of text 2.
+    slots = {
+        "slot_rows": np.int32([4, 5, 6, 0, 0, 1, 2, 3]),
+        "row_slots": np.int32([4, 5, 6, 7, 0, 1, 2]),
+    }
+    got = block(padded[tokens], masks, **slots)
+    np.testing.assert_allclose(got, want[tokens], atol=1e-6)
+    places = [np.int32([[1, 0], [0, 0]]), np.int32([[3, 1]])]
+    got = block(padded[tokens], masks, positions=places, **slots)
+    some = [want[1, [1, 0]], want[2, [0, 0]], want[0, [3, 1]]]
+    np.testing.assert_allclose(got, np.stack(some), atol=1e-6)
+
+
 def test_a_mask_for_each_query_keeps_two_texts_of_a_row_apart():
     block = _block()
     rows = _RNG.normal(size=(1, 5, H)).astype("float32")
@@ -116,7 +137,7 @@ def test_heads_that_do_not_divide_the_width_are_named():
 
 def test_one_row_index_alone_is_an_error():
     with pytest.raises(ValueError, match="belong together"):
-        _block().build((None, H), (None, 1, 1, None), (None, None))
+        _block().build((None, H), (None, 1, 1, None), (None,))
 
 
 POSITIONS = np.array([[0, 4, 4], [2, 0, 1], [0, 0, 0]], "int32")

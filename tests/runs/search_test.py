@@ -255,6 +255,7 @@ def test_through_the_commands(call, tmp_path, tiny_config, vocabulary):
         (["--epochs=0"], "--epochs=0: wanted numbers"),
         (["--seed=0", "--", "--seed=1"], "--seed stands before and after"),
         (["--", "--seed=1"], "Give a list of values before the --"),
+        (["--seed=0", "--", "--train=a.tsv"], "Give --dev after the --: its"),
         ([], "search.json: not there"),
     ],
 )

@@ -73,6 +73,9 @@ def build(tiny_config):
     return build
 
 
+_SIGNATURES: dict[str, Signatures] = {}  # of the process
+
+
 @pytest.fixture
 def signatures(build, vocabulary):
     """A function of a name of `SPECS`: what an export of that task answers.
@@ -89,9 +92,6 @@ def signatures(build, vocabulary):
         return _SIGNATURES[task]
 
     return signatures
-
-
-_SIGNATURES: dict[str, Signatures] = {}
 
 
 @pytest.fixture

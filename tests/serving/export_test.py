@@ -98,9 +98,17 @@ def _arrays(response):
 
 
 def test_what_lies_in_the_folder(write, tmp_path, vocabulary):
+    steps = []
     found = write(
-        "classification", tmp_path / "base", files={"LICENSE": b"free"}
+        "classification",
+        tmp_path / "base",
+        about="\n## Precision\n",
+        files={"LICENSE": b"free"},
+        progress=lambda *step: steps.append(step),
     )
+    assert steps == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    text = (found.path / "README.md").read_text("utf-8")
+    assert text.endswith("\n## Precision\n")
     assert {file.name for file in found.path.iterdir()} == {
         *("saved_model.pb", "fingerprint.pb", "variables", "assets"),
         *("assets.extra", "batching_params.pbtxt", "README.md", "LICENSE"),
@@ -160,9 +168,12 @@ def test_an_export_that_answers_otherwise_is_refused(
 
     def other(signatures, *others):
         kernel = signatures.weights[-1]
-        kernel.assign_add(tf.ones_like(kernel))
-        save(signatures, *others)
-        kernel.assign_sub(tf.ones_like(kernel))
+        was = kernel.numpy()
+        kernel.assign(was + 1)
+        try:
+            save(signatures, *others)
+        finally:
+            kernel.assign(was)
 
     monkeypatch.setattr(exporting, "_save", other)
     with pytest.raises(ValueError, match="exported .* does not answer as the"):

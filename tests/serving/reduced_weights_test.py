@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exports whose matrices have fewer bits, against rounding by hand."""
 
+import gc
+
 import keras
 import ml_dtypes
 import numpy as np
@@ -70,9 +72,7 @@ def test_it_answers_as_with_weights_rounded_by_hand(
         if _was_rounded(weight, rounded)
     ]
     assert len(names) == 1 + 4 * 2  # the table, four in each block
-    reduced = Signatures(
-        model, reduced=ReducedWeights(model, precision), **parts
-    )
+    reduced = Signatures(model, precision=precision, **parts)
     monkeypatch.setattr(exporting, "_replayed", _answered)
     found = export(reduced, tmp_path)
 
@@ -92,6 +92,37 @@ def test_it_answers_as_with_weights_rounded_by_hand(
             if value.dtype == np.float32:
                 numbers = tf.make_ndarray(got[key])
                 np.testing.assert_allclose(numbers, value, atol=2e-4)
+
+
+def test_who_loads_a_file_again_does_not_lose_it(vocabulary, build, tmp_path):
+    """In one process, with what is recommended for use without a server."""
+    spec = SPECS["encoder"]
+    signatures = Signatures(
+        build(spec), precision="int8", vocabulary=vocabulary, spec=spec
+    )
+    graphs = signatures.by_name()
+    root = tf.Module()
+    root.weights = signatures.weights
+    tf.saved_model.save(root, tmp_path, signatures=graphs)
+
+    def answer(loaded):
+        graph = loaded.signatures["embeddings"]
+        return graph(text=tf.constant(["not good"]))["embedding"].numpy()
+
+    first, second = (tf.saved_model.load(tmp_path) for _ in range(2))
+    want = answer(first)
+    del first
+    gc.collect()
+    np.testing.assert_array_equal(answer(second), want)
+    asked = {"text": np.array(["not good"])}
+    own = requests.ask(graphs["embeddings"], asked)["embedding"]
+    np.testing.assert_allclose(own, want, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int4"])
+def test_what_is_not_of_the_models_policy(precision, build):
+    with pytest.raises(ValueError, match=f"{precision}' of a model that comp"):
+        ReducedWeights(build(SPECS["encoder"]), precision)
 
 
 def _answered(folder):

@@ -3,6 +3,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -150,3 +151,41 @@ def test_twenty_steps_have_pytorchs_losses(optimizer, start):
     difference = np.abs(np.array(got) - want).max()
     print(f"largest difference of a loss: {difference:.1e}")
     assert difference <= 1e-4
+
+
+def test_dropout_spreads_the_outputs_as_pytorchs(start):
+    """Means and deviations over many draws: no two sides draw the same."""
+    _, path = start
+    file = path / "config.json"
+    config = json.loads(file.read_text("utf-8"))
+    config["hidden_dropout_prob"] = 0.1
+    config["attention_probs_dropout_prob"] = 0.5
+    file.write_text(json.dumps(config))
+    peer = transformers.BertForPreTraining.from_pretrained(path).train()
+    keras.utils.set_random_seed(3)
+    torch.manual_seed(3)
+    model = huggingface.load(path).model
+    inputs, *_ = next(_batches())
+
+    @tf.function
+    def draw():
+        return model(inputs, training=True)["nsp_logits"]
+
+    names = ("token_ids", "segment_ids", "padding_mask")
+    ids, segments, mask = (torch.tensor(inputs[x]).long() for x in names)
+    own, theirs = [], []
+    with torch.no_grad():
+        for _ in range(_DRAWS):
+            own.append(draw().numpy())
+            found = peer(ids, mask, segments)
+            theirs.append(found.seq_relationship_logits.numpy())
+    spreads = np.std(own, axis=0), np.std(theirs, axis=0)
+    np.testing.assert_allclose(*spreads, rtol=0.1)
+    assert np.mean(spreads[0] / spreads[1]) == pytest.approx(1, abs=0.03)
+    error = np.hypot(*spreads) / _DRAWS**0.5
+    np.testing.assert_array_less(
+        np.abs(np.mean(own, axis=0) - np.mean(theirs, axis=0)), 4 * error
+    )
+
+
+_DRAWS = 2000  # a deviation's own error is then 1.6 %
