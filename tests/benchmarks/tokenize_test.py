@@ -4,6 +4,7 @@ import subprocess
 import sys
 import unicodedata
 
+import pytest
 import tensorflow as tf
 
 from benchmarks import tokenize
@@ -36,6 +37,7 @@ def test_the_mix_repeats_and_has_three_scripts():
     assert names == {"SPACE", "LATIN", "CJK", "DEVANAGARI"}
 
 
+@pytest.mark.slow
 def test_every_side_runs_and_kberts_ids_are_those_of_tokenizers(tmp_path):
     vocab = tmp_path / "vocab.txt"
     specials = "[PAD] [UNK] [CLS] [SEP] [MASK]"

@@ -192,6 +192,7 @@ def test_two_may_write_the_same_at_once(tmp_path):
     assert sorted(tmp_path.rglob("*")) == [file, folder, folder / "f"]
 
 
+@pytest.mark.slow
 def test_bad_text_is_one_line_of_the_command(tmp_path):
     VOCABULARY.save(tmp_path)
     (tmp_path / "text.txt").write_bytes(b"w1 w2\n" * 900 + b"\xff\n")

@@ -118,6 +118,7 @@ def test_the_best_step_is_a_model_of_its_own(finetune, call, tmp_path):
     assert (out / "model").exists() and not (out / "best_model").exists()
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run_by_its_metric(finetune, call, tmp_path):
     """No later step is more often right; the embeddings are not trained."""
     flags = ("--eval_every=4", "--patience=1", "--freeze_blocks=0")

@@ -42,7 +42,11 @@ def _reduce(regressor, kind, max_drop):
 
 
 @pytest.mark.parametrize(
-    ("kind", "computes"), [("int8", "float32"), ("bfloat16", "bfloat16")]
+    ("kind", "computes"),
+    [
+        ("int8", "float32"),
+        pytest.param("bfloat16", "bfloat16", marks=pytest.mark.slow),
+    ],
 )
 def test_what_it_costs(kind, computes, regressor, capsys):
     loaded, signatures, about = _reduce(regressor, kind, 0.05)

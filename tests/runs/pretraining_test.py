@@ -152,6 +152,7 @@ def test_a_run_on_unmasked_packed_rows_goes_on_as_it_was(
     assert again == pytest.approx(scores["after"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_head_that_is_not_trained_is_dropped_and_named(
     pretrain, packed, tmp_path, config, vocabulary
 ):

@@ -351,6 +351,7 @@ class _Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_while_it_is_scored_scores_that_step_next(
     one_block, batches, tmp_path
 ):

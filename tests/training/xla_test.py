@@ -5,6 +5,7 @@ import dataclasses
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from kbert.models import build_pretrainer
@@ -12,6 +13,7 @@ from kbert.training import loop, losses
 from kbert.training.fused_adamw import FusedAdamW
 
 
+@pytest.mark.slow
 def test_xla_takes_the_same_steps(tiny_config, batch):
     config = dataclasses.replace(
         tiny_config,

@@ -72,6 +72,7 @@ def learn(tmp_path, init, call):
     return learn
 
 
+@pytest.mark.slow
 def test_several_labels_a_row_are_learnt(learn, tmp_path):
     flags = ["--multi_label", "--threshold=0.6"]
     scores, answers = learn(SEVERAL, "text", *flags, epochs=120)
@@ -120,6 +121,7 @@ def test_class_weights_have_a_mean_of_one(tmp_path, vocabulary):
     np.testing.assert_allclose(weights, [0.5, 0.5, 0.5, 2, 0.5, 2], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_class_weights_shift_what_is_answered(learn):
     """One text, two of three times "a"; a "b" counts six times as much."""
     rows = [("the film", "a"), ("the film", "a"), ("the film", "b")]
