@@ -84,7 +84,7 @@ def main(argv):
     reading, precision = _READING(bool(_DEV.value)), _precision()
     loaded, about = folder.load(_MODEL.value), ""
     if precision != "float32":
-        loaded, signatures, about = _reduced(loaded.spec, precision, reading)
+        loaded, signatures, about = _reduced(loaded, precision, reading)
     else:
         signatures = Signatures(
             loaded.model, vocabulary=loaded.vocabulary, spec=loaded.spec
@@ -126,20 +126,22 @@ def _precision():
     return "float32"
 
 
-def _reduced(spec, precision, reading):
+def _reduced(loaded, precision, reading):
     from kbert.runs import jobs
     from kbert.runs import precision as precisions
     from kbert.runs.jobs.job import JobOptions
 
-    if spec.task not in jobs.JOBS:
+    task = loaded.spec.task
+    if task not in jobs.JOBS:
         raise ValueError(
             f"{_MODEL.value}: no score tells what {precision} costs a model "
-            f"for {spec.task!r}; wanted one of kbert-finetune."
+            f"for {task!r}; wanted one of kbert-finetune."
         )
     return precisions.reduce(
         _MODEL.value,
+        loaded,
         precision,
-        job=jobs.JOBS[spec.task](JobOptions(**reading)),
+        job=jobs.JOBS[task](JobOptions(**reading)),
         dev=_DEV.value,
         max_drop=_MAX_SCORE_DROP.value,
     )

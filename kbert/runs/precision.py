@@ -83,6 +83,7 @@ class Cost(NamedTuple):
 
 def reduce(
     model: str | os.PathLike,
+    full: LoadedModel,
     precision: str,
     *,
     job: Job,
@@ -93,6 +94,7 @@ def reduce(
 
     Args:
         model: the folder.
+        full: what it holds, in float32.
         precision: "bfloat16" or "int8".
         job: of the model's task.
         dev: a file of the task with labels, to measure the cost on.
@@ -101,7 +103,6 @@ def reduce(
         said of it in the export's README.
     Raises: ValueError, naming file and line or the flag; OSError.
     """
-    full = folder.load(model)
     rows = job.read(dev, full.spec)
     # Sees that the model knows the labels.
     scoring.tokenized(job, rows, full.spec, full.vocabulary)

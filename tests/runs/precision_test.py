@@ -38,7 +38,10 @@ def regressor(tmp_path, tiny_config, vocabulary):
 def _reduce(regressor, kind, max_drop):
     path, dev = regressor
     job = JOBS["regression"](JobOptions(text_columns=["text"]))
-    return precision.reduce(path, kind, job=job, dev=dev, max_drop=max_drop)
+    full = folder.load(path)
+    return precision.reduce(
+        path, full, kind, job=job, dev=dev, max_drop=max_drop
+    )
 
 
 @pytest.mark.parametrize(
