@@ -83,6 +83,7 @@ def load_embedder(
     from kbert import models, tasks
     from kbert.checkpoints import folder as model_folder
     from kbert.serving.embedding import EmbeddingServer
+    from kbert.serving.shared_blocks import SharedBlocks
 
     if pooling not in models.POOLINGS:
         raise ValueError(
@@ -92,7 +93,7 @@ def load_embedder(
     encoder = models.build_features(loaded.config, layer)
     model_folder.copy_weights(loaded.model, encoder, fewer_blocks=True)
     return EmbeddingServer(
-        models.without_padding(encoder),
+        SharedBlocks().of(encoder),
         vocabulary=loaded.vocabulary,
         spec=tasks.TaskSpec(
             task="encoder", max_seq_length=loaded.spec.max_seq_length

@@ -2,6 +2,7 @@
 """The Transformer encoder block: self-attention, then feed-forward."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from kbert.layers.activations import activation
@@ -15,12 +16,13 @@ class EncoderBlock(keras.layers.Layer):
         (B, 1, S, S), True where a query may see a key -> (B, S, H) in the
         variables' dtype.
     With rows (T, H), the tokens of B texts without their padding, the caller
-        also gives slot_rows (B * S,) int32, the row that fills each slot
-        b * S + s of the padded form (any row where there is none: mask it),
-        and row_slots (T,) int32, the slot of each row -> (T, H). The mask is
-        then (B, 1, 1 or S, S). It may be a list, of some parts of the texts,
-        each padded to its own longest one, and so may positions; the slots
-        are then those of one part after another.
+        also gives slot_rows (B, S) int32, the row that fills each slot of
+        the padded form (any row where there is none: mask it), and row_slots
+        (T, N) int32, the place (b * N + n) * S + s of each row and head in
+        the padded heads (B, N, S) -> (T, H). The mask is then (B, 1, 1 or S,
+        S). It may be a list, of some parts of the texts, each padded to its
+        own longest one, and so are then slot_rows and positions; the heads
+        of one part follow those of another.
     With positions (B, P) int32, 0 <= p < S, only the rows that stand there
         see the others and go on -> (B, P, H). This is what the last block
         of a model needs whose heads read a few positions; the numbers are
@@ -152,19 +154,16 @@ class EncoderBlock(keras.layers.Layer):
         self, rows, attention_mask, slot_rows, row_slots, positions, seeds
     ):
         attention_seed, hidden_seed, output_seed = seeds
-        masks = _listed(attention_mask)
-        sizes = _sizes(rows, slot_rows, masks)
+        masks, slots = _listed(attention_mask), _listed(slot_rows)
         if positions is None:
-            projected = self._projections(rows, "qkv")
-            heads = self._heads(projected, slot_rows, sizes, 3)
+            heads = self._heads(self._projections(rows, "qkv"), slots, 3)
         else:
-            projected = self._projections(rows, "kv")
-            heads = self._heads(projected, slot_rows, sizes, 2)
+            heads = self._heads(self._projections(rows, "kv"), slots, 2)
             places = _listed(positions)
-            asking = _rows_at(rows, slot_rows, sizes, places)
+            asking = _rows_at(rows, slots, places)
             for i, x in enumerate(asking):
                 asked = self._projections(x, "q")
-                ((query,),) = self._heads(asked, None, [ops.shape(x)[:2]], 1)
+                ((query,),) = self._heads(asked, [None], 1)
                 heads[i] = [query, *heads[i]]
                 masks[i] = _queries_at(masks[i], places[i])
             rows = _joined(asking)
@@ -173,7 +172,10 @@ class EncoderBlock(keras.layers.Layer):
             for (query, key, value), mask in zip(heads, masks, strict=True)
         ]
         if row_slots is not None and positions is None:
-            context = self._rows_of(contexts, row_slots, sizes)
+            D = contexts[0].shape[-1]
+            context = _joined([ops.reshape(x, (-1, D)) for x in contexts])
+            context = ops.take(context, row_slots, axis=0)
+            context = ops.reshape(context, (-1, self.num_heads * D))
         else:
             swapped = [ops.transpose(x, (0, 2, 1, 3)) for x in contexts]
             context = ops.reshape(_joined(swapped), ops.shape(rows))
@@ -201,54 +203,24 @@ class EncoderBlock(keras.layers.Layer):
             kernel, bias = kernel[:, columns], bias[columns]
         return self._dense(rows, kernel, bias)
 
-    def _heads(self, rows, slot_rows, sizes, count):
+    def _heads(self, rows, slot_rows, count):
         """Of each part of the texts so many projections (B, N, S, D)."""
         N = self.num_heads
         D = rows.shape[-1] // (count * N)
-        if slot_rows is None:
-            ((B, S),) = sizes
+        if slot_rows[0] is None:
+            B, S = ops.shape(rows)[:2]
             BSCND = ops.reshape(rows, (B, S, count, N, D))
             return [ops.unstack(ops.transpose(BSCND, (2, 0, 3, 1, 4)), count)]
         # One gather fills the slots and puts the heads first. Its indices
         # are the same in all blocks, and TensorFlow makes them but once.
-        indices, start = [], 0
-        heads_C1N1 = ops.reshape(ops.arange(count * N), (count, 1, N, 1))
-        for B, S in sizes:
-            slots = ops.slice(slot_rows, (start,), (B * S,))
-            slots_1B1S = ops.reshape(slots, (1, B, 1, S)) * (count * N)
-            indices.append(ops.reshape(slots_1B1S + heads_C1N1, (-1,)))
-            start = start + B * S
         rows = ops.reshape(rows, (-1, D))
-        rows = ops.take(rows, _joined(indices), axis=0)
-        found, start = [], 0
-        for B, S in sizes:
-            size = B * N * S
-            parts = []
-            for _ in range(count):
-                part = ops.slice(rows, (start, 0), (size, D))
-                parts.append(ops.reshape(part, (B, N, S, D)))
-                start = start + size
-            found.append(parts)
+        head_C1N1 = np.arange(count * N, dtype="int32").reshape(count, 1, N, 1)
+        found = []
+        for slots_BS in slot_rows:
+            slots_B1S = ops.expand_dims(slots_BS, 1)
+            row_CBNS = slots_B1S * (count * N) + head_C1N1
+            found.append(ops.unstack(ops.take(rows, row_CBNS, axis=0), count))
         return found
-
-    def _rows_of(self, contexts, row_slots, sizes):
-        """From each part (B, N, S, D), the rows (T, H) that filled its slots.
-
-        The head n of slot (b, s) is row start + (b * N + n) * S + s of all
-        parts one after another.
-        """
-        N = self.num_heads
-        places, start = [], 0
-        for B, S in sizes:
-            text_B11 = ops.reshape(ops.arange(B) * (N * S), (-1, 1, 1))
-            slot_S1 = ops.reshape(ops.arange(S), (-1, 1))
-            place_BSN = start + text_B11 + slot_S1 + ops.arange(N) * S
-            places.append(ops.reshape(place_BSN, (-1, N)))
-            start = start + B * N * S
-        D = contexts[0].shape[-1]
-        flat = _joined([ops.reshape(x, (-1, D)) for x in contexts])
-        indices_TN = ops.take(_joined(places), row_slots, axis=0)
-        return ops.reshape(ops.take(flat, indices_TN, axis=0), (-1, N * D))
 
     def _attend(self, query_BNQD, key_BNSD, value_BNSD, mask, seed):
         key_BNDS = ops.swapaxes(key_BNSD, -1, -2)
@@ -306,28 +278,17 @@ def _joined(parts):
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=0)
 
 
-def _sizes(rows, slot_rows, masks):
-    """B and S of each part of the texts.
-
-    Where all blocks share the masks, TensorFlow asks for their shapes once.
-    """
-    if slot_rows is None:
-        return [ops.shape(rows)[:2]]
-    return [(ops.shape(x)[0], ops.shape(x)[-1]) for x in masks]
-
-
-def _rows_at(rows, slot_rows, sizes, positions):
+def _rows_at(rows, slot_rows, positions):
     """Of each part (B, P, H), the rows that fill the slots at (B, P)."""
-    if slot_rows is None:
-        rows = ops.reshape(rows, (-1, rows.shape[-1]))
-    found, start = [], 0
-    for (B, S), places in zip(sizes, positions, strict=True):
+    flat = ops.reshape(rows, (-1, rows.shape[-1]))
+    found = []
+    for slots_BS, places_BP in zip(slot_rows, positions, strict=True):
+        B, S = ops.shape(rows if slots_BS is None else slots_BS)[:2]
         # Flat: four times as fast as take_along_axis.
-        slots = start + places + ops.expand_dims(ops.arange(B) * S, 1)
-        if slot_rows is not None:
-            slots = ops.take(slot_rows, slots, axis=0)
-        found.append(ops.take(rows, slots, axis=0))
-        start = start + B * S
+        slots_BP = places_BP + ops.expand_dims(ops.arange(B) * S, 1)
+        if slots_BS is not None:
+            slots_BP = ops.take(ops.reshape(slots_BS, (-1,)), slots_BP, axis=0)
+        found.append(ops.take(flat, slots_BP, axis=0))
     return found
 
 

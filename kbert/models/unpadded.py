@@ -4,6 +4,7 @@
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from kbert import features
@@ -51,8 +52,8 @@ class _Parts(NamedTuple):
         token_slots: (T,) int32, the slots b * S + s of the rows.
         texts: of each part, (B',) int32.
         masks: of each part, (B', 1, 1, S') bool, as EncoderBlock takes it.
-        part_slot_rows: of one part's slots after another, int32, likewise.
-        row_slots: (T,) int32, likewise.
+        part_slot_rows: of each part, (B', S') int32, likewise.
+        row_slots: (T, N) int32, likewise.
     """
 
     is_token: Any
@@ -60,7 +61,7 @@ class _Parts(NamedTuple):
     token_slots: Any
     texts: list[Any]
     masks: list[Any]
-    part_slot_rows: Any
+    part_slot_rows: list[Any]
     row_slots: Any
 
 
@@ -83,7 +84,7 @@ class _Unpadded:
         if mask.shape[-2] != 1:
             return layer(padded, mask, **kwargs)
         if id(mask) not in self._parts:
-            self._parts[id(mask)] = _parts(mask[:, 0, 0])
+            self._parts[id(mask)] = _parts(mask[:, 0, 0], layer.num_heads)
             self._seen.append(mask)
         parts = self._parts[id(mask)]
         rows = self._rows.get(id(padded))
@@ -108,7 +109,7 @@ class _Unpadded:
         return padded
 
 
-def _parts(is_token_BS) -> _Parts:
+def _parts(is_token_BS, num_heads) -> _Parts:
     one_BS = ops.cast(is_token_BS, "int32")
     count_B = ops.sum(one_BS, axis=1)
     before_B = ops.cumsum(count_B) - count_B
@@ -117,9 +118,11 @@ def _parts(is_token_BS) -> _Parts:
     (token_slots,) = ops.nonzero(ops.reshape(is_token_BS, (-1,)))
 
     rank_B = ops.argsort(ops.argsort(count_B))
-    total = ops.maximum(ops.sum(ops.ones_like(count_B)), 1)
+    total, _ = _count(count_B)
+    total = ops.maximum(total, 1)
     part_B = ops.floor_divide(rank_B * _NUM_PARTS, total)
-    texts, masks, by_part = [], [], []
+    head_N = np.arange(num_heads, dtype="int32")
+    texts, masks, by_part, places, start = [], [], [], [], 0
     for part in range(_NUM_PARTS):
         (some,) = ops.nonzero(ops.equal(part_B, part))
         is_token = ops.take(is_token_BS, some, axis=0)
@@ -129,19 +132,25 @@ def _parts(is_token_BS) -> _Parts:
         texts.append(some)
         masks.append(ops.expand_dims(is_token, (1, 2)))
         by_part.append(rows)
+        B, text_B = _count(some)
+        S, slot_S = _count(columns)
+        text_B11 = ops.expand_dims(text_B * (num_heads * S), (1, 2))
+        place_BSN = text_B11 + ops.expand_dims(slot_S, 1) + S * head_N
+        places.append(ops.reshape(start + place_BSN, (-1, num_heads)))
+        start = start + B * num_heads * S
     (slots,) = ops.nonzero(_flat(masks))
-    part_slot_rows = _flat(by_part)
-    row_of_slot = ops.take(part_slot_rows, slots, axis=0)
-    row_slots = ops.take(slots, ops.argsort(row_of_slot), axis=0)
+    row_of_slot = ops.take(_flat(by_part), slots, axis=0)
+    slots = ops.take(slots, ops.argsort(row_of_slot), axis=0)
+    row_slots = ops.take(ops.concatenate(places), slots, axis=0)
     return _Parts(
-        is_token_BS,
-        slot_rows,
-        token_slots,
-        texts,
-        masks,
-        part_slot_rows,
-        row_slots,
+        is_token_BS, slot_rows, token_slots, texts, masks, by_part, row_slots
     )
+
+
+def _count(some):
+    """How many there are, and 0, 1, ...; `ops.shape` asks no KerasTensor."""
+    ones = ops.ones_like(some)
+    return ops.sum(ones), ops.cumsum(ones) - 1
 
 
 def _flat(arrays):

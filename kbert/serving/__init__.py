@@ -3,13 +3,13 @@
 
 import keras
 
-from kbert import models
 from kbert.serving.classification import ClassificationServer
 from kbert.serving.mask_filler import MaskFiller
 from kbert.serving.multiple_choice import MultipleChoiceServer
 from kbert.serving.next_sentence import NextSentenceServer
 from kbert.serving.question_answering import QuestionServer
 from kbert.serving.regression import RegressionServer
+from kbert.serving.shared_blocks import SharedBlocks
 from kbert.serving.summarization import SummarizationServer
 from kbert.serving.tagging import TaggingServer
 from kbert.serving.text_server import TextServer
@@ -41,5 +41,5 @@ def make_server(
             f"The model's task is {spec.task!r}, which gives no answer to a "
             "text; train it for one with kbert-finetune."
         )
-    model = models.without_padding(model)
+    model = SharedBlocks().of(model)
     return SERVERS[spec.task](model, vocabulary=vocabulary, spec=spec)

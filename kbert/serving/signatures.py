@@ -13,6 +13,7 @@ from kbert.serving import SERVERS
 from kbert.serving.embedding import EmbeddingServer
 from kbert.serving.next_sentence import NEXT_SENTENCE, NextSentenceServer
 from kbert.serving.reduced_weights import ReducedWeights
+from kbert.serving.shared_blocks import SharedBlocks
 from kbert.serving.token_ids import TokenIds
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import Vocabulary
@@ -65,14 +66,16 @@ class Signatures(tf.Module):
             self.weights, self._reads = reduced.tracked, reduced
         self._model = model
         parts = {"vocabulary": vocabulary, "spec": spec}
-        unpadded = models.without_padding(model)
-        self._embedder = self._make_embedder(
-            models.without_padding(models.encoder_of(model))
-        )
+        shared = SharedBlocks()
+        unpadded = shared.of(model)
+        encoder = unpadded
+        if spec.task in SERVERS:
+            encoder = shared.of(models.encoder_of(model))
+        self._embedder = self._make_embedder(encoder)
         self._server: Any = self._embedder
         if spec.task in SERVERS:
             self._server = SERVERS[spec.task](unpadded, **parts)
-        self._token_ids = TokenIds(self._server, unpadded)
+        self._token_ids = TokenIds(self._server, model)
         self._next_sentence = None
         if {features.NSP_LOGITS, features.MLM_LOGITS} <= {*model.output}:
             self._next_sentence = NextSentenceServer(unpadded, **parts)

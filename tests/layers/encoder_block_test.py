@@ -30,6 +30,13 @@ def _lengths_mask(lengths, length):
     return mask[:, None, None, :]
 
 
+def _head_places(slots, length):
+    """(T, N): where the heads of rows stand in (B, N, S)."""
+    texts, places = np.divmod(slots, length)
+    first = (texts * N * length + places)[:, None]
+    return (first + np.arange(N) * length).astype("int32")
+
+
 def test_equals_the_post_norm_layer_of_pytorch():
     torch = pytest.importorskip("torch")
     block = _block()
@@ -74,10 +81,10 @@ def test_flat_rows_give_what_padded_rows_give():
     padded = _RNG.normal(size=(3, length, H)).astype("float32")
     want = keras.ops.convert_to_numpy(block(padded, mask))
     tokens = mask[:, 0, 0]
-    row_slots = np.flatnonzero(tokens).astype("int32")
+    row_slots = _head_places(np.flatnonzero(tokens), length)
     slot_rows = np.zeros(tokens.shape, "int32")
     slot_rows[tokens] = np.arange(tokens.sum())
-    got = block(padded[tokens], mask, slot_rows.ravel(), row_slots)
+    got = block(padded[tokens], mask, slot_rows, row_slots)
     assert got.shape == (7, H)
     np.testing.assert_allclose(got, want[tokens], atol=1e-6)
 
@@ -92,8 +99,12 @@ def test_parts_of_unequal_length_give_what_padded_rows_give():
     masks = [_lengths_mask([2, 1], 2), _lengths_mask([4], 4)]
     # Rows 0 to 3 are of text 0, 4 and 5 of text 1, 6 of text 2.
     slots = {
-        "slot_rows": np.int32([4, 5, 6, 0, 0, 1, 2, 3]),
-        "row_slots": np.int32([4, 5, 6, 7, 0, 1, 2]),
+        "slot_rows": [np.int32([[4, 5], [6, 0]]), np.int32([[0, 1, 2, 3]])],
+        # Head 0 in two slots of text 1 has the places 0 and 1, head 1 has 2
+        # and 3; text 2 follows, and then text 0.
+        "row_slots": np.int32(
+            [[8, 12], [9, 13], [10, 14], [11, 15], [0, 2], [1, 3], [4, 6]]
+        ),
     }
     got = block(padded[tokens], masks, **slots)
     np.testing.assert_allclose(got, want[tokens], atol=1e-6)
@@ -155,14 +166,14 @@ def test_some_positions_alone_are_those_of_the_whole(whole_mask, flat):
     whole = np.asarray(block(rows, mask))
     want = np.take_along_axis(whole, POSITIONS[:, :, None], axis=1)
     if flat:
-        row_slots = np.flatnonzero(_lengths_mask(lengths, 5))
+        tokens = np.flatnonzero(_lengths_mask(lengths, 5))
         slot_rows = np.zeros(15, "int32")
-        slot_rows[row_slots] = np.arange(len(row_slots))
+        slot_rows[tokens] = np.arange(len(tokens))
         slots = {
-            "slot_rows": slot_rows,
-            "row_slots": row_slots.astype("int32"),
+            "slot_rows": slot_rows.reshape(3, 5),
+            "row_slots": _head_places(tokens, 5),
         }
-        rows = rows.reshape(15, H)[row_slots]
+        rows = rows.reshape(15, H)[tokens]
     else:
         slots = {}
     got = block(rows, mask, positions=POSITIONS, **slots)
