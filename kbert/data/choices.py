@@ -19,12 +19,14 @@ class Choices:
 
     Attributes:
         path: the file.
+        lines: for each row the line it starts on, from 1.
         prompts: what is asked.
         choices: for each row as many as for the others.
         labels: the places, from 0, of the right ones; none if not asked for.
     """
 
     path: str
+    lines: list[int]
     prompts: list[str]
     choices: list[list[str]]
     labels: list[int]
@@ -75,6 +77,7 @@ def read_choices(
     ]
     return Choices(
         path=path,
+        lines=rows.lines,
         prompts=[prompt for prompt, _ in texts],
         choices=[choices for _, choices in texts],
         labels=_places(rows, len(choice_columns)),

@@ -40,7 +40,9 @@ class Sentences:
         return len(self.lines)
 
 
-def read(path: str, encoding: str = "utf-8") -> Sentences:
+def read(
+    path: str, encoding: str = "utf-8", *, labelled: bool = True
+) -> Sentences:
     """Reads sentences and tags.
 
     A line's first field is a word, its last one the word's tag, whatever is
@@ -56,6 +58,8 @@ def read(path: str, encoding: str = "utf-8") -> Sentences:
     Args:
         path: the file.
         encoding: of the file, as Python names it.
+        labelled: whether the tags are wanted; if not, a line's first field
+            alone is looked at, and all tags are O.
     Raises: OSError; ValueError, naming file and line, for a line that is not
         of the encoding, that has one field, or whose tag is none or breaks
         the rules of its scheme; ValueError for a file without sentences.
@@ -66,7 +70,7 @@ def read(path: str, encoding: str = "utf-8") -> Sentences:
         if not line.strip() or line.lstrip().startswith(_DOCUMENT):
             goes_on = False
             continue
-        word, tag = _fields(f"{path}:{number}", line)
+        word, tag = _fields(f"{path}:{number}", line, labelled)
         if not goes_on:
             lines.append(number)
             words.append([])
@@ -97,11 +101,13 @@ def tag_ids(sentences: Sentences, labels: Sequence[str]) -> list[list[int]]:
     return [[ids[tag] for tag in row] for row in sentences.tags]
 
 
-def _fields(where: str, line: str) -> tuple[str, str]:
+def _fields(where: str, line: str, labelled: bool) -> tuple[str, str]:
     """The word and the tag."""
     parts = line.split("\t") if "\t" in line else re.split(" +", line)
     # A word may be white space of other kinds, which `strip` would delete.
     fields = [part.strip(" ") for part in parts if part.strip(" ")]
+    if not labelled:
+        return fields[0], "O"
     if len(fields) < 2:
         raise ValueError(
             f"{where}: one field, {line!r}; wanted a word and its tag."

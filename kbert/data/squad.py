@@ -5,6 +5,7 @@ import dataclasses
 import json
 from typing import Any, NamedTuple
 
+from kbert.data import tables
 from kbert.text import files
 
 _MOST_WRONG = 0.01  # of the answers
@@ -60,7 +61,9 @@ class Questions:
         return len(self.ids)
 
 
-def read_squad(path: str, encoding: str = "utf-8") -> Questions:
+def read_squad(
+    path: str, encoding: str = "utf-8", *, labelled: bool = True
+) -> Questions:
     """Reads {"data": [{"paragraphs": [{"context", "qas": [...]}]}]}.
 
     Each of "qas" has "id", "question" and "answers", a list of {"text",
@@ -70,6 +73,8 @@ def read_squad(path: str, encoding: str = "utf-8") -> Questions:
     Args:
         path: the file.
         encoding: of the file, as Python names it.
+        labelled: whether the answers are wanted; if not, what is there is not
+            looked at, and no question is left out.
     Raises: OSError; ValueError, naming the file and the line, the question
         or the place, for what is not of the encoding or not of this form, if
         more than 1 % of the answers do not stand at their answer_start, or
@@ -88,7 +93,7 @@ def read_squad(path: str, encoding: str = "utf-8") -> Questions:
     total, wrong, dropped, first_wrong = 0, 0, 0, ""
     for context, where, qa in _qas(path, tree):
         question = _value(where, qa, "question", str)
-        answers = _answers(where, qa)
+        answers = _answers(where, qa) if labelled else []
         right = [
             answer
             for answer in answers
@@ -163,13 +168,7 @@ def _value(where: str, parent: Any, key: str, wanted: type) -> Any:
             f"{where}: {key!r} is {_short(value)}; wanted {_NAMES[wanted]}."
         )
     if wanted is str:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValueError(
-                f"{where}: {key!r} is {_short(value)}; half of a surrogate "
-                "pair is no text."
-            ) from None
+        tables.check_text(f"{where}: {key!r}", value)
     return value
 
 

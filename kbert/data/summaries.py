@@ -23,14 +23,14 @@ class Documents:
 
     Attributes:
         path: the file.
-        sentences: of each document.
-        labels: for each sentence 1 if it is of the summary, otherwise 0;
-            none if not asked for.
-        summaries: of each document, what a summary is to be compared with;
-            none if not asked for.
+        lines: of each document, from 1.
+        sentences: likewise.
+        labels: for each sentence 1 if it is of the summary, otherwise 0.
+        summaries: of each document, what a summary is to be compared with.
     """
 
     path: str
+    lines: list[int]
     sentences: list[list[str]]
     labels: list[list[int]]
     summaries: list[str]
@@ -45,9 +45,7 @@ class Documents:
         return len(self.sentences)
 
 
-def read_documents(
-    path: str, *, labelled: bool, encoding: str = "utf-8"
-) -> Documents:
+def read_documents(path: str, encoding: str = "utf-8") -> Documents:
     """Reads JSON Lines, a document each.
 
         {"sentences": ["One.", "Two."], "labels": [0, 1], "summary": "Two!"}
@@ -59,21 +57,22 @@ def read_documents(
 
     Args:
         path: the file.
-        labelled: whether `labels` and `summary` are wanted.
         encoding: of the file.
     Raises: OSError; ValueError, naming file and line, for a line that is not
         of the encoding or no such object, or a file without documents.
     """
-    sentences, labels, summaries = [], [], []
+    found = Documents(path, [], [], [], [])
     for number, row in tables.json_objects(path, encoding):
         where = f"{path}:{number}"
-        sentences.append(_sentences(where, row))
-        if labelled:
-            labels.append(_labels(where, row))
-            summaries.append(_summary(where, row))
-    if not sentences:
+        found.lines.append(number)
+        found.sentences.append(_sentences(where, row))
+        found.labels.append(_labels(where, row))
+        found.summaries.append(_summary(where, row))
+        for text in (*found.sentences[-1], found.summaries[-1]):
+            tables.check_text(where, text)
+    if not found.lines:
         raise ValueError(f"{path}: no documents.")
-    return Documents(path, sentences, labels, summaries)
+    return found
 
 
 def _sentences(where: str, row: dict) -> list[str]:

@@ -44,7 +44,11 @@ def read_table(
     encoding: str = "utf-8",
     empty_labels: bool = False,
 ) -> Rows:
-    """Reads the texts, and the labels if any, of a table: see `stream`."""
+    """Reads the texts, and the labels if any, of a table: see `stream`.
+
+    Raises: as `stream` does, and for half of a surrogate pair, which JSON can
+        have.
+    """
     lines = []
     columns = [[] for _ in range(len(text_columns) + bool(label_column))]
     for line, values in stream(
@@ -57,6 +61,7 @@ def read_table(
     ):
         lines.append(line)
         for column, value in zip(columns, values, strict=True):
+            check_text(f"{path}:{line}", value)
             column.append(value)
     labels = columns.pop() if label_column else None
     return Rows(path, lines, tuple(columns), labels)
@@ -117,6 +122,17 @@ def stream(
         yield line, values
     if line is None:
         raise ValueError(f"{path}: no rows.")
+
+
+def check_text(where: str, text: str) -> None:
+    """Raises: ValueError, naming the place, for what no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{where}: {json.dumps(text)[:40]}: half of a surrogate pair is "
+            "no text."
+        ) from None
 
 
 def label_ids(

@@ -46,11 +46,14 @@ class Texts:
         name: of the file, or the flag, for errors.
         num_lines: all there are; about as many as rows.
         rows: for each its line, or number, and its texts.
+        ids: of the rows, by number from 1, for their answers to tell; none if
+            the file has none.
     """
 
     name: str
     num_lines: int
     rows: Iterable[tuple[int, Sequence[Any]]]
+    ids: Sequence[str] = ()
 
 
 class _Chunk(NamedTuple):
@@ -93,7 +96,7 @@ def file_texts(
     """The texts of a table, or of a task's own kind of file.
 
     A table is read as it is needed, see `tables.stream`; any other file at
-    once, by the task's job, labels and all.
+    once, by the task's job.
 
     Raises: ValueError, naming the flag, if the server takes another number
         of columns; OSError if the file cannot be read. Whatever is wrong in
@@ -101,9 +104,9 @@ def file_texts(
     """
     job = JOBS.get(server.spec.task)
     if job and pathlib.Path(path).suffix.lower() not in tables.EXTENSIONS:
-        found = job(options).read(path, server.spec)
+        found = job(options).read_texts(path)
         rows = enumerate(zip(*found.texts, strict=True), start=1)
-        return Texts(path, len(found), rows)
+        return Texts(path, len(found), rows, getattr(found, "ids", ()))
     columns = list(options.text_columns or server.text_inputs)
     several = options.choice_columns
     if several and server.spec.task != "multiple_choice":
@@ -202,7 +205,7 @@ class Predictor:
 
     def _fill(self, answers, texts, form):
         for chunk in _chunks(texts.rows):
-            if answers.has(chunk.columns):
+            if answers.has([chunk.columns, *self._ids(chunk, texts)]):
                 self._tell("reading", chunk.lines[-1], texts)
             else:
                 found = self._answers(chunk, texts)
@@ -218,12 +221,20 @@ class Predictor:
             self._tell("answering", line, texts)
 
         try:
-            return self._server.predict(
+            found = self._server.predict(
                 *chunk.columns, progress=progress, **self._options
             )
         except BadText as error:
             where = f"{texts.name}:{chunk.lines[error.place]}"
             raise ValueError(f"{where}: {error.why}") from None
+        ids = self._ids(chunk, texts)
+        if not ids:
+            return found
+        return [{"id": x, **row} for x, row in zip(ids, found, strict=True)]
+
+    @staticmethod
+    def _ids(chunk, texts) -> list[str]:
+        return [texts.ids[line - 1] for line in chunk.lines if texts.ids]
 
     def _tell(self, step, line, texts):
         self._progress(step, line, max(line, texts.num_lines))
@@ -256,12 +267,12 @@ class _Answers:
         """Whether nothing is done, in this run or an earlier one."""
         return self._size() == self._head_size
 
-    def has(self, columns: Sequence[Sequence[Any]]) -> bool:
+    def has(self, texts: Sequence[Any]) -> bool:
         """Whether the next chunk, of these texts, is done.
 
         If it is not, all from there on is thrown away.
         """
-        self._digest.update(json.dumps(columns).encode())
+        self._digest.update(json.dumps(texts).encode())
         line = next(self._known, b"")
         end, digest = line[:20], line[21:-1]
         if digest == self._digest.hexdigest().encode():

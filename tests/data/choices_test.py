@@ -31,6 +31,7 @@ def test_the_second_text_begins_each_ending(table):
     prompts = ["The film.", "Not bad."]
     assert read_choices(path, ["sent1", "sent2"], ENDINGS, "label") == Choices(
         path=path,
+        lines=[2, 3],
         prompts=prompts,
         choices=[
             ["The film was good.", 'The film was "bad", not long.'],
@@ -47,7 +48,7 @@ def test_the_second_text_begins_each_ending(table):
 def test_json_lines_have_numbers_for_labels(table):
     path = table('{"t": "x", "a": "b", "c": "d", "l": 1}\n', "x.jsonl")
     rows = read_choices(path, ["t"], ["c", "a"], "l")
-    assert rows == Choices(path, ["x"], [["d", "b"]], [1])
+    assert rows == Choices(path, [1], ["x"], [["d", "b"]], [1])
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,7 @@ def test_broken_tables_name_file_and_line(table, change, message):
 def test_batches_are_padded_to_their_longest_choice(vocabulary):
     rows = Choices(
         "x",
+        [1, 2, 3],
         ["the film", "was", "good bad not very long the film"],
         [["good", "bad not"], ["", "film"], ["bad bad bad bad", "good"]],
         [1, 0, 1],

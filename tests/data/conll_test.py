@@ -41,6 +41,12 @@ def test_words_and_tags(read):
     assert len(sentences) == 3 and sentences.scheme == "IOB2"
 
 
+def test_without_tags_the_words_are_there(read):
+    sentences = read("New\nYork NNP I-LOC\n\nYork\tB\tQ-9\n", labelled=False)
+    assert sentences.words == [["New", "York"], ["York"]]
+    assert sentences.tags == [["O", "O"], ["O"]]
+
+
 @pytest.mark.parametrize(
     ("tags", "scheme", "iob2"),
     [

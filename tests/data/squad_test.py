@@ -21,12 +21,12 @@ def tree(*qas, context="Été was \U0001f600 good."):
 def read(tmp_path):
     """Writes what is given, bytes or JSON, and reads it."""
 
-    def read(what, encoding="utf-8"):
+    def read(what, encoding="utf-8", **options):
         path = tmp_path / "squad.json"
         if not isinstance(what, bytes):
             what = json.dumps(what, ensure_ascii=False).encode(encoding)
         path.write_bytes(what)
-        return read_squad(str(path), encoding)
+        return read_squad(str(path), encoding, **options)
 
     return read
 
@@ -80,6 +80,18 @@ def test_answers_elsewhere_are_counted_and_left_out(read):
         read(tree(*many))
 
 
+def test_without_answers_all_questions_are_there(read):
+    asked = tree(
+        question("a", start=900),
+        {"id": "b", "question": "Was it?"},
+        question("c", answers="?", is_impossible=2),
+    )
+    rows = read(asked, labelled=False)
+    assert rows.ids == ["a", "b", "c"] and rows.answers == [[], [], []]
+    assert (rows.wrong, rows.dropped) == (0, 0)
+    assert rows.contexts == ["Été was \U0001f600 good."] * 3
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -114,7 +126,7 @@ def test_answers_elsewhere_are_counted_and_left_out(read):
         ),
         (
             b'{"data": [{"paragraphs": [{"context": "\\ud800", "qas": []}]}]}',
-            r"'context' is .*half of a surrogate pair",
+            r"'context': .*: half of a surrogate pair",
         ),
     ],
 )

@@ -26,14 +26,14 @@ def test_a_summary_is_given_or_the_labelled_sentences(file):
         '{"id": 7, "labels": [0], "sentences": ["A"], "summary": "B."}\r\n'
     )
     sentences = [["One.", "", "Drei ü."], ["A"]]
-    assert read_documents(path, labelled=True) == Documents(
+    rows = read_documents(path)
+    assert rows == Documents(
         path=path,
+        lines=[1, 3],
         sentences=sentences,
         labels=[[1, 0, 1], [0]],
         summaries=["One. Drei ü.", "B."],
     )
-    rows = read_documents(path, labelled=False)
-    assert rows == Documents(path, sentences, [], [])
     assert rows.texts == (sentences,) and len(rows) == 2
 
 
@@ -58,15 +58,18 @@ LABELS = [
         '{"labels": [1, 0], "summary": ["a"]}',
         r'news.jsonl:2: summary \["a"\]; wanted a string',
     ),
+    (
+        '{"labels": [1, 0], "summary": "\\ud83d"}',
+        r'news.jsonl:2: "\\ud83d": half of a surrogate pair',
+    ),
 ]
 
 
 @pytest.mark.parametrize(("line", "message"), BROKEN)
-@pytest.mark.parametrize("labelled", [True, False])
-def test_broken_files_name_file_and_line(file, line, message, labelled):
+def test_broken_files_name_file_and_line(file, line, message):
     line = line if isinstance(line, bytes) else line.encode()
     with pytest.raises(ValueError, match=message):
-        read_documents(file(b"\n" + line), labelled=labelled)
+        read_documents(file(b"\n" + line))
 
 
 @pytest.mark.parametrize(("line", "message"), LABELS)
@@ -74,13 +77,13 @@ def test_broken_labels_name_file_and_line(file, line, message):
     line = line.replace("{", '{"sentences": ["a", "b"], ').replace(", }", "}")
     path = file("\n" + line)
     with pytest.raises(ValueError, match=message):
-        read_documents(path, labelled=True)
-    assert len(read_documents(path, labelled=False)) == 1
+        read_documents(path)
 
 
 def test_batches_have_whole_sentences(vocabulary):
     rows = Documents(
         "x",
+        [1, 2, 3],
         [["the film", "", "was good bad", "not"], ["very " * 9], ["long"]],
         [[1, 1, 0, 1], [1], [0]],
         ["", "", ""],

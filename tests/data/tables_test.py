@@ -88,6 +88,8 @@ BROKEN = [
     ("a.jsonl", '\n["x", 1]\n', r'a.jsonl:2: wanted an object, found \["x"'),
     ("a.jsonl", '{"t":"x"}\n', r"a.jsonl:1: no column 'l'; there are \['t'\]"),
     ("a.jsonl", '{"t":5,"l":1}\n', "a.jsonl:1: 't' is 5; wanted a string"),
+    ("a.jsonl", '{"t":"\\udc80","l":1}', r'a.jsonl:1: "\\udc80": half of a s'),
+    ("a.jsonl", '{"t":"x","l":"\\ud8ff"}', r'a.jsonl:1: "\\ud8ff": half of'),
     ("a.jsonl", '{"t":"","l":null}\n', "a.jsonl:1: 'l' is null; wanted a st"),
 ]
 

@@ -322,6 +322,54 @@ def test_lists_of_texts_stream_and_wrong_ones_are_named(tmp_path):
             _run(table, output, server=_server(Choices), columns=columns)
 
 
+class Questions(Lengths):
+    """Of a task with a file of its own."""
+
+    text_inputs = ("question", "context")
+
+    def __init__(self):
+        super().__init__()
+        self.spec = TaskSpec(
+            task="question_answering", num_texts=2, max_seq_length=8
+        )
+
+    def _answer(self, question, context):
+        return super()._answer(context)
+
+
+def _squad(path, ids):
+    qas = [{"id": x, "question": "?", "answers": []} for x in ids]
+    # An answer that is not there, of a question that wants one all the same.
+    qas[1]["answers"] = [{"text": "y", "answer_start": 7}]
+    paragraph = {"context": "x", "qas": qas}
+    path.write_text(json.dumps({"data": [{"paragraphs": [paragraph]}]}))
+    return path
+
+
+def test_answers_tell_the_ids_of_all_questions(tmp_path):
+    output, server = tmp_path / "out.jsonl", _server(Questions)
+    ids = [f"q{i}" for i in range(20)]
+    table = _squad(tmp_path / "a.json", ids)
+    with pytest.raises(Stop):
+        _run(table, output, _stop_at(18), server, columns=None)
+    ids[0] = "other"  # whose answer is not that of before
+    _run(_squad(table, ids), output, server=server, columns=None)
+    answers = [json.loads(x) for x in output.read_text().splitlines()]
+    assert [row["id"] for row in answers] == ids
+    assert answers[1]["numbers"] == [1, 1]
+
+
+def test_words_need_no_tags(tmp_path):
+    server = Choices()
+    server.spec = TaskSpec(
+        task="tagging", max_seq_length=8, labels=("O", "B-x")
+    )
+    table = tmp_path / "a.conll"
+    table.write_text("New\nYork\n\nNew\n")
+    texts = predicting.file_texts(server, str(table), JobOptions())
+    assert list(texts.rows) == [(1, (["New", "York"],)), (2, (["New"],))]
+
+
 def test_a_lone_surrogate_stays_one(tmp_path):
     table, output = tmp_path / "a.jsonl", tmp_path / "out.jsonl"
     table.write_text('{"text": "\\ud800 \\u00e9"}\n')

@@ -94,6 +94,4 @@ def test_weights_and_sums_stay_in_float32_under_a_mixed_policy(
         keras.config.set_dtype_policy("float32")
     is_token = batch["padding_mask"] != 0
     # The products round alike.
-    np.testing.assert_allclose(
-        got.numpy()[is_token], want[is_token], atol=1e-3
-    )
+    np.testing.assert_allclose(got.numpy()[is_token], want[is_token], atol=1e-3)

@@ -104,6 +104,13 @@ class Job(abc.ABC, Generic[R]):
         Raises: ValueError, naming file and line or the flag; OSError.
         """
 
+    def read_texts(self, path: str) -> R:
+        """Reads a file of which only the texts are wanted.
+
+        Raises: as `read` does.
+        """
+        return self.read(path)
+
     @abc.abstractmethod
     def spec(self, rows: R) -> TaskSpec:
         """That of a model to be trained on some rows.

@@ -29,6 +29,9 @@ class QuestionAnsweringJob(Job[Questions]):
             )
         return rows
 
+    def read_texts(self, path):
+        return squad.read_squad(path, self.options.encoding, labelled=False)
+
     def metric_of(self, spec):
         """Where answers may be missing, F1 with the threshold tuned."""
         return "best_f1" if spec.settings.no_answer else self.metric

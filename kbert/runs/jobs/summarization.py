@@ -17,9 +17,7 @@ class SummarizationJob(Job[Documents]):
 
     def read(self, path, spec=None):
         summarization.check_rouge()  # early: training may take long
-        return summaries.read_documents(
-            path, labelled=True, encoding=self.options.encoding
-        )
+        return summaries.read_documents(path, self.options.encoding)
 
     def spec(self, rows):
         return TaskSpec(

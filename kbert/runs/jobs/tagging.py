@@ -18,6 +18,9 @@ class TaggingJob(Job[Sentences]):
     def read(self, path, spec=None):
         return conll.read(path, self.options.encoding)
 
+    def read_texts(self, path):
+        return conll.read(path, self.options.encoding, labelled=False)
+
     def spec(self, rows):
         types = {tag[2:] for row in rows.tags for tag in row} - {""}
         if not types:
