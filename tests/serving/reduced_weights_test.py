@@ -47,14 +47,12 @@ def policy(request):
     keras.config.set_dtype_policy(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "rounded", "policy"),
     [
         ("int8", _to_int8, "float32"),
-        pytest.param(
-            *("bfloat16", _to_bfloat16, "mixed_bfloat16"),
-            marks=pytest.mark.slow,
-        ),
+        ("bfloat16", _to_bfloat16, "mixed_bfloat16"),
     ],
     indirect=["policy"],
 )

@@ -153,6 +153,7 @@ def test_twenty_steps_have_pytorchs_losses(optimizer, start):
     assert difference <= 1e-4
 
 
+@pytest.mark.slow
 def test_dropout_spreads_the_outputs_as_pytorchs(start):
     """Means and deviations over many draws: no two sides draw the same."""
     _, path = start

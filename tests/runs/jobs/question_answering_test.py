@@ -86,6 +86,7 @@ def _task(path):
     return json.loads((path / "model/task.json").read_text("utf-8"))
 
 
+@pytest.mark.slow
 def test_a_handful_of_questions_is_learnt(finetune, call, tmp_path):
     """To exact match 1 with windows; the threshold is tuned and kept."""
     printed = finetune(
