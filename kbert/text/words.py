@@ -35,18 +35,31 @@ def begin_words(
     """
     row = starts.value_rowids()
     start, end = starts.values, ends.values
-    text = tf.gather(texts, row)
-    piece = tf.strings.substr(text, start, end - start)
+    piece = _parts_of(texts, row, start, end)
     first = tf.concat([row[:1] + 1, row[:-1]], 0) != row
     gap_start = tf.concat([start[:1], end[:-1]], 0)
     gap_start = tf.where(first, start, tf.minimum(gap_start, start))
-    gap = tf.strings.substr(text, gap_start, start - gap_start)
+    gap = _parts_of(texts, row, gap_start, start)
 
     chinese = tf.strings.regex_full_match(piece, _CHINESE)
     part = first | tf.strings.regex_full_match(gap, _SPACE)
     part |= chinese | _before(chinese)
     begin = _begin_in_parts(piece, part)
     return starts.with_values(begin)
+
+
+def _parts_of(texts, row, start, end) -> tf.Tensor:
+    """The bytes from `start` to `end` of the text of each row.
+
+    `substr` would want the whole text once for each.
+    """
+    every = tf.strings.bytes_split(tf.strings.reduce_join(texts))
+    first_B = tf.cumsum(tf.strings.length(texts), exclusive=True)
+    first = tf.gather(first_B, row)
+    place = tf.ragged.range(first + start, first + end)
+    return tf.strings.unsorted_segment_join(
+        tf.gather(every, place.values), place.value_rowids(), place.nrows()
+    )
 
 
 def _begin_in_parts(piece, part) -> tf.Tensor:
