@@ -21,7 +21,7 @@ class SharedBlocks:
     """
 
     def __init__(self):
-        self._first: EncoderBlock | None = None
+        self._first: Any = None  # whose code computes all
 
     def of(self, model: keras.Model) -> keras.Model:
         """The same functional model without its work for padding.
@@ -46,7 +46,6 @@ class SharedBlocks:
     @tf.function(autograph=False)
     def run(self, weights: list[tf.Tensor], *inputs: Any) -> Any:
         """What a block of these weights gives for its inputs."""
-        assert self._first is not None
         with _Values(self._first, weights):
             return self._first(*inputs, training=False)
 
