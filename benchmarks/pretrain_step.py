@@ -180,10 +180,11 @@ def format_report(
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, result in results.items():
-        each = result["speed_each_round"]
+        each, loss = result["speed_each_round"], result["loss"]
         lines.append(
             f"| {name} | {result['median_ms']:.0f} | {result['speed']:.2f} "
-            f"| {min(each):.2f} to {max(each):.2f} | {result['loss']:.2f} "
+            f"| {min(each):.2f} to {max(each):.2f} "
+            f"| {'' if math.isnan(loss) else f'{loss:.2f}'} "
             f"| {result['parameters']:,} | {result['peak_mb']:,.0f} |"
         )
     return "\n".join(lines)
