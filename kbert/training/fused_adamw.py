@@ -15,8 +15,11 @@ class FusedAdamW(AdamW):
 
     def update_step(self, gradient, variable, learning_rate):
         rate = self._rate(variable, learning_rate)
+        gradient = tf.convert_to_tensor(gradient)
         if self._use_weight_decay(variable):
-            variable.assign_sub(variable * (rate * self.weight_decay))
+            # Not while the backward pass still holds what it read.
+            with tf.control_dependencies([gradient]):
+                variable.assign_sub(variable * (rate * self.weight_decay))
         index = self._get_variable_index(variable)
         step = tf.cast(self.iterations.value + 1, variable.dtype)
         beta_2_power = tf.pow(tf.cast(self.beta_2, variable.dtype), step)
@@ -30,5 +33,5 @@ class FusedAdamW(AdamW):
             beta1=tf.cast(self.beta_1, variable.dtype),
             beta2=tf.cast(self.beta_2, variable.dtype),
             epsilon=self.epsilon * tf.sqrt(1 - beta_2_power),
-            grad=tf.convert_to_tensor(gradient),
+            grad=gradient,
         )

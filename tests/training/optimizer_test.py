@@ -61,6 +61,33 @@ def test_steps_equal_those_of_pytorch(optimizer, scale):
         )
 
 
+def test_decay_waits_for_the_gradient():
+    """Else a copy of all variables lies beside the backward pass."""
+    layer = _layer()
+    optimizer = FusedAdamW(0.01)
+    optimizer.build(layer.trainable_variables)
+
+    @tf.function
+    def step(*gradients):
+        optimizer.apply(gradients, layer.trainable_variables)
+
+    graph = step.get_concrete_function(*_gradients(0, 1.0)).graph
+    (decay,) = (x for x in graph.get_operations() if "AssignSub" in x.type)
+    assert graph.inputs[0].op in _before(decay.inputs[1].op)
+
+
+def _before(op):
+    """The ops that an op waits for."""
+    found, left = set(), [op]
+    while left:
+        op = left.pop()
+        for one in (*op.control_inputs, *(x.op for x in op.inputs)):
+            if one not in found:
+                found.add(one)
+                left.append(one)
+    return found
+
+
 def _lamb_step(x, m, v, gradient, step, decay):
     """You et al. 2020, algorithm 2, for a matrix (`decay` not 0) or a bias."""
     m = 0.9 * m + 0.1 * gradient
