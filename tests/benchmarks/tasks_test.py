@@ -6,7 +6,10 @@ from benchmarks import tasks
 
 def _rows(scores, seconds):
     return [
-        {"scores": x, "epoch_seconds": seconds, "versions": {"a": "1"}}
+        {
+            **{"scores": x, "epoch_seconds": seconds},
+            **{"versions": {"a": "1"}, "processor": "P"},
+        }
         for x in scores
     ]
 
@@ -38,6 +41,17 @@ def test_means_differences_and_ratios():
         "| MRPC | accuracy | 2 | 0.8000 | 0.9000 | -0.1000 | 0.0000 "
         "| 40 | 100 | 0.40 |",
     ]
+
+
+def test_runs_on_two_processors_are_told():
+    rows = _rows([{"f1": 0.5}], [30.0])
+    others = [{**rows[0], "processor": "Q", "versions": {"b": "2"}}]
+    report = tasks.format_scores(
+        {"WNUT-17": {"kbert": rows, "pytorch": others}}
+    )
+    about, versions, *_ = report.splitlines()
+    assert about.rstrip() == "P; Q."
+    assert versions.endswith("a 1, b 2.")
 
 
 def test_steps_are_kept(tmp_path, monkeypatch, capsys):
