@@ -87,9 +87,9 @@ def reading(file_flag: str = "input") -> Callable[..., dict[str, Any]]:
         "choice_columns": flags.DEFINE_list(
             "choice_columns",
             None,
-            "Columns with the choices, for multiple_choice, whose label is "
-            "the place of the right one, from 0. A second text column is then "
-            "the beginning of each choice.",
+            "Columns with the choices, for multiple_choice, or one of lists "
+            "in a .jsonl; the label is the place of the right one, from 0. A "
+            "second text column is then the beginning of each choice.",
         ),
         "label_column": flags.DEFINE_string(
             "label_column", None, "Column of the label; by default label."

@@ -2,7 +2,8 @@
 """Texts with several choices each, one of them right, such as SWAG's."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -50,64 +51,94 @@ def read_choices(
     header: Sequence[str] | None = None,
     encoding: str = "utf-8",
 ) -> Choices:
-    """Reads a table with a column for each choice.
+    """Reads a table of rows with the same number of choices.
+
+    Args: see `stream`.
+    Raises: as `stream` does; and ValueError, naming file and line, for fewer
+        than two choices, for more or fewer than in the first row, and for
+        half of a surrogate pair, which JSON can have.
+    """
+    rows = Choices(path, [], [], [], [])
+    for line, (prompt, choices, *label) in stream(
+        path,
+        text_columns,
+        choice_columns,
+        label_column,
+        header=header,
+        encoding=encoding,
+    ):
+        where, wanted = f"{path}:{line}", len((rows.choices or [choices])[0])
+        if not 2 <= len(choices) == wanted:
+            raise ValueError(
+                f"{where}: {len(choices)} choices; wanted {max(2, wanted)}"
+                f"{', as in the first row' if rows.choices else ' or more'}."
+            )
+        for text in (prompt, *choices):
+            tables.check_text(where, text)
+        rows.lines.append(line)
+        rows.prompts.append(prompt)
+        rows.choices.append(choices)
+        rows.labels.extend(_place(where, x, wanted) for x in label)
+    return rows
+
+
+def stream(
+    path: str,
+    text_columns: Sequence[str],
+    choice_columns: Sequence[str],
+    label_column: str | None = None,
+    *,
+    header: Sequence[str] | None = None,
+    encoding: str = "utf-8",
+) -> Iterator[tuple[int, list[Any]]]:
+    """Yields the rows of a table of any length, one at a time.
 
     Args:
-        path: .tsv, .csv or .jsonl; see `tables.read_table`.
+        path: .tsv, .csv or .jsonl; see `tables.stream`.
         text_columns: one, of what is asked; or a second too, of how all
             choices of the row begin, which is put before each, with a blank
             (SWAG's sent2; Zellers et al. 2018, arXiv:1808.05326).
-        choice_columns: two or more.
+        choice_columns: two or more, each of a choice; or one, of a .jsonl,
+            of a list of all choices.
         label_column: of the right one's place, from 0; or None.
-        header: see `tables.read_table`.
+        header: see `tables.stream`.
         encoding: of the file.
-    Raises: OSError; ValueError, naming file and line, as
-        `tables.read_table` does, and for a label that is no such place.
+    Yields: the line that a row starts on, from 1, and its prompt, the list of
+        its choices, then its label if one was asked for.
+    Raises: OSError; ValueError, naming file and line, as `tables.stream`
+        does, and for a string in a list's place.
     """
-    rows = tables.read_table(
+    num_texts, in_list = len(text_columns), len(choice_columns) == 1
+    for line, values in tables.stream(
         path,
         [*text_columns, *choice_columns],
         label_column,
         header=header,
         encoding=encoding,
-    )
-    texts = [
-        prompt_and_choices(values, len(text_columns))
-        for values in zip(*rows.texts, strict=True)
-    ]
-    return Choices(
-        path=path,
-        lines=rows.lines,
-        prompts=[prompt for prompt, _ in texts],
-        choices=[choices for _, choices in texts],
-        labels=_places(rows, len(choice_columns)),
-    )
+        lists=choice_columns if in_list else (),
+    ):
+        prompt, *beginning = values[:num_texts]
+        label = values[num_texts + len(choice_columns) :]
+        ends = values[num_texts : len(values) - len(label)]
+        if in_list:
+            (ends,) = ends
+            if isinstance(ends, str):
+                raise ValueError(
+                    f"{path}:{line}: {choice_columns[0]!r} is {ends[:40]!r}; "
+                    "wanted a list of strings, or a column for each choice."
+                )
+        choices = [" ".join(filter(None, [*beginning, x])) for x in ends]
+        yield line, [prompt, choices, *label]
 
 
-def prompt_and_choices(
-    values: Sequence[str], num_texts: int
-) -> tuple[str, list[str]]:
-    """What the columns of a row say.
-
-    Example: ["He sat.", "He", "stood up.", "slept."] with two texts gives
-    "He sat." and ["He stood up.", "He slept."].
-    """
-    prompt, *beginning = values[:num_texts]
-    ends = values[num_texts:]
-    return prompt, [" ".join(filter(None, [*beginning, x])) for x in ends]
-
-
-def _places(rows: tables.Rows, num_choices: int) -> list[int]:
-    if rows.labels is None:
-        return []
+def _place(where: str, label: str, num_choices: int) -> int:
     known = {str(place): place for place in range(num_choices)}
-    for line, label in zip(rows.lines, rows.labels, strict=True):
-        if label not in known:
-            raise ValueError(
-                f"{rows.path}:{line}: label {label!r}; wanted the place of "
-                f"the right choice, 0 to {num_choices - 1}."
-            )
-    return [known[label] for label in rows.labels]
+    if label not in known:
+        raise ValueError(
+            f"{where}: label {label!r}; wanted the place of the right "
+            f"choice, 0 to {num_choices - 1}."
+        )
+    return known[label]
 
 
 def examples(

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from kbert.text import files
@@ -75,7 +75,7 @@ def stream(
     header: Sequence[str] | None = None,
     encoding: str = "utf-8",
     empty_labels: bool = False,
-    lists: bool = False,
+    lists: Collection[str] = (),
 ) -> Iterator[tuple[int, list[Any]]]:
     """Yields the rows of a table of any length, one at a time.
 
@@ -96,7 +96,7 @@ def stream(
             is a row already.
         encoding: of the file, as Python names it.
         empty_labels: whether a row's label may be the empty string.
-        lists: whether a text of a .jsonl may be a list of strings instead.
+        lists: text columns that may hold lists of strings in a .jsonl.
     Yields: the line that a row starts on, from 1, and its texts, then its
         label if one was asked for.
     Raises: OSError; ValueError, naming file and line, for a line that is not
@@ -230,11 +230,11 @@ def _json_rows(
     text_columns: Sequence[str],
     label_column: str | None,
     encoding: str,
-    lists: bool,
+    lists: Collection[str],
 ) -> Iterator[tuple[int, list[Any]]]:
     for number, row in json_objects(path, encoding):
         where = f"{path}:{number}"
-        values = [_json_text(where, row, c, lists) for c in text_columns]
+        values = [_json_text(where, row, c, c in lists) for c in text_columns]
         if label_column:
             values.append(_json_label(where, row, label_column))
         yield number, values
@@ -262,12 +262,12 @@ def _json_object(where: str, line: str) -> dict:
 
 
 def _json_text(
-    where: str, row: dict, column: str, lists: bool
+    where: str, row: dict, column: str, is_list: bool
 ) -> str | list[str]:
     value = _json_value(where, row, column)
     if isinstance(value, str):
         return value
-    if not lists:
+    if not is_list:
         raise _not_wanted(where, column, value, "a string")
     if isinstance(value, list) and all(isinstance(x, str) for x in value):
         return value

@@ -122,18 +122,11 @@ def file_texts(
     with open(path, "rb") as file:
         blocks = iter(lambda: file.read(1 << 20), b"")
         num_lines = sum(block.count(b"\n") for block in blocks)
-    rows = tables.stream(
-        path,
-        [*columns, *(several or ())],
-        header=options.header,
-        encoding=options.encoding,
-        lists=True,
-    )
+    form = {"header": options.header, "encoding": options.encoding}
     if several:
-        rows = (
-            (line, choices.prompt_and_choices(values, len(columns)))
-            for line, values in rows
-        )
+        rows = choices.stream(path, columns, several, **form)
+    else:
+        rows = tables.stream(path, columns, lists=columns, **form)
     return Texts(path, num_lines, rows)
 
 

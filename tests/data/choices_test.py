@@ -51,6 +51,41 @@ def test_json_lines_have_numbers_for_labels(table):
     assert rows == Choices(path, [1], ["x"], [["d", "b"]], [1])
 
 
+def test_a_column_of_lists(table):
+    row = '{"t": "x", "b": "the", "c": ["good", "bad", ""], "l": 2}\n'
+    path = table(row, "x.jsonl")
+    rows = read_choices(path, ["t", "b"], ["c"], "l")
+    found = ["the good", "the bad", "the"]
+    assert rows == Choices(path, [1], ["x"], [found], [2])
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ('"c": ["a"]', r"x.jsonl:2: 1 choices; wanted 2, as in the first row"),
+        ('"c": ["a", "b", "c"]', "x.jsonl:2: 3 choices; wanted 2, as in the"),
+        ('"c": "a"', "x.jsonl:2: 'c' is 'a'; wanted a list of strings, or a"),
+        ('"c": ["a", 1]', r"x.jsonl:2: 'c' is \[\"a\", 1\]; wanted a string"),
+        (r'"c": ["a", "\ud800"]', "x.jsonl:2: .*: half of a surrogate pair"),
+        ('"t": ["x"], "c": ["a", "b"]', "x.jsonl:2: 't' is .*; wanted a st"),
+        ('"l": 2, "c": ["a", "b"]', "x.jsonl:2: label '2'; wanted .*, 0 to 1"),
+    ],
+)
+def test_lists_that_are_not_as_those_before(table, second, message):
+    rows = ['"c": ["good", "bad"]', second]
+    lines = [f'{{"t": "x", "l": 0, {row}}}\n' for row in rows]
+    with pytest.raises(ValueError, match=message):
+        read_choices(table("".join(lines), "x.jsonl"), ["t"], ["c"], "l")
+
+
+def test_a_single_choice(table):
+    path = table('{"t": "x", "c": ["a"]}\n', "x.jsonl")
+    with pytest.raises(ValueError, match="x.jsonl:1: 1 choices; wanted 2 or"):
+        read_choices(path, ["t"], ["c"], None)
+    with pytest.raises(ValueError, match="swag.csv:2: 'sent1' is 'The film."):
+        read_choices(table(SWAG), ["sent2"], ["sent1"], None)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -20,8 +20,8 @@ class MultipleChoiceJob(Job[Choices]):
     )
 
     def read(self, path, spec=None):
-        self._check_columns(spec)
-        return choices.read_choices(
+        self._check_columns()
+        rows = choices.read_choices(
             path,
             self.options.text_columns or (),
             self.options.choice_columns or (),
@@ -29,19 +29,24 @@ class MultipleChoiceJob(Job[Choices]):
             header=self.options.header,
             encoding=self.options.encoding,
         )
+        found = len(rows.choices[0])
+        if spec and found != spec.settings.num_choices:
+            raise ValueError(
+                f"{path}:{rows.lines[0]}: {found} choices; the model takes "
+                f"{spec.settings.num_choices}."
+            )
+        return rows
 
-    def _check_columns(self, spec):
+    def _check_columns(self):
         texts = self.options.text_columns or ()
         if len(texts) not in (1, 2):
             raise ValueError(
                 f"--text_columns={','.join(texts)}: wanted 1 or 2 column names."
             )
-        found = self.options.choice_columns or ()
-        wanted = f"{spec.settings.num_choices}" if spec else "2 or more"
-        if len(found) < 2 or (spec and len(found) != spec.settings.num_choices):
+        if not self.options.choice_columns:
             raise ValueError(
-                f"--choice_columns={','.join(found)}: wanted {wanted} column "
-                "names."
+                "--choice_columns is missing: wanted a column for each choice, "
+                "or one of lists."
             )
 
     def spec(self, rows):

@@ -71,10 +71,20 @@ def test_six_rows_are_learnt_by_heart(
     rows = [json.loads(line) for line in printed.splitlines()]
     assert [row["choice"] for row in rows] == [label for *_, label in ROWS]
     assert rows[1]["text"] == "the bad"
-    with pytest.raises(
-        ValueError, match="--choice_columns=sent1: wanted 2 col"
-    ):
-        call(*evaluate, "--text_columns=sent1", "--choice_columns=sent1")
+    lists = table.with_suffix(".jsonl")
+    lists.write_text(
+        "".join(
+            json.dumps({"text": a, "ends": [f"the {b}", f"the {c}"]}) + "\n"
+            for a, b, c, _ in ROWS
+        )
+    )
+    columns = ("--text_columns=text", "--choice_columns=ends")
+    assert printed == call(
+        "predict", f"--model={model}", f"--input={lists}", *columns
+    )
+    three = f"{COLUMNS[1]},sent2"
+    with pytest.raises(ValueError, match=r"swag.csv:2: 3 choices; the model t"):
+        call(*evaluate, "--text_columns=sent1", three)
 
 
 def _job(**options):
@@ -85,11 +95,7 @@ def _job(**options):
     ("options", "message"),
     [
         ({}, "--text_columns=: wanted 1 or 2 column names"),
-        ({"text_columns": ["a"]}, "--choice_columns=: wanted 2 or more col"),
-        (
-            {"text_columns": ["a"], "choice_columns": ["b"]},
-            "--choice_columns=b: wanted 2 or more column names",
-        ),
+        ({"text_columns": ["a"]}, "--choice_columns is missing: wanted a col"),
         (
             {"text_columns": ["a", "b", "c"], "choice_columns": ["d", "e"]},
             "--text_columns=a,b,c: wanted 1 or 2 column names",
