@@ -8,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 _ROWS_AT_ONCE = 1024  # to tokenize
-_WINDOW = 50  # batches whose rows are sorted by length; a seed's order
+# Batches whose rows are sorted by length; a seed's order. In larger windows a
+# batch is of one length, and models come out worse: see RESULTS.md.
+_WINDOW = 4
 _ORDER, _BATCHES = 0, 1  # what an epoch draws
 
 Parts = Mapping[str, tf.Tensor | tf.RaggedTensor]
@@ -85,7 +87,7 @@ def dataset(
     A batch is padded to its own longest row only. With a seed, for training:
     endless, each epoch in an order of its own that seed and epoch decide, and
     rows of similar length share a batch: the rows are shuffled, sorted by
-    length within windows of 50 batches, cut into batches, and the batches
+    length within windows of 4 batches, cut into batches, and the batches
     shuffled. All batches have batch_size rows, which replicas need: where
     the rows do not fill an epoch's last batch, some of its rows are used
     twice. Without a seed, for evaluation: one pass, in order.
