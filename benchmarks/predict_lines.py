@@ -12,13 +12,12 @@ import argparse
 import importlib.metadata
 import os
 import pathlib
-import platform
 import random
 import sys
 import tempfile
 import time
 
-from benchmarks.finetune_runs import hide_gpus
+from benchmarks import finetune_runs
 from benchmarks.pretrain_step import processor
 
 _WORDS = tuple(f"w{i:04}" for i in range(5000))
@@ -35,14 +34,13 @@ def main() -> None:
         "--rows", type=int, nargs="+", default=[100_000, 1_000_000]
     )
     args = parser.parse_args()
-    hide_gpus()
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}"
+    finetune_runs.hide_gpus()
+    versions = {
+        name: importlib.metadata.version(name)
         for name in ("tensorflow", "keras")
-    )
-    print(
-        f"{processor()}.  \nPython {platform.python_version()}, {versions}.\n"
-    )
+    }
+    about = {"versions": versions, "processor": processor()}
+    print("\n".join(finetune_runs.about([about])))
     print("| rows | s | rows a second | peak MB |\n|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -114,10 +112,12 @@ def answer(folder: pathlib.Path, count: int) -> tuple[float, float]:
     )
     _, status, usage = os.wait4(process, 0)
     seconds = time.perf_counter() - start
+    if status:
+        raise OSError(f"kbert-predict: status {status}.")
     with answers.open("rb") as file:
         found = sum(1 for _ in file)
-    if status or found != count:
-        raise OSError(f"kbert-predict: status {status}, {found} answers.")
+    if found != count:
+        raise OSError(f"kbert-predict: {found:,} answers of {count:,} rows.")
     table.unlink()
     answers.unlink()
     return seconds, usage.ru_maxrss / 2**10
