@@ -132,12 +132,13 @@ class EncoderBlock(keras.layers.Layer):
     ):
         # Drawn here: drawn again inside, the masks would be others.
         seeds = [
-            _seed(layer, training)
-            for layer in (
-                self._attention_dropout,
-                self._hidden_dropout,
-                self._output_dropout,
-            )
+            # Of each part of the texts: with one seed, masks would be alike.
+            [
+                _seed(self._attention_dropout, training)
+                for _ in _listed(attention_mask)
+            ],
+            _seed(self._hidden_dropout, training),
+            _seed(self._output_dropout, training),
         ]
 
         def forward(rows):
@@ -153,23 +154,27 @@ class EncoderBlock(keras.layers.Layer):
     def _forward(
         self, rows, attention_mask, slot_rows, row_slots, positions, seeds
     ):
-        attention_seed, hidden_seed, output_seed = seeds
+        attention_seeds, hidden_seed, output_seed = seeds
         masks, slots = _listed(attention_mask), _listed(slot_rows)
         if positions is None:
-            heads = self._heads(self._projections(rows, "qkv"), slots, 3)
+            projected = self._dense(rows, self.qkv_kernel, self.qkv_bias)
+            heads = self._heads(projected, slots, 3)
         else:
-            heads = self._heads(self._projections(rows, "kv"), slots, 2)
+            of_queries, of_others = self._query_weights()
+            heads = self._heads(self._dense(rows, *of_others), slots, 2)
             places = _listed(positions)
             asking = _rows_at(rows, slots, places)
             for i, x in enumerate(asking):
-                asked = self._projections(x, "q")
+                asked = self._dense(x, *of_queries)
                 ((query,),) = self._heads(asked, [None], 1)
                 heads[i] = [query, *heads[i]]
                 masks[i] = _queries_at(masks[i], places[i])
             rows = _joined(asking)
         contexts = [
-            self._attend(query, key, value, mask, attention_seed)
-            for (query, key, value), mask in zip(heads, masks, strict=True)
+            self._attend(query, key, value, mask, seed)
+            for (query, key, value), mask, seed in zip(
+                heads, masks, attention_seeds, strict=True
+            )
         ]
         if row_slots is not None and positions is None:
             D = contexts[0].shape[-1]
@@ -193,15 +198,15 @@ class EncoderBlock(keras.layers.Layer):
             rows + _dropped(output, self.dropout, output_seed)
         )
 
-    def _projections(self, rows, parts):
-        """The projections "qkv", or a part of them, side by side."""
-        H = rows.shape[-1]
-        kernel, bias = self.qkv_kernel, self.qkv_bias
-        if parts != "qkv":
-            first = "qkv".index(parts) * H
-            columns = slice(first, first + len(parts) * H)
-            kernel, bias = kernel[:, columns], bias[columns]
-        return self._dense(rows, kernel, bias)
+    def _query_weights(self):
+        """Kernel and bias of the queries, then those of keys and values."""
+        H = self.qkv_kernel.shape[0]
+        # The gradient of slices would be padded and summed, of the whole size.
+        return zip(
+            ops.split(ops.convert_to_tensor(self.qkv_kernel), [H], axis=1),
+            ops.split(ops.convert_to_tensor(self.qkv_bias), [H]),
+            strict=True,
+        )
 
     def _heads(self, rows, slot_rows, count):
         """Of each part of the texts so many projections (B, N, S, D)."""

@@ -114,6 +114,27 @@ def test_parts_of_unequal_length_give_what_padded_rows_give():
     np.testing.assert_allclose(got, np.stack(some), atol=1e-6)
 
 
+def test_parts_have_dropout_masks_of_their_own():
+    """Two texts alike, each a part: with one mask they would stay alike."""
+    block = _block(attention_dropout=0.5)
+    text = _RNG.normal(size=(4, H)).astype("float32")
+    mask = _lengths_mask([4], 4)
+    heads = _head_places(np.arange(4), 4)
+    first, second = np.split(
+        np.asarray(
+            block(
+                np.concatenate([text, text]),
+                [mask, mask],
+                [np.arange(4)[None], 4 + np.arange(4)[None]],
+                np.concatenate([heads, N * 4 + heads]),
+                training=True,
+            )
+        ),
+        2,
+    )
+    assert np.abs(first - second).max() > 0.05
+
+
 def test_a_mask_for_each_query_keeps_two_texts_of_a_row_apart():
     block = _block()
     rows = _RNG.normal(size=(1, 5, H)).astype("float32")
