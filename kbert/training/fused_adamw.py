@@ -19,7 +19,7 @@ class FusedAdamW(AdamW):
         if self._use_weight_decay(variable):
             # Not while the backward pass still holds what it read.
             with tf.control_dependencies([gradient]):
-                variable.assign_sub(variable * (rate * self.weight_decay))
+                variable.assign(variable * (1 - rate * self.weight_decay))
         index = self._get_variable_index(variable)
         step = tf.cast(self.iterations.value + 1, variable.dtype)
         beta_2_power = tf.pow(tf.cast(self.beta_2, variable.dtype), step)

@@ -72,8 +72,13 @@ def test_decay_waits_for_the_gradient():
         optimizer.apply(gradients, layer.trainable_variables)
 
     graph = step.get_concrete_function(*_gradients(0, 1.0)).graph
-    (decay,) = (x for x in graph.get_operations() if "AssignSub" in x.type)
-    assert graph.inputs[0].op in _before(decay.inputs[1].op)
+    assigned = [
+        x.inputs[1].op
+        for x in graph.get_operations()
+        if x.type == "AssignVariableOp"  # of the matrix, and of the step
+    ]
+    (decay,) = (x for x in assigned if x.type == "Mul")
+    assert graph.inputs[0].op in _before(decay)
 
 
 def _before(op):
