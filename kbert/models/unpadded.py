@@ -11,22 +11,27 @@ from kbert import features
 from kbert.layers import EncoderBlock
 from kbert.models.encoder import call_layers
 
-_NUM_PARTS = 4  # of a batch, in attention
 
-
-def without_padding(model: keras.Model) -> keras.Model:
+def without_padding(model: keras.Model, num_parts: int = 4) -> keras.Model:
     """The same model, whose dense layers see no padding.
 
     Between the embeddings and the heads the tokens of all rows stand one
-    after another, (T, H). Attention alone pads them, four quarters of the
+    after another, (T, H). Attention alone pads them, equal parts of the
     rows apart, each of like length and to its own longest; a row has one
     token at least. Inputs, outputs and layers are those of `model`, so it
-    follows whatever they learn. The numbers are the same but for padding,
-    where what the blocks give is 0.
+    follows whatever they learn, and what it learns is theirs. The numbers
+    are the same but for padding, where what the blocks give is 0, and for
+    dropout's masks.
 
     Blocks of a model for packed rows stay as they are.
+
+    Args:
+        model: functional, with kbert's encoder.
+        num_parts: the more, the less padding in attention, and the more
+            operations; four serve batches of all lengths, two are faster
+            where a batch's texts are of like length.
     """
-    unpadded = _Unpadded()
+    unpadded = _Unpadded(num_parts)
     return keras.models.clone_model(
         model, clone_function=lambda layer: layer, call_function=unpadded.call
     )
@@ -72,7 +77,8 @@ class _Unpadded:
     block does not, and what nothing reads is no part of the graph.
     """
 
-    def __init__(self):
+    def __init__(self, num_parts):
+        self._num_parts = num_parts
         self._parts: dict[int, _Parts] = {}  # by a mask's id
         self._rows: dict[int, Any] = {}  # (T, H), by the id of (B, S, H)
         self._seen: list[Any] = []  # alive, so that no id comes twice
@@ -84,7 +90,9 @@ class _Unpadded:
         if mask.shape[-2] != 1:
             return layer(padded, mask, **kwargs)
         if id(mask) not in self._parts:
-            self._parts[id(mask)] = _parts(mask[:, 0, 0], layer.num_heads)
+            self._parts[id(mask)] = _parts(
+                mask[:, 0, 0], layer.num_heads, self._num_parts
+            )
             self._seen.append(mask)
         parts = self._parts[id(mask)]
         rows = self._rows.get(id(padded))
@@ -109,7 +117,7 @@ class _Unpadded:
         return padded
 
 
-def _parts(is_token_BS, num_heads) -> _Parts:
+def _parts(is_token_BS, num_heads, num_parts) -> _Parts:
     one_BS = ops.cast(is_token_BS, "int32")
     count_B = ops.sum(one_BS, axis=1)
     before_B = ops.cumsum(count_B) - count_B
@@ -120,10 +128,10 @@ def _parts(is_token_BS, num_heads) -> _Parts:
     rank_B = ops.argsort(ops.argsort(count_B))
     total, _ = _count(count_B)
     total = ops.maximum(total, 1)
-    part_B = ops.floor_divide(rank_B * _NUM_PARTS, total)
+    part_B = ops.floor_divide(rank_B * num_parts, total)
     head_N = np.arange(num_heads, dtype="int32")
     texts, masks, by_part, places, start = [], [], [], [], 0
-    for part in range(_NUM_PARTS):
+    for part in range(num_parts):
         (some,) = ops.nonzero(ops.equal(part_B, part))
         is_token = ops.take(is_token_BS, some, axis=0)
         (columns,) = ops.nonzero(ops.any(is_token, axis=0))

@@ -21,6 +21,11 @@ _JOBS = ("chief", "worker")
 _KNOCK_SECONDS = 0.2
 
 
+def has_gpu() -> bool:
+    """Whether TensorFlow computes on a GPU where it can."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
 def strategy(kind: str, start_timeout: float) -> tf.distribute.Strategy:
     """The strategy of a run; call it before anything of TensorFlow's.
 

@@ -4,15 +4,19 @@
 import dataclasses
 import pathlib
 
+import keras
+
 from kbert import models, tasks
 from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
 from kbert.data import finetuning
-from kbert.runs import run, scoring
+from kbert.runs import devices, run, scoring
 from kbert.runs.jobs.job import Job, Rows
 from kbert.runs.run import RunOptions
 from kbert.runs.scoring import TaskScores
 
+# Of a batch in attention: its rows are of like length.
+_TRAINING_PARTS = 2
 REPORT_FOLDER = "report"  # in output_dir, of the last weights on dev
 
 
@@ -91,7 +95,7 @@ def finetune(
                 score()  # a wrong one is told now, not after hours
         with strategy.scope():
             trainer = run.train(
-                model,
+                computed(model, options.xla),
                 lambda step: finetuning.dataset(
                     examples,
                     batch_size=options.batch_size,
@@ -116,6 +120,17 @@ def finetune(
         )
         tuned = (lambda: score.tuned()[0]) if score else None
         run.save(trained, trainer, options, tuned)
+
+
+def computed(model: keras.Model, xla: bool) -> keras.Model:
+    """The model as a training step computes it: its layers, its weights.
+
+    On a processor without the work for padding. Such a graph's shapes depend
+    on the batch's tokens, which XLA cannot compile; on GPUs it is untried.
+    """
+    if xla or devices.has_gpu():
+        return model
+    return models.without_padding(model, _TRAINING_PARTS)
 
 
 def _check_dev(dev, tuning, options):

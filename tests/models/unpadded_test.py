@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kbert import models, tasks
 from kbert.tasks import TaskSpec
@@ -48,6 +49,33 @@ def test_the_numbers_are_the_same(task, tiny_config, batch):
             is_token = batch["padding_mask"] != 0
             value, found = value[is_token], found[is_token]
         np.testing.assert_allclose(found, value, atol=2e-6)
+
+
+@pytest.mark.parametrize("task", ["classification", "tagging"])
+def test_so_are_the_gradients(task, tiny_config, batch):
+    """Of one position's outputs and of all tokens', whatever the parts."""
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = _model(dataclasses.replace(tiny_config, **still), task)
+    inputs = _inputs(model, batch)
+
+    def gradients(model):
+        with tf.GradientTape() as tape:
+            (outputs,) = model(inputs, training=True).values()
+            if task == "tagging":
+                outputs = outputs[batch["padding_mask"] != 0]
+            loss = tf.reduce_sum(tf.sin(outputs))
+        variables = [v.value for v in model.trainable_variables]
+        return [tf.convert_to_tensor(x) for x in tape.gradient(loss, variables)]
+
+    want = gradients(model)
+    for parts in (1, 2):
+        unpadded = models.without_padding(model, parts)
+        got = gradients(unpadded)
+        names = [v.path for v in model.trainable_variables]
+        assert [v.path for v in unpadded.trainable_variables] == names
+        for name, mine, theirs in zip(names, got, want, strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=1e-5, err_msg=name)
+    assert max(np.abs(x).max() for x in want) > 0.1
 
 
 def test_what_padding_holds_changes_nothing(tiny_config, batch):

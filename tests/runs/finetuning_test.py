@@ -5,10 +5,12 @@ import dataclasses
 import json
 import re
 
+import numpy as np
 import pytest
 
 from kbert import tasks
 from kbert.checkpoints import folder
+from kbert.runs import finetuning
 from kbert.tasks import TaskSpec
 
 
@@ -159,6 +161,32 @@ def test_patience_ends_a_run_by_its_metric(finetune, call, tmp_path):
     ]
     assert worst[0]["texts"] == ["the film was good"]
     assert worst[0]["score"] == worst[0]["answer"]["probabilities"]["bad"]
+
+
+@pytest.mark.parametrize(("xla", "rows"), [(False, 11), (True, 16)])
+def test_steps_leave_padding_out_unless_xla_takes_them(
+    xla, rows, tiny_config, monkeypatch
+):
+    """Two rows of 8 slots with 8 and 3 tokens."""
+    spec = TaskSpec(task="tagging", max_seq_length=8, labels=("O", "B-x"))
+    model = tasks.build(tiny_config, spec)
+    seen = []
+    activation = model.get_layer("block_0")._activation
+    monkeypatch.setattr(
+        model.get_layer("block_0"),
+        "_activation",
+        lambda x: seen.append(x.shape[:-1]) or activation(x),
+    )
+    lengths = np.array([8, 3])[:, None]
+    ids = np.ones((2, 8), "int32")
+    finetuning.computed(model, xla)(
+        {
+            "token_ids": ids,
+            "segment_ids": 0 * ids,
+            "padding_mask": (np.arange(8) < lengths).astype("int32"),
+        }
+    )
+    assert np.prod(seen[-1]) == rows
 
 
 @pytest.mark.parametrize(

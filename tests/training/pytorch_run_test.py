@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kbert import models
 from kbert.checkpoints import huggingface
 from kbert.training import losses
 from kbert.training.fused_adamw import FusedAdamW
@@ -154,7 +155,8 @@ def test_twenty_steps_have_pytorchs_losses(optimizer, start):
 
 
 @pytest.mark.slow
-def test_dropout_spreads_the_outputs_as_pytorchs(start):
+@pytest.mark.parametrize("padded", [True, False])
+def test_dropout_spreads_the_outputs_as_pytorchs(padded, start):
     """Means and deviations over many draws: no two sides draw the same."""
     _, path = start
     file = path / "config.json"
@@ -166,6 +168,8 @@ def test_dropout_spreads_the_outputs_as_pytorchs(start):
     keras.utils.set_random_seed(3)
     torch.manual_seed(3)
     model = huggingface.load(path).model
+    if not padded:
+        model = models.without_padding(model, 2)
     inputs, *_ = next(_batches())
 
     @tf.function
