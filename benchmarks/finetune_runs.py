@@ -47,9 +47,14 @@ class Rows:
 
     A row is {"data", "side", "seed" and the settings of the run, its scores,
     "epoch_seconds", "versions" and "processor"}.
+
+    Args:
+        output_dir: of the file.
+        timed: whether new rows have epoch_seconds; none are kept if not.
     """
 
-    def __init__(self, output_dir: str | os.PathLike):
+    def __init__(self, output_dir: str | os.PathLike, timed: bool = True):
+        self._timed = timed
         self._file = pathlib.Path(output_dir) / "rows.jsonl"
         self._file.parent.mkdir(parents=True, exist_ok=True)
 
@@ -69,6 +74,8 @@ class Rows:
         scores = in_new_process(_scores, run, result.answers)
         values = dataclasses.asdict(result)
         del values["answers"]
+        if not self._timed:
+            values["epoch_seconds"] = []
         row = {**key, "scores": scores, **values, "processor": processor()}
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -128,5 +135,6 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
 
 
 def epoch_seconds(rows: Iterable[Row]) -> float:
-    """The median time of an epoch, of all runs'."""
-    return statistics.median(s for row in rows for s in row["epoch_seconds"])
+    """The median time of an epoch, of all runs'; nan if none was timed."""
+    times = [s for row in rows for s in row["epoch_seconds"]]
+    return statistics.median(times) if times else math.nan

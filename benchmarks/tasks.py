@@ -15,6 +15,9 @@ runs at a time. Finished runs are kept in OUTPUT_DIR, so that a benchmark that
 was stopped goes on where it was:
 
     python -m benchmarks.tasks --data_dir=DIR --output_dir=out/tasks
+
+With --untimed, other work may run beside it, another set or side for example:
+its runs have scores, and no times.
 """
 
 import argparse
@@ -57,8 +60,25 @@ def _parse_args() -> argparse.Namespace:
         "--proof", choices=["steps", "scores"], default="scores"
     )
     parser.add_argument("--sets", type=_sets, default=list(SETS))
-    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2])
+    parser.add_argument(
+        "--sides", type=_sides, default=_SIDES, help="of the scores"
+    )
+    parser.add_argument(
+        "--untimed", action="store_true", help="the machine has other work"
+    )
     return parser.parse_args()
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def _sides(names: str) -> list[str]:
+    chosen = names.split(",")
+    if unknown := [name for name in chosen if name not in _SIDES]:
+        raise argparse.ArgumentTypeError(f"{unknown} are not among {_SIDES}")
+    return chosen
 
 
 def _sets(names: str) -> list[str]:
@@ -82,14 +102,16 @@ def _run(name: str, args: argparse.Namespace, seed: int) -> Run:
 
 
 def _scores_report(folder: pathlib.Path, args: argparse.Namespace) -> str:
-    rows, results = finetune_runs.Rows(folder), {}
+    rows, results = finetune_runs.Rows(folder, timed=not args.untimed), {}
     for name in args.sets:
-        seeds = 1 if name in _ONE_SEED else args.seeds
-        results[name] = {side: [] for side in _SIDES}
-        for seed in range(seeds):
-            for side in _SIDES:
+        seeds = args.seeds[:1] if name in _ONE_SEED else args.seeds
+        results[name] = {side: [] for side in args.sides}
+        for seed in seeds:
+            for side in args.sides:
                 row = rows.get(name, side, _run(name, args, seed))
                 results[name][side].append(row)
+    if len(args.sides) < len(_SIDES):
+        return f"The table needs the sides {', '.join(_SIDES)}."
     return format_scores(results)
 
 

@@ -16,6 +16,7 @@ from kbert import tasks
 from kbert.checkpoints import folder, huggingface
 from kbert.checkpoints.folder import LoadedModel
 from kbert.data import finetuning
+from kbert.runs import finetuning as finetuning_run
 from kbert.runs.jobs import JOBS
 from kbert.runs.jobs.job import Job, JobOptions
 from kbert.serving import make_server
@@ -33,7 +34,8 @@ def finetune(run: Run) -> Result:
     examples = job.examples(train, spec, encoder.vocabulary)
     model = begin(encoder, spec, run.seed)
     epoch_steps = finetuning.steps_per_epoch(examples, run.batch_size)
-    trainer = make_trainer(model, job, spec, run, run.epochs * epoch_steps)
+    computed = finetuning_run.computed(model, xla=False)
+    trainer = make_trainer(computed, job, spec, run, run.epochs * epoch_steps)
     dataset = finetuning.dataset(
         examples, batch_size=run.batch_size, seed=run.seed
     )

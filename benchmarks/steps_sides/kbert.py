@@ -14,6 +14,7 @@ from benchmarks.steps_sides import STEPS, Given, Outputs
 from kbert.checkpoints import huggingface
 from kbert.checkpoints.folder import LoadedModel
 from kbert.data import finetuning
+from kbert.runs import finetuning as finetuning_run
 
 _DEV_ROWS = 32  # of a batch
 _DEV_BATCHES = 40  # at most
@@ -35,7 +36,8 @@ def train(run: Run) -> tuple[Given, Outputs]:
     batches = list(dataset.take(STEPS))
     dev_rows = job.read(run.data.dev, spec)
     dev = _spread(job.examples(dev_rows, spec, encoder.vocabulary))
-    trainer = kbert.make_trainer(model, job, spec, run, STEPS)
+    computed = finetuning_run.computed(model, xla=False)
+    trainer = kbert.make_trainer(computed, job, spec, run, STEPS)
 
     def answer(batch):
         return np.asarray(model(batch[0], training=False)[output])
