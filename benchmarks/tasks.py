@@ -59,7 +59,7 @@ def _parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--proof", choices=["steps", "scores"], default="scores"
     )
-    parser.add_argument("--sets", type=_sets, default=list(SETS))
+    parser.add_argument("--sets", type=sets, default=list(SETS))
     parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2])
     parser.add_argument(
         "--sides", type=_sides, default=_SIDES, help="of the scores"
@@ -81,16 +81,23 @@ def _sides(names: str) -> list[str]:
     return chosen
 
 
-def _sets(names: str) -> list[str]:
+def sets(names: str) -> list[str]:
+    """Those that a flag names, with commas between them.
+
+    Raises: argparse.ArgumentTypeError for others.
+    """
     chosen = names.split(",")
     if unknown := [name for name in chosen if name not in SETS]:
         raise argparse.ArgumentTypeError(f"{unknown} are not among {[*SETS]}")
     return chosen
 
 
-def _run(name: str, args: argparse.Namespace, seed: int) -> Run:
+def make_run(
+    name: str, data_dir: pathlib.Path, output_dir: pathlib.Path, seed: int
+) -> Run:
+    """The run of a set, whose files are then in output_dir/data."""
     prepare, epochs, _ = SETS[name]
-    data = prepare(args.data_dir, pathlib.Path(args.output_dir) / "data")
+    data = prepare(data_dir, output_dir / "data")
     return Run(
         model=finetune_runs.model_folder(),
         data=data,
@@ -108,8 +115,8 @@ def _scores_report(folder: pathlib.Path, args: argparse.Namespace) -> str:
         results[name] = {side: [] for side in args.sides}
         for seed in seeds:
             for side in args.sides:
-                row = rows.get(name, side, _run(name, args, seed))
-                results[name][side].append(row)
+                run = make_run(name, args.data_dir, folder, seed)
+                results[name][side].append(rows.get(name, side, run))
     if len(args.sides) < len(_SIDES):
         return f"The table needs the sides {', '.join(_SIDES)}."
     return format_scores(results)
@@ -156,7 +163,7 @@ def _steps_report(folder: pathlib.Path, args: argparse.Namespace) -> str:
     kept = path.read_text("utf-8").splitlines() if path.exists() else []
     rows = {row["data"]: row for row in map(json.loads, kept)}
     for name in args.sets:
-        run = _run(name, args, 0)
+        run = make_run(name, args.data_dir, folder, 0)
         key = {"data": name, "batch_size": run.batch_size}
         if not key.items() <= rows.get(name, {}).items():
             print(f"{name}: 100 steps of both sides ...", file=sys.stderr)

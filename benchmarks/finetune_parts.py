@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a fine-tuning step wins without the work for padding.
+
+A 6 x 384 encoder with real weights takes steps on the batches of a set, as
+kbert-finetune does on a processor, and in other ways. All are in this one
+process, which has the settings of `kbert.process`, and take turns:
+
+    python -m benchmarks.finetune_parts --data_dir=DIR --sets=CoLA,RTE
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+os.environ.update(CUDA_VISIBLE_DEVICES="", TF_CPP_MIN_LOG_LEVEL="3")
+
+import keras
+import tensorflow as tf
+
+from benchmarks import tasks
+from benchmarks.finetune_sides import Run, kbert
+from benchmarks.pretrain_step import processor
+from kbert import models, process
+from kbert.checkpoints import huggingface
+from kbert.data import finetuning
+from kbert.runs.finetuning import computed
+
+_BATCHES = 40  # different ones, each once a round
+_SCHEDULE_STEPS = 1000
+
+VARIANTS: dict[str, Callable[[keras.Model], keras.Model]] = {
+    "kbert": lambda model: computed(model, xla=False),
+    "with padding": lambda model: model,
+    "attention in four parts": models.without_padding,
+}
+
+
+def main() -> None:
+    """Runs the rounds and prints the table."""
+    args = _parse_args()
+    process.use_onednn()
+    process.keep_freed_memory()
+    print(f"{processor()}.\n")
+    print("| set | tokens a batch | padding | part | ms a step | to kbert |")
+    print("|---|---:|---:|---|---:|---:|")
+    for name in args.sets:
+        run = tasks.make_run(name, args.data_dir, args.output_dir, seed=0)
+        batches, trainers = make(run)
+        mask = [inputs["padding_mask"] for inputs, *_ in batches]
+        tokens = sum(int(tf.math.count_nonzero(x)) for x in mask)
+        padding = 1 - tokens / sum(int(tf.size(x)) for x in mask)
+        times: dict[str, list[float]] = {part: [] for part in trainers}
+        for index in range(args.rounds + 1):
+            print(f"{name}: {index} of {args.rounds}", file=sys.stderr)
+            for part, trainer in trainers.items():
+                start = time.perf_counter()
+                for batch in batches:
+                    trainer.train_step(batch)
+                seconds = time.perf_counter() - start
+                if index:  # the first also warms it up
+                    times[part].append(1e3 * seconds / len(batches))
+        own = statistics.median(times["kbert"])
+        for part, found in times.items():
+            median = statistics.median(found)
+            print(
+                f"| {name} | {tokens / len(batches):.0f} | {padding:.0%} "
+                f"| {part} | {median:.0f} | {median / own:.2f} |"
+            )
+
+
+def _parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data_dir", type=pathlib.Path, required=True)
+    parser.add_argument(
+        "--output_dir", type=pathlib.Path, default=pathlib.Path("out/tasks")
+    )
+    parser.add_argument("--sets", type=tasks.sets, default=["CoLA", "RTE"])
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+def make(run: Run) -> tuple[list, dict]:
+    """Batches, and by part a trainer that may be given them."""
+    encoder = huggingface.load(run.model)
+    job = kbert.make_job(run)
+    rows = job.read(run.data.train)
+    spec = job.spec(rows)
+    examples = job.examples(rows, spec, encoder.vocabulary)
+    dataset = finetuning.dataset(
+        examples, batch_size=run.batch_size, seed=run.seed
+    )
+    trainers = {}
+    for part, variant in VARIANTS.items():
+        model = variant(kbert.begin(encoder, spec, run.seed))
+        trainers[part] = kbert.make_trainer(
+            model, job, spec, run, _SCHEDULE_STEPS
+        )
+        trainers[part].train_step.get_concrete_function(dataset.element_spec)
+    return list(dataset.take(_BATCHES)), trainers
+
+
+if __name__ == "__main__":
+    main()
