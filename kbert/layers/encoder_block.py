@@ -148,7 +148,10 @@ class EncoderBlock(keras.layers.Layer):
 
         rows = ops.cast(rows, self.variable_dtype)
         if self.remat and training:
-            return keras.remat(forward)(rows)
+            found = keras.remat(forward)(rows)
+            # TensorFlow's remat takes no gradient of a gather; through this
+            # it is a plain one.
+            return ops.reshape(found, ops.shape(found))
         return forward(rows)
 
     def _forward(

@@ -163,6 +163,25 @@ def test_patience_ends_a_run_by_its_metric(finetune, call, tmp_path):
     assert worst[0]["score"] == worst[0]["answer"]["probabilities"]["bad"]
 
 
+def test_options_take_the_same_steps(finetune, tmp_path):
+    """Parts of two rows, on two devices, and blocks computed twice."""
+    path = tmp_path / "out"
+    flags = ["--epochs=2", "--log_every=1"]
+    found = []
+    for options in (
+        [],
+        ["--strategy=mirrored", "--accumulate_steps=2", "--remat"],
+        ["--xla"],  # with padding
+    ):
+        finetune("same", *flags, *options)
+        lines = (path / "history.jsonl").read_text("utf-8").splitlines()
+        found.append([json.loads(line)["loss"] for line in lines])
+        path.rename(tmp_path / f"out{len(found)}")
+    assert len(found[0]) == 4 and np.ptp(found[0]) > 0.2
+    for losses in found[1:]:
+        assert losses == pytest.approx(found[0], abs=1e-5)
+
+
 @pytest.mark.parametrize(("xla", "rows"), [(False, 11), (True, 16)])
 def test_steps_leave_padding_out_unless_xla_takes_them(
     xla, rows, tiny_config, monkeypatch
