@@ -7,6 +7,7 @@ from it, and from the checkpoints of the trial that was under way.
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import itertools
 import json
@@ -31,6 +32,8 @@ SEED = "seed"  # the flag that makes no other setting
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 
 Values = Mapping[str, float | int]  # by flag
+
+_PR_SET_PDEATHSIG = 1  # Linux, sys/prctl.h
 
 
 @dataclasses.dataclass
@@ -341,13 +344,24 @@ class _Stop:
             return sigterm.EXIT_CODE
         # In a group of its own Ctrl-C, which saves nothing, stays away.
         with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, process_group=0, **outputs
+            command,
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+            preexec_fn=_end_with_the_search,
+            **outputs,
         ) as self._process:
             if self.came:  # just now
                 self._process.terminate()
             code = self._process.wait()
         self._process = None
         return code
+
+
+def _end_with_the_search() -> None:
+    """In a trial: Linux tells it to stop where the search is killed."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextlib.contextmanager

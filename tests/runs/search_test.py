@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -34,7 +35,11 @@ with open(flags["asked"], "a") as file:
 if rate == 0.2:
     print("reading", flush=True)
     sys.exit("kbert-finetune: error: train.tsv:3: no label.")
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+def stop(*_):
+    pathlib.Path(flags["wait"] + "_stopped").touch()
+    sys.exit(75)
+
+signal.signal(signal.SIGTERM, stop)
 (output / "checkpoints").mkdir(exist_ok=True)
 for step in (1, 2):
     path = output / "checkpoints" / str(step)
@@ -67,14 +72,20 @@ def search(tmp_path):
     (tmp_path / "out").mkdir()
 
     def search(grid=GRID, metric="f1"):
-        flags = [f"--asked={tmp_path}/asked", f"--metric={metric}"]
-        flags.append(f"--wait={tmp_path}/wait")
-        made = Search(str(tmp_path / "out"), flags)
+        made = Search(str(tmp_path / "out"), _flags(tmp_path, metric))
         said = []
         program = [sys.executable, str(tmp_path / "stand_in.py")]
         return made, made.run(grid, program, said.append), said
 
     return search
+
+
+def _flags(tmp_path, metric="f1"):
+    return [
+        f"--asked={tmp_path}/asked",
+        f"--metric={metric}",
+        f"--wait={tmp_path}/wait",
+    ]
 
 
 def _asked(tmp_path):
@@ -85,12 +96,8 @@ def _asked(tmp_path):
 
 def _stop_when_it_waits(tmp_path, number):
     def stop():
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            if (tmp_path / "waiting").exists():
-                os.kill(os.getpid(), number)
-                return
-            time.sleep(0.01)
+        if _comes(tmp_path / "waiting"):
+            os.kill(os.getpid(), number)
 
     (tmp_path / "wait").touch()
     thread = threading.Thread(target=stop, daemon=True)
@@ -135,6 +142,32 @@ def test_a_search_is_stopped_and_goes_on(search, tmp_path, number):
     wanted = r"3/4  learning_rate=0\.2_seed=0, \d:\d\d:\d\d left in all"
     assert re.fullmatch(wanted, said[4])
     assert said[5] == f"3/4  failed: {ERROR}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl")
+def test_a_search_that_is_killed_stops_its_trial(search, tmp_path):
+    (tmp_path / "wait").touch()
+    program = [sys.executable, str(tmp_path / "stand_in.py")]
+    code = f"""
+from kbert.runs.search import Search
+search = Search({str(tmp_path / "out")!r}, {_flags(tmp_path)!r})
+search.run({GRID!r}, {program!r}, print)
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        assert _comes(tmp_path / "waiting")
+        process.kill()
+    assert _comes(tmp_path / "wait_stopped")
+    found, ended, _ = search()
+    assert ended and found.trials[0].state == DONE
+    trial = tmp_path / "out" / found.trials[0].name
+    assert (trial / "steps").read_text() == "1 2 "
+
+
+def _comes(path):
+    until = time.monotonic() + 20
+    while not path.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    return path.exists()
 
 
 def test_a_search_names_the_best_and_what_failed(search, tmp_path):
