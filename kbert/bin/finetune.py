@@ -64,11 +64,13 @@ def main(argv):
     if not _DEV.value and _WORST.value != _WORST.default:
         raise ValueError(f"--worst={_WORST.value}: wanted --dev too.")
     job = task_flags.job(_READING())
+    train = job.read(_TRAIN.value)
+    dev = job.read(_DEV.value, job.spec(train)) if _DEV.value else None
     finetune(
         job,
         init=_INIT.value,
-        train=job.read(_TRAIN.value),
-        dev=job.read(_DEV.value) if _DEV.value else None,
+        train=train,
+        dev=dev,
         tuning=FinetuneOptions(
             epochs=_EPOCHS.value,
             freeze_blocks=_FREEZE_BLOCKS.value,

@@ -126,8 +126,8 @@ def _scheme(path: str, lines: list[int], tags: list[list[str]]) -> str:
         that it may be.
     """
     letters = {tag[0] for row in tags for tag in row}
-    if letters & {"E", "S"}:
-        schemes = ("BIOES",)
+    if ends := letters & {"E", "S"}:  # of BIOES, or wrong in another
+        schemes = ("BIOES", "IOB2", "IOB1")
     elif "B" in letters:
         schemes = ("IOB2", "IOB1")
     else:
@@ -138,6 +138,8 @@ def _scheme(path: str, lines: list[int], tags: list[list[str]]) -> str:
         if found is None:
             return scheme
         faults.append((scheme, *found))
+    if ends:
+        faults = [max(faults, key=lambda fault: fault[1])]
     (scheme, line, what), *others = faults
     also = "".join(f" (nor {s} in line {n}: {w})" for s, n, w in others)
     raise ValueError(f"{path}:{line}: {what}, which is not {scheme}{also}.")

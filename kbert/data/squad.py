@@ -80,15 +80,7 @@ def read_squad(
         more than 1 % of the answers do not stand at their answer_start, or
         if there are no questions.
     """
-    text = "\n".join(files.read_lines(path, encoding))
-    try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}:{error.lineno}: not JSON: {error.msg}."
-        ) from None
-    except RecursionError:
-        raise ValueError(f"{path}: not JSON of SQuAD: too deep.") from None
+    tree = _tree(path, encoding)
     found = Questions(path, [], [], [], [], 0, 0)
     total, wrong, dropped, first_wrong = 0, 0, 0, ""
     for context, where, qa in _qas(path, tree):
@@ -119,6 +111,21 @@ def read_squad(
     if not found.ids:
         raise ValueError(f"{path}: no questions.")
     return dataclasses.replace(found, wrong=wrong, dropped=dropped)
+
+
+def _tree(path: str, encoding: str) -> Any:
+    """The JSON of a file."""
+    text = "\n".join(files.read_lines(path, encoding))
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}:{error.lineno}: not JSON: {error.msg}."
+        ) from None
+    except RecursionError:
+        raise ValueError(f"{path}: not JSON of SQuAD: too deep.") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise ValueError(f"{path}: not JSON of SQuAD: {error}.") from None
 
 
 def _qas(path, tree):

@@ -12,6 +12,8 @@ from typing import Any
 from kbert.text import files
 
 EXTENSIONS = (".tsv", ".csv", ".jsonl")
+_LONGEST_FIELD = 2**31 - 1  # of CSV; Python's own limit is 131,072
+_LARGEST = 3.4028235e38  # of float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,12 +167,14 @@ def label_numbers(rows: Rows) -> list[float]:
     numbers = []
     for line, label in zip(rows.lines, rows.labels or (), strict=True):
         try:
-            number = float(label)
+            # Python reads 1_000 too.
+            number = math.nan if "_" in label else float(label)
         except ValueError:
             number = math.nan
-        if not math.isfinite(number):
+        if not abs(number) <= _LARGEST:
             raise ValueError(
-                f"{rows.path}:{line}: label {label!r}; wanted a number."
+                f"{rows.path}:{line}: label {label!r}; wanted a number, of "
+                f"{_LARGEST:.1e} at most."
             )
         numbers.append(number)
     return numbers
@@ -183,6 +187,7 @@ def _tsv_fields(path: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
 
 def _csv_fields(path: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
     lines = (f"{line}\n" for line in files.read_lines(path, encoding))
+    csv.field_size_limit(_LONGEST_FIELD)
     reader = csv.reader(lines, strict=True)
     start = 1
     try:

@@ -10,7 +10,7 @@ from kbert import models, tasks
 from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
 from kbert.data import finetuning
-from kbert.runs import devices, run, scoring
+from kbert.runs import devices, files, run, scoring
 from kbert.runs.jobs.job import Job, Rows
 from kbert.runs.run import RunOptions
 from kbert.runs.scoring import TaskScores
@@ -72,7 +72,10 @@ def finetune(
     _check_frozen(tuning.freeze_blocks, initial.config, options)
     examples = scoring.tokenized(job, train, spec, initial.vocabulary)
     config = run.with_dropout(initial.config, options)
-    with run.begun(options, strategy):
+    origin = files.fingerprint(
+        [train.path], (job.task, job.options, folder.fingerprint(init))
+    )
+    with run.begun(options, strategy, origin):
         with strategy.scope():
             model = tasks.build(config, spec)
             fresh = folder.copy_weights(initial.model, model)

@@ -103,7 +103,8 @@ def file_texts(
         a table is a ValueError when its place is reached.
     """
     job = JOBS.get(server.spec.task)
-    if job and pathlib.Path(path).suffix.lower() not in tables.EXTENSIONS:
+    is_table = pathlib.Path(path).suffix.lower() in tables.EXTENSIONS
+    if job and "text_columns" not in job.takes and not is_table:
         found = job(options).read_texts(path)
         rows = enumerate(zip(*found.texts, strict=True), start=1)
         return Texts(path, len(found), rows, getattr(found, "ids", ()))

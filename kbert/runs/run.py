@@ -24,6 +24,7 @@ from kbert.runs import devices, files, sigterm
 from kbert.runs.progress import Progress
 from kbert.tasks import TaskSpec
 from kbert.training import history, loop, throughput
+from kbert.training.checkpoints import CHECKPOINTS_FOLDER
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.optimizer import AdamW, Lamb, WarmupDecay
 from kbert.training.plan import HeldOut, Plan, Watcher
@@ -37,6 +38,7 @@ OPTIMIZERS = {"adamw": FusedAdamW, "lamb": Lamb}
 # In output_dir: the last weights, and the best step's if it is another.
 MODEL_FOLDER, BEST_MODEL_FOLDER = "model", "best_model"
 EVALUATION_FILE = "evaluation.json"
+ORIGIN_FILE = "origin.txt"
 # What TensorFlow raises in a step when another worker does not answer.
 _WORKER_GONE = (
     *(tf.errors.UnavailableError, tf.errors.AbortedError),
@@ -176,11 +178,19 @@ def check_eval_every(options: RunOptions, flag: str, given: object) -> None:
 
 @contextlib.contextmanager
 def begun(
-    options: RunOptions, strategy: tf.distribute.Strategy
+    options: RunOptions,
+    strategy: tf.distribute.Strategy,
+    origin: str | None = None,
 ) -> Iterator[None]:
     """Sets seed and dtype, and keeps output_dir to this run.
 
-    Raises: ValueError if another run has it; OSError.
+    Args:
+        options: of the run.
+        strategy: likewise.
+        origin: a name of what is trained on what, if a run on something else
+            may not go on from the checkpoints there.
+    Raises: ValueError if another run has it, or if its checkpoints are of
+        another origin; OSError.
     """
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(POLICIES[options.dtype])
@@ -188,8 +198,23 @@ def begun(
         yield
         return
     with files.locked(options.output_dir) as output:
+        if origin:
+            _check_origin(output, origin)
         files.write_text(output / "flags.txt", options.settings)
         yield
+
+
+def _check_origin(output, origin):
+    """And keeps it for the next run there."""
+    path = output / ORIGIN_FILE
+    known = path.read_text("utf-8") if path.exists() else origin
+    if known != origin and any((output / CHECKPOINTS_FOLDER).glob("*")):
+        raise ValueError(
+            f"--output_dir={output}: its checkpoints are of a run with "
+            "another --init or --train, or that read it otherwise; wanted "
+            "those it had, or another folder."
+        )
+    files.write_text(path, origin)
 
 
 def with_dropout(config: BertConfig, options: RunOptions) -> BertConfig:

@@ -52,8 +52,8 @@ def read_lines(
         wide = True
     if wide:
         raise ValueError(
-            f"Encoding {encoding!r}; wanted utf-8, latin-1 or another whose "
-            "newline is one byte."
+            f"{path}: encoding {encoding!r}; wanted utf-8, latin-1 or another "
+            "whose newline is one byte."
         )
     is_utf8 = codecs.lookup(encoding).name == "utf-8"
     with open(path, "rb") as file:

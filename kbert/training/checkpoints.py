@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+CHECKPOINTS_FOLDER = "checkpoints"  # in a run's output_dir
 _NAME = re.compile(r"step-(\d+)")
 _STATE = "state"  # what TensorFlow's files in a checkpoint's folder begin with
 # Another model's raises AssertionError or ValueError instead.

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kbert.training import replicas, throughput
-from kbert.training.checkpoints import Checkpoints
+from kbert.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
 from kbert.training.history import History
 from kbert.training.judging import Judge
 from kbert.training.optimizer import AdamW
@@ -276,6 +276,11 @@ def fit(
     checkpoints.restore()
     done = int(trainer.step.numpy())
     _check_same_step(done)
+    if done:
+        watcher.say(
+            f"{plan.output_dir}: {done:,} of {plan.steps:,} steps are done "
+            "already."
+        )
     told = History(plan.output_dir, done)
     judge = Judge(
         told, checkpoints, held_out, trainer.as_trained, plan, watcher
@@ -335,7 +340,7 @@ def restore(
 
 def _checkpoints(trainer, plan, say):
     return Checkpoints(
-        pathlib.Path(plan.output_dir) / "checkpoints",
+        pathlib.Path(plan.output_dir) / CHECKPOINTS_FOLDER,
         trainer.state(),
         keep=plan.keep_checkpoints,
         say=say,

@@ -87,6 +87,11 @@ def test_encodings(read):
             "a O\n\nb B-x\nc E-x\nd B-x\n\n",
             r":5: 'B-x' before the sentence's end, which is not BIOES\.",
         ),
+        # IOB2, but for one: what keeps BIOES's rules least is not blamed.
+        (
+            "a B-x\nb I-x\nc O\n\nd B-x\ne S-x\nf O\n",
+            r":6: tag 'S-x' after 'B-x', which is not IOB2\.",
+        ),
         ("a S-x\nb E-x\n", r":2: tag 'E-x' after 'S-x', which is not BIOES"),
     ],
 )

@@ -98,6 +98,7 @@ def test_without_answers_all_questions_are_there(read):
         (b"", r":1: not JSON"),
         (b'{"data":\n[}', r":2: not JSON: Expecting value"),
         (b"[" * 100_000, r"too deep"),
+        (b'{"data": 1%s}' % (b"0" * 5000), r"squad.json: not JSON of SQuAD: "),
         ([], r"squad.json: \[\]; wanted an object with 'data'"),
         ({"version": "1.1"}, r"squad.json: no 'data'; there are \['version'\]"),
         ({"data": []}, r"squad.json: no questions"),

@@ -5,7 +5,13 @@ import json
 
 import pytest
 
-from kbert.data.tables import Rows, label_ids, read_table, stream
+from kbert.data.tables import (
+    Rows,
+    label_ids,
+    label_numbers,
+    read_table,
+    stream,
+)
 
 
 @pytest.fixture
@@ -124,6 +130,22 @@ def test_json_lines_may_have_lists_where_they_are_wanted(table):
 def test_a_missing_table(tmp_path):
     with pytest.raises(FileNotFoundError, match="a.tsv"):
         read_table(str(tmp_path / "a.tsv"), ["t"], "l")
+
+
+def test_csv_has_fields_of_any_length(table):
+    long = "x" * 200_000
+    rows = read_table(table("a.csv", f"t,l\n{long},1\n"), ["t"], "l")
+    assert rows.texts == ([long],)
+
+
+@pytest.mark.parametrize("label", ["a", "nan", "-inf", "1e39", "1_0", " "])
+def test_labels_that_are_no_numbers(table, label):
+    assert label_numbers(
+        read_table(table("a.tsv", "t\tl\nx\t-1.5e3\n"), ["t"], "l")
+    ) == [-1500.0]
+    rows = read_table(table("a.tsv", f"t\tl\nx\t1\ny\t{label}\n"), ["t"], "l")
+    with pytest.raises(ValueError, match=r"a.tsv:3: label '.*'; wanted a num"):
+        label_numbers(rows)
 
 
 def test_labels_become_their_places(table):

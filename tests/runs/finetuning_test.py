@@ -4,13 +4,14 @@
 import dataclasses
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.runs import finetuning
+from kbert.runs import finetuning, run
 from kbert.tasks import TaskSpec
 
 
@@ -161,6 +162,26 @@ def test_patience_ends_a_run_by_its_metric(finetune, call, tmp_path):
     ]
     assert worst[0]["texts"] == ["the film was good"]
     assert worst[0]["score"] == worst[0]["answer"]["probabilities"]["bad"]
+
+
+def test_a_run_on_other_rows_does_not_go_on(finetune, tmp_path, monkeypatch):
+    """Else it would end at once, and give old weights new labels."""
+    finetune("same")
+    model = tmp_path / "out" / "model"
+    before = (model / "task.json").read_bytes()
+    said = []
+    monkeypatch.setattr(run, "_say", said.append)
+    finetune("same")  # it may, and is done
+    assert said == [f"{tmp_path}/out: 12 of 12 steps are done already."]
+    flags = f"--train={tmp_path}/flipped.tsv", "--max_seq_length=6"
+    for other in flags:
+        with pytest.raises(ValueError, match="/out: its checkpoints are of a"):
+            finetune("same", other)
+    assert (model / "task.json").read_bytes() == before
+    told = (tmp_path / "out" / "flags.txt").read_text("utf-8")
+    assert "--max_seq_length=8" in told and "/same.tsv" in told
+    shutil.rmtree(tmp_path / "out" / "checkpoints")
+    finetune("same", flags[0])
 
 
 def test_options_take_the_same_steps(finetune, tmp_path):

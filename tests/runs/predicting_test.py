@@ -322,6 +322,25 @@ def test_lists_of_texts_stream_and_wrong_ones_are_named(tmp_path):
             _run(table, output, server=_server(Choices), columns=columns)
 
 
+class Classified(Lengths):
+    """Of a task that has tables alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.spec = TaskSpec(
+            task="classification", max_seq_length=8, labels=("a", "b")
+        )
+
+
+@pytest.mark.parametrize("columns", [["text"], None])
+def test_a_file_of_another_kind_is_named(columns, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("text\nx\n")
+    options = JobOptions(text_columns=columns)
+    with pytest.raises(ValueError, match=r"a.txt: extension '.txt'; wanted"):
+        next(iter(predicting.file_texts(Classified(), str(path), options).rows))
+
+
 class Questions(Lengths):
     """Of a task with a file of its own."""
 

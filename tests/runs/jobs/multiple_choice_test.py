@@ -87,6 +87,23 @@ def test_six_rows_are_learnt_by_heart(
         call(*evaluate, "--text_columns=sent1", three)
 
 
+def test_dev_has_as_many_choices_as_train(call, tmp_path):
+    """Else the model would be trained, and lost."""
+    for name, choices in (("train", "yz"), ("dev", "yzx")):
+        row = {"text": "x", "choices": list(choices), "label": 0}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match=r"dev.jsonl:1: 3 choices; the mod"):
+        call(
+            "finetune",
+            "--task=multiple_choice",
+            f"--init={tmp_path}/none",
+            f"--train={tmp_path}/train.jsonl",
+            f"--dev={tmp_path}/dev.jsonl",
+            *("--text_columns=text", "--choice_columns=choices"),
+            f"--output_dir={tmp_path}/out",
+        )
+
+
 def _job(**options):
     return MultipleChoiceJob(JobOptions(**options))
 
