@@ -58,6 +58,7 @@ def define() -> None:
         128,
         "Most tokens of a row; longer texts are cut. For question_answering, "
         "which cuts none but reads windows, 384 is usual.",
+        lower_bound=3,
     )
     flags.DEFINE_list(
         "class_weights",
@@ -119,4 +120,9 @@ def _settings(values):
     for name in given:
         if name not in names:
             raise ValueError(f"--{name}: not of --task={values.task}.")
+    try:
+        if given:
+            made(**given)
+    except ValueError as error:  # which begins with the name
+        raise ValueError(f"--{error}") from None
     return given

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions about paragraphs from JSON files of SQuAD 1.1 and 2.0."""
 
+import collections
 import dataclasses
 import json
 from typing import Any, NamedTuple
@@ -77,8 +78,8 @@ def read_squad(
             looked at, and no question is left out.
     Raises: OSError; ValueError, naming the file and the line, the question
         or the place, for what is not of the encoding or not of this form, if
-        more than 1 % of the answers do not stand at their answer_start, or
-        if there are no questions.
+        more than 1 % of the answers do not stand at their answer_start, if
+        two questions have one id, or if there are none.
     """
     tree = _tree(path, encoding)
     found = Questions(path, [], [], [], [], 0, 0)
@@ -110,6 +111,12 @@ def read_squad(
         )
     if not found.ids:
         raise ValueError(f"{path}: no questions.")
+    counts = collections.Counter(found.ids) if labelled else {}
+    if twice := next((x for x, count in counts.items() if count > 1), None):
+        raise ValueError(
+            f"{path}: question {twice!r}: {counts[twice]} have this id; "
+            "wanted one, whose answers are told by it."
+        )
     return dataclasses.replace(found, wrong=wrong, dropped=dropped)
 
 

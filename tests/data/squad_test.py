@@ -115,6 +115,10 @@ def test_without_answers_all_questions_are_there(read):
             tree(question(text="good", start="9")),
             r"question 'q': 'answer_start' is \"9\"; wanted a whole number",
         ),
+        (
+            tree(*(question(name, start=10) for name in "aba")),
+            r"squad.json: question 'a': 2 have this id",
+        ),
         (tree(question(start=-1)), r"'answer_start' is -1; wanted 0 or more"),
         (tree(question(question=None)), r"'question' is null; wanted a str"),
         (

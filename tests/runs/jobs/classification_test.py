@@ -156,3 +156,6 @@ def test_a_flag_of_another_task_is_named(call, tmp_path):
         call("finetune", *flags, "--multi_label")
     with pytest.raises(ValueError, match="--class_weights=a:x: wanted balance"):
         call("finetune", *flags, "--class_weights=a:x")
+    flags[0] = "--task=classification"
+    with pytest.raises(ValueError, match="--threshold is 0.4; wanted none wi"):
+        call("finetune", *flags, "--threshold=0.4")
