@@ -121,7 +121,7 @@ def _settings(values):
         if name not in names:
             raise ValueError(f"--{name}: not of --task={values.task}.")
     try:
-        if given:
+        if made and given:
             made(**given)
     except ValueError as error:  # which begins with the name
         raise ValueError(f"--{error}") from None
