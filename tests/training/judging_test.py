@@ -97,8 +97,12 @@ def test_patience_ends_a_run_however_often_it_is_stopped(fit, tmp_path):
     assert fit("cut", stop_at=7)[1:] == ((7, True), [2, 4, 6], [])
     with pytest.raises(_Killed):
         fit("cut", kill_at=10)
+
+    def done(name, steps):
+        return f"{tmp_path}/{name}: 10 of {steps} steps are done already."
+
     again, *rest = fit("cut")
-    assert rest == [(10, False), [10], [end]]
+    assert rest == [(10, False), [10], [done("cut", 20), end]]
     for ours, theirs in zip(
         tf.nest.flatten(again.state()),
         tf.nest.flatten(trainer.state()),
@@ -108,12 +112,14 @@ def test_patience_ends_a_run_however_often_it_is_stopped(fit, tmp_path):
     one, other = (history.scored(tmp_path / x) for x in ("whole", "cut"))
     assert str(one) == str(other)  # a nan equals no other
     # All is said: nothing is trained or scored any more.
-    assert fit("cut")[1:] == ((10, False), [], [end])
+    assert fit("cut")[1:] == ((10, False), [], [done("cut", 20), end])
     # It goes on with more patience, or where other data are scored.
-    assert fit("cut", patience=4, steps=12)[1:] == ((12, False), [12], [])
+    _, ended, scored, said = fit("cut", patience=4, steps=12)
+    assert (ended, scored, said) == ((12, False), [12], [done("cut", 12)])
     assert history.best(history.scored(tmp_path / "cut")).step == 12
     _, ended, scored, said = fit("whole", data="other", steps=14)
-    assert (ended, scored, said) == ((14, False), [10, 12, 14], [])
+    assert (ended, scored) == ((14, False), [10, 12, 14])
+    assert said == [done("whole", 14)]
     found = history.scored(tmp_path / "whole")
     assert history.best(found).step == 12
     assert history.since_best(found) == 1
