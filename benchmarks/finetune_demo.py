@@ -63,17 +63,12 @@ def _parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--output_dir", default="out/finetune_demo")
-    parser.add_argument("--sides", type=_sides, default=",".join(SIDES))
+    parser.add_argument(
+        "--sides", type=finetune_runs.among(SIDES), default=",".join(SIDES)
+    )
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     parser.add_argument("--epochs", type=int, default=1)
     return parser.parse_args()
-
-
-def _sides(names: str) -> list[str]:
-    chosen = names.split(",")
-    if unknown := [name for name in chosen if name not in SIDES]:
-        raise argparse.ArgumentTypeError(f"{unknown} are not among {SIDES}")
-    return chosen
 
 
 def format_report(results: dict[str, list[Row]]) -> str:

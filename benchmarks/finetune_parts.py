@@ -21,9 +21,10 @@ os.environ.update(CUDA_VISIBLE_DEVICES="", TF_CPP_MIN_LOG_LEVEL="3")
 import keras
 import tensorflow as tf
 
-from benchmarks import tasks
+from benchmarks import finetune_runs, tasks
 from benchmarks.finetune_sides import Run, kbert
 from benchmarks.pretrain_step import processor
+from benchmarks.task_sets import SETS
 from kbert import models, process
 from kbert.checkpoints import huggingface
 from kbert.data import finetuning
@@ -80,7 +81,9 @@ def _parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--output_dir", type=pathlib.Path, default=pathlib.Path("out/tasks")
     )
-    parser.add_argument("--sets", type=tasks.sets, default=["CoLA", "RTE"])
+    parser.add_argument(
+        "--sets", type=finetune_runs.among(SETS), default=["CoLA", "RTE"]
+    )
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 

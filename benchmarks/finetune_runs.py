@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of several sides, in turn, whose finished rows are kept in a file."""
 
+import argparse
 import concurrent.futures
 import dataclasses
 import importlib
@@ -13,7 +14,7 @@ import pathlib
 import platform
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 from benchmarks import finetune_sides
@@ -35,6 +36,20 @@ def model_folder() -> str:
     if spec is None or spec.origin is None:
         raise ValueError(f"The package {_MODEL_PACKAGE} is not installed.")
     return str(pathlib.Path(spec.origin).parent / "model")
+
+
+def among(known: Collection[str]) -> Callable[[str], list[str]]:
+    """An argparse type: names with commas between them, all of these."""
+
+    def chosen(names: str) -> list[str]:
+        found = names.split(",")
+        if unknown := [name for name in found if name not in known]:
+            raise argparse.ArgumentTypeError(
+                f"{unknown} are not among {[*known]}"
+            )
+        return found
+
+    return chosen
 
 
 def hide_gpus() -> None:

@@ -59,10 +59,15 @@ def _parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--proof", choices=["steps", "scores"], default="scores"
     )
-    parser.add_argument("--sets", type=sets, default=list(SETS))
+    parser.add_argument(
+        "--sets", type=finetune_runs.among(SETS), default=list(SETS)
+    )
     parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2])
     parser.add_argument(
-        "--sides", type=_sides, default=_SIDES, help="of the scores"
+        "--sides",
+        type=finetune_runs.among(_SIDES),
+        default=_SIDES,
+        help="of the scores",
     )
     parser.add_argument(
         "--untimed", action="store_true", help="the machine has other work"
@@ -72,24 +77,6 @@ def _parse_args() -> argparse.Namespace:
 
 def _numbers(text: str) -> list[int]:
     return [int(number) for number in text.split(",")]
-
-
-def _sides(names: str) -> list[str]:
-    chosen = names.split(",")
-    if unknown := [name for name in chosen if name not in _SIDES]:
-        raise argparse.ArgumentTypeError(f"{unknown} are not among {_SIDES}")
-    return chosen
-
-
-def sets(names: str) -> list[str]:
-    """Those that a flag names, with commas between them.
-
-    Raises: argparse.ArgumentTypeError for others.
-    """
-    chosen = names.split(",")
-    if unknown := [name for name in chosen if name not in SETS]:
-        raise argparse.ArgumentTypeError(f"{unknown} are not among {[*SETS]}")
-    return chosen
 
 
 def make_run(
