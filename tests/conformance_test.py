@@ -46,6 +46,7 @@ CASES = {
     ),
     layers.FoldChoices: ({}, [_ROWS]),
     layers.LayerMix: ({}, [[_ROWS, np.sin(_ROWS), _ROWS[::-1]]]),
+    layers.LayerNorm: ({"epsilon": 1e-12}, [_ROWS]),
     layers.MlmTransform: (
         {
             "hidden_act": "gelu_erf",

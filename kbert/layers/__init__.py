@@ -11,6 +11,7 @@ from kbert.layers.embeddings import Embeddings
 from kbert.layers.encoder_block import EncoderBlock, rematerialize
 from kbert.layers.fold_choices import FoldChoices
 from kbert.layers.layer_mix import LayerMix
+from kbert.layers.layer_norm import LayerNorm
 from kbert.layers.mlm_transform import MlmTransform
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "EncoderBlock",
     "FoldChoices",
     "LayerMix",
+    "LayerNorm",
     "MlmTransform",
     "rematerialize",
 ]

@@ -5,6 +5,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from kbert.layers.layer_norm import LayerNorm
+
 
 @keras.saving.register_keras_serializable(package="kbert")
 class Embeddings(keras.layers.Layer):
@@ -38,7 +40,7 @@ class Embeddings(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.dropout = dropout
         self.initializer_range = initializer_range
-        self._norm = keras.layers.LayerNormalization(
+        self._norm = LayerNorm(
             epsilon=layer_norm_epsilon, dtype=self.variable_dtype, name="norm"
         )
         self._dropout = keras.layers.Dropout(

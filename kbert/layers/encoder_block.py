@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from kbert.layers.activations import activation
+from kbert.layers.layer_norm import LayerNorm
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -67,7 +68,7 @@ class EncoderBlock(keras.layers.Layer):
         self._output_dropout = self._drop(dropout, "output")
 
     def _norm(self, name):
-        return keras.layers.LayerNormalization(
+        return LayerNorm(
             epsilon=self.layer_norm_epsilon,
             dtype=self.variable_dtype,
             name=name,

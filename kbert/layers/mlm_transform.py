@@ -5,6 +5,7 @@ import keras
 from keras import ops
 
 from kbert.layers.activations import activation
+from kbert.layers.layer_norm import LayerNorm
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -29,7 +30,7 @@ class MlmTransform(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.initializer_range = initializer_range
         self._activation = activation(hidden_act)
-        self._norm = keras.layers.LayerNormalization(
+        self._norm = LayerNorm(
             epsilon=layer_norm_epsilon, dtype=self.variable_dtype, name="norm"
         )
 
