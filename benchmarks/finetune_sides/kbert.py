@@ -34,8 +34,10 @@ def finetune(run: Run) -> Result:
     examples = job.examples(train, spec, encoder.vocabulary)
     model = begin(encoder, spec, run.seed)
     epoch_steps = finetuning.steps_per_epoch(examples, run.batch_size)
-    computed = finetuning_run.computed(model, xla=False)
-    trainer = make_trainer(computed, job, spec, run, run.epochs * epoch_steps)
+    computed = compute(model, examples, encoder)
+    trainer = make_trainer(
+        computed.model, job, spec, run, run.epochs * epoch_steps
+    )
     dataset = finetuning.dataset(
         examples, batch_size=run.batch_size, seed=run.seed
     )
@@ -47,6 +49,7 @@ def finetune(run: Run) -> Result:
         for _ in range(epoch_steps):
             trainer.train_step(next(batches))
         seconds.append(time.perf_counter() - start)
+    computed.give_back()
     server = make_server(model, vocabulary=encoder.vocabulary, spec=spec)
     return Result(
         answers=server.predict(*job.read(run.data.dev, spec).texts),
@@ -69,6 +72,14 @@ def begin(encoder: LoadedModel, spec: tasks.TaskSpec, seed: int) -> keras.Model:
     model = tasks.build(encoder.config, spec)
     folder.copy_weights(encoder.model, model)
     return model
+
+
+def compute(
+    model: keras.Model, examples: finetuning.Examples, encoder: LoadedModel
+) -> finetuning_run.Computed:
+    """What a step computes of a model that the examples train."""
+    seen = finetuning.seen_tokens(examples, encoder.vocabulary.pad_id)
+    return finetuning_run.computed(model, seen, xla=False)
 
 
 def make_trainer(

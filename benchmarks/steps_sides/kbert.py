@@ -14,7 +14,6 @@ from benchmarks.steps_sides import STEPS, Given, Outputs
 from kbert.checkpoints import huggingface
 from kbert.checkpoints.folder import LoadedModel
 from kbert.data import finetuning
-from kbert.runs import finetuning as finetuning_run
 
 _DEV_ROWS = 32  # of a batch
 _DEV_BATCHES = 40  # at most
@@ -36,10 +35,11 @@ def train(run: Run) -> tuple[Given, Outputs]:
     batches = list(dataset.take(STEPS))
     dev_rows = job.read(run.data.dev, spec)
     dev = _spread(job.examples(dev_rows, spec, encoder.vocabulary))
-    computed = finetuning_run.computed(model, xla=False)
-    trainer = kbert.make_trainer(computed, job, spec, run, STEPS)
+    computed = kbert.compute(model, examples, encoder)
+    trainer = kbert.make_trainer(computed.model, job, spec, run, STEPS)
 
     def answer(batch):
+        computed.give_back()
         return np.asarray(model(batch[0], training=False)[output])
 
     trainer.train_step(batches[0])

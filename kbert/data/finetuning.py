@@ -75,6 +75,21 @@ def steps_per_epoch(examples: Examples, batch_size: int) -> int:
     return -(-len(examples) // batch_size)
 
 
+def seen_tokens(examples: Examples, pad_id: int) -> np.ndarray:
+    """The ids that batches of some examples may have, in order, (K,) int32.
+
+    Args:
+        examples: of a task.
+        pad_id: of padding, which is one of them.
+    """
+    rows = dataset(by_length(examples), batch_size=_ROWS_AT_ONCE, seed=None)
+    found = rows.map(
+        lambda inputs, *_: tf.unique(tf.reshape(inputs["token_ids"], [-1]))[0]
+    )
+    seen = np.concatenate([np.array([pad_id], "int32"), *found])
+    return np.unique(seen)
+
+
 def dataset(
     examples: Examples,
     *,

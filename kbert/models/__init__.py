@@ -6,6 +6,7 @@ from kbert.models.feature_extractor import build_features
 from kbert.models.freezing import freeze
 from kbert.models.pooling import POOLINGS, pool
 from kbert.models.pretrainer import build_pretrainer
+from kbert.models.seen_tokens import with_seen_tokens
 from kbert.models.unpadded import encoder_of, without_padding
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "encoder_of",
     "freeze",
     "pool",
+    "with_seen_tokens",
     "without_padding",
 ]

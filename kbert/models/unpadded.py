@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained model for answering: its layers, without the work for padding."""
+"""A model's layers without the work for padding, to answer or to train."""
 
 from typing import Any, NamedTuple
 

@@ -3,8 +3,11 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
+import numpy as np
 
 from kbert import models, tasks
 from kbert.checkpoints import folder
@@ -68,20 +71,14 @@ def finetune(
     strategy = run.strategy(options)
     initial = folder.load(init)
     spec = job.spec(train)
-    _check_length(spec, initial.config)
-    _check_frozen(tuning.freeze_blocks, initial.config, options)
+    _check_model(initial.config, spec, tuning, options)
     examples = scoring.tokenized(job, train, spec, initial.vocabulary)
-    config = run.with_dropout(initial.config, options)
     origin = files.fingerprint(
         [train.path], (job.task, job.options, folder.fingerprint(init))
     )
     with run.begun(options, strategy, origin):
         with strategy.scope():
-            model = tasks.build(config, spec)
-            fresh = folder.copy_weights(initial.model, model)
-            print(
-                f"{init}: begun with random weights: {', '.join(fresh) or '-'}"
-            )
+            model = _begun(init, initial, spec, options)
             _freeze(model, tuning.freeze_blocks)
         score = None
         if dev:
@@ -97,19 +94,29 @@ def finetune(
             if tuning.metric and strategy.extended.should_checkpoint:
                 score()  # a wrong one is told now, not after hours
         with strategy.scope():
-            trainer = run.train(
-                computed(model, options.xla),
+            seen = _seen_tokens(examples, initial.vocabulary, tuning, options)
+            computation = computed(model, seen, options.xla)
+            steps = tuning.epochs * finetuning.steps_per_epoch(
+                examples, options.batch_size
+            )
+            trainer = run.make_trainer(
+                computation.model,
+                losses=job.losses(spec),
+                metrics=job.metrics(spec),
+                steps=steps,
+                options=options,
+                give_back=computation.give_back,
+            )
+            run.train(
+                trainer,
                 lambda step: finetuning.dataset(
                     examples,
                     batch_size=options.batch_size,
                     seed=options.seed,
                     first_step=step,
                 ),
-                steps=tuning.epochs
-                * finetuning.steps_per_epoch(examples, options.batch_size),
-                losses=job.losses(spec),
-                metrics=job.metrics(spec),
-                config=config,
+                steps=steps,
+                config=initial.config,
                 score=score,
                 options=options,
             )
@@ -125,15 +132,41 @@ def finetune(
         run.save(trained, trainer, options, tuned)
 
 
-def computed(model: keras.Model, xla: bool) -> keras.Model:
-    """The model as a training step computes it: its layers, its weights.
+class Computed(NamedTuple):
+    """A model as a training step computes it.
+
+    Attributes:
+        model: with the layers and the weights of the one it is made of, but
+            for the token table.
+        give_back: sets the token table of that one.
+    """
+
+    model: keras.Model
+    give_back: Callable[[], None]
+
+
+def computed(
+    model: keras.Model, seen: np.ndarray | None, xla: bool
+) -> Computed:
+    """What to train for a model, with AdamW and from the weights it has now.
 
     On a processor without the work for padding. Such a graph's shapes depend
     on the batch's tokens, which XLA cannot compile; on GPUs it is untried.
+
+    Args:
+        model: of a task.
+        seen: the ids of all tokens that it will be trained on, in order, for
+            a table of these alone; None for the whole table.
+        xla: whether XLA is to compile it.
     """
+    computation = Computed(model, lambda: None)
+    if seen is not None:
+        computation = Computed(*models.with_seen_tokens(model, seen))
     if xla or devices.has_gpu():
-        return model
-    return models.without_padding(model, _TRAINING_PARTS)
+        return computation
+    return computation._replace(
+        model=models.without_padding(computation.model, _TRAINING_PARTS)
+    )
 
 
 def _check_dev(dev, tuning, options):
@@ -143,17 +176,14 @@ def _check_dev(dev, tuning, options):
         raise ValueError(f"--metric={tuning.metric}: wanted --dev too.")
 
 
-def _check_length(spec, config):
-    """Raises: ValueError, naming the flag."""
+def _check_model(config, spec, tuning, options):
+    """Raises: ValueError, naming the flag that the model cannot follow."""
     if spec.max_seq_length > config.max_position_embeddings:
         raise ValueError(
             f"--max_seq_length={spec.max_seq_length}: the model takes at most "
             f"{config.max_position_embeddings} (max_position_embeddings)."
         )
-
-
-def _check_frozen(blocks, config, options):
-    """Raises: ValueError, naming the flag."""
+    blocks = tuning.freeze_blocks
     if blocks is None:
         return
     if blocks > config.num_hidden_layers:
@@ -166,6 +196,23 @@ def _check_frozen(blocks, config, options):
             f"--layer_decay={options.layer_decay}: with "
             f"--freeze_blocks={blocks} no block is left to train."
         )
+
+
+def _begun(init, initial, spec, options):
+    """The task's model with the weights that `initial` has for it."""
+    model = tasks.build(run.with_dropout(initial.config, options), spec)
+    fresh = folder.copy_weights(initial.model, model)
+    print(f"{init}: begun with random weights: {', '.join(fresh) or '-'}")
+    return model
+
+
+def _seen_tokens(examples, vocabulary, tuning, options):
+    """What `computed` takes of a run."""
+    if tuning.freeze_blocks is not None:
+        return None  # the table stays as it is
+    if options.optimizer == "lamb":
+        return None  # its step depends on the length of the whole table
+    return finetuning.seen_tokens(examples, vocabulary.pad_id)
 
 
 def _freeze(model, blocks):

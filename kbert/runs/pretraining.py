@@ -142,8 +142,15 @@ def _start_from(initial: LoadedModel, model: keras.Model, path) -> None:
 
 
 def _train(model, record_set, config, steps, masking, score, options):
-    return run.train(
+    trainer = run.make_trainer(
         model,
+        losses=scoring.chosen(losses.pretraining_losses(), model.output),
+        metrics=scoring.chosen(losses.pretraining_metrics(), model.output),
+        steps=steps,
+        options=options,
+    )
+    run.train(
+        trainer,
         lambda step: pretraining.dataset(
             record_set,
             batch_size=options.batch_size,
@@ -152,12 +159,11 @@ def _train(model, record_set, config, steps, masking, score, options):
             masking=masking,
         ),
         steps=steps,
-        losses=scoring.chosen(losses.pretraining_losses(), model.output),
-        metrics=scoring.chosen(losses.pretraining_metrics(), model.output),
         config=config,
         score=score,
         options=options,
     )
+    return trainer
 
 
 def _score(score, moment, options):

@@ -228,35 +228,29 @@ def with_dropout(config: BertConfig, options: RunOptions) -> BertConfig:
     )
 
 
-def train(
+def make_trainer(
     model: keras.Model,
-    batches_from: Callable[[int], tf.data.Dataset],
     *,
-    steps: int,
     losses: loop.Losses,
     metrics: loop.Metrics,
-    config: BertConfig,
-    score: Score | None,
+    steps: int,
     options: RunOptions,
+    give_back: Callable[[], None] = lambda: None,
 ) -> loop.Trainer:
-    """Trains a model, and prints a line for each log.
-
-    Exits with sigterm.EXIT_CODE, all saved, if SIGTERM comes.
+    """What trains a model in a run of so many steps.
 
     Args:
         model: made under the current strategy, like all that follows.
-        batches_from: gives the batches after so many steps.
-        steps: of the whole run.
         losses: by output.
         metrics: likewise.
-        config: of the model.
-        score: gives held-out scores of the model, or None.
+        steps: of the whole run.
         options: how to train.
+        give_back: as the trainer takes it.
     """
     optimizer = make_optimizer(options, steps)
     if options.remat:
         rematerialize(model)
-    trainer = loop.Trainer(
+    return loop.Trainer(
         model,
         losses=losses,
         metrics=metrics,
@@ -264,7 +258,31 @@ def train(
         clip_norm=options.clip_norm,
         accumulate_steps=options.accumulate_steps,
         xla=options.xla,
+        give_back=give_back,
     )
+
+
+def train(
+    trainer: loop.Trainer,
+    batches_from: Callable[[int], tf.data.Dataset],
+    *,
+    steps: int,
+    config: BertConfig,
+    score: Score | None,
+    options: RunOptions,
+) -> None:
+    """Trains a model, and prints a line for each log.
+
+    Exits with sigterm.EXIT_CODE, all saved, if SIGTERM comes.
+
+    Args:
+        trainer: of the model.
+        batches_from: gives the batches after so many steps.
+        steps: of the whole run.
+        config: of the model.
+        score: gives held-out scores of the model, or None.
+        options: how to train.
+    """
     held_out = None
     if options.eval_every and score:
         held_out = HeldOut(
@@ -295,7 +313,6 @@ def train(
         _say(f"SIGTERM: saved at step {ended.step:,}; start it again to go on.")
         sys.exit(sigterm.EXIT_CODE)
     trainer.finish()  # the checkpoints have averages and weights
-    return trainer
 
 
 def _plan(options, steps):

@@ -47,6 +47,8 @@ class Trainer:
             is that of the whole batch, and dropout's masks alone differ.
         xla: whether XLA compiles the step of a replica, of which there may
             then be one alone.
+        give_back: is called whenever the model has the weights that it would
+            end with, for another model that takes them from it.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Trainer:
         clip_norm: float = 1.0,
         accumulate_steps: int = 1,
         xla: bool = False,
+        give_back: Callable[[], None] = lambda: None,
     ):
         replicas.vary_dropout(model)
         self.model = model
@@ -82,6 +85,7 @@ class Trainer:
             optimizer = optimizer.inner_optimizer
         optimizer.sums_over_replicas = False
         self._has_averages = optimizer.use_ema
+        self._give_back = give_back
         if xla:
             self._replica_step = tf.function(
                 self._replica_step, jit_compile=True, reduce_retracing=True
@@ -172,6 +176,7 @@ class Trainer:
         They are the moving averages, if the optimizer keeps such.
         """
         if not self._has_averages:
+            self.finish()
             yield
             return
         kept = [tf.identity(variable) for variable in self._variables]
@@ -185,6 +190,7 @@ class Trainer:
     def finish(self) -> None:
         """Makes the averages, if any, the weights of the model."""
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        self._give_back()
 
     def state(self) -> dict[str, list[tf.Variable]]:
         """All that a resumed run needs, dropout's seed states included."""

@@ -184,6 +184,23 @@ def test_a_run_on_other_rows_does_not_go_on(finetune, tmp_path, monkeypatch):
     finetune("same", flags[0])
 
 
+def test_rows_of_tokens_that_are_not_seen_decay_alone(finetune, tmp_path):
+    """As in the published training, which moves all of them at each step."""
+    finetune("same", "--weight_decay=0.1", "--warmup_share=0")
+    before, after = (
+        folder.load(tmp_path / path).model.get_layer("token_embedding")
+        for path in ("init", "out/model")
+    )
+    ratio = after.embeddings / before.embeddings
+    seen = np.ptp(ratio, axis=1) > 0.01
+    tokens = folder.load(tmp_path / "init").vocabulary.tokens
+    assert {tokens[index] for index in np.flatnonzero(seen)} == {
+        *("[CLS]", "[SEP]", "the", "film", "was", "good", "bad")
+    }
+    want = (1 - 3e-2 * 0.1) ** 12  # so many steps of one rate
+    np.testing.assert_allclose(ratio[~seen], want, rtol=1e-5)
+
+
 def test_options_take_the_same_steps(finetune, tmp_path):
     """Parts of two rows, on two devices, and blocks computed twice."""
     path = tmp_path / "out"
@@ -219,7 +236,7 @@ def test_steps_leave_padding_out_unless_xla_takes_them(
     )
     lengths = np.array([8, 3])[:, None]
     ids = np.ones((2, 8), "int32")
-    finetuning.computed(model, xla)(
+    finetuning.computed(model, None, xla).model(
         {
             "token_ids": ids,
             "segment_ids": 0 * ids,
