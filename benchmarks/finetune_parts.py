@@ -42,13 +42,13 @@ def _with_derived_norms(model, seen):
     model = computed(model, seen, xla=False).model
     for layer in model._flatten_layers():
         if isinstance(layer, LayerNorm):
-            layer.call = functools.partial(_keras_norm, layer)
+            layer.call = functools.partial(_as_if_answering, layer)
     return model
 
 
-def _keras_norm(layer, rows, training=None):
+def _as_if_answering(layer, rows, training=None):
     del training
-    return keras.layers.LayerNormalization.call(layer, rows)
+    return LayerNorm.call(layer, rows)
 
 
 VARIANTS: dict[str, Callable[[keras.Model, np.ndarray], keras.Model]] = {
@@ -122,7 +122,7 @@ def make(run: Run) -> tuple[list, dict]:
     dataset = finetuning.dataset(
         examples, batch_size=run.batch_size, seed=run.seed
     )
-    seen = finetuning.seen_tokens(examples, encoder.vocabulary.pad_id)
+    seen = finetuning.seen_tokens(examples, encoder.vocabulary)
     trainers = {}
     for part, variant in VARIANTS.items():
         model = variant(kbert.begin(encoder, spec, run.seed), seen)

@@ -76,9 +76,9 @@ def begin(encoder: LoadedModel, spec: tasks.TaskSpec, seed: int) -> keras.Model:
 
 def compute(
     model: keras.Model, examples: finetuning.Examples, encoder: LoadedModel
-) -> finetuning_run.Computed:
+) -> finetuning_run.Computation:
     """What a step computes of a model that the examples train."""
-    seen = finetuning.seen_tokens(examples, encoder.vocabulary.pad_id)
+    seen = finetuning.seen_tokens(examples, encoder.vocabulary)
     return finetuning_run.computed(model, seen, xla=False)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from kbert.text.vocabulary import Vocabulary
+
 _ROWS_AT_ONCE = 1024  # to tokenize
 # Batches whose rows are sorted by length; a seed's order. In larger windows a
 # batch is of one length, and models come out worse: see RESULTS.md.
@@ -24,7 +26,8 @@ class Examples:
         parts: what the rows are made of, by name, each (rows, ...).
         lengths: (rows,) int32, tokens of a row once packed.
         to_batch: makes a batch, (inputs, labels) or with weights, of some
-            rows of all parts, inside the graph.
+            rows of all parts, inside the graph. A row's tokens are the same
+            in any batch.
         cut: how many rows lose tokens to the longest length.
     """
 
@@ -75,19 +78,18 @@ def steps_per_epoch(examples: Examples, batch_size: int) -> int:
     return -(-len(examples) // batch_size)
 
 
-def seen_tokens(examples: Examples, pad_id: int) -> np.ndarray:
-    """The ids that batches of some examples may have, in order, (K,) int32.
+def seen_tokens(examples: Examples, vocabulary: Vocabulary) -> np.ndarray:
+    """The ids that batches of some examples may have, in order, (K,) int.
 
     Args:
         examples: of a task.
-        pad_id: of padding, which is one of them.
+        vocabulary: of the ids.
     """
-    rows = dataset(by_length(examples), batch_size=_ROWS_AT_ONCE, seed=None)
-    found = rows.map(
-        lambda inputs, *_: tf.unique(tf.reshape(inputs["token_ids"], [-1]))[0]
-    )
-    seen = np.concatenate([np.array([pad_id], "int32"), *found])
-    return np.unique(seen)
+    is_seen = np.zeros(len(vocabulary), bool)
+    is_seen[vocabulary.pad_id] = True
+    for inputs, *_ in dataset(examples, batch_size=_ROWS_AT_ONCE, seed=None):
+        is_seen[inputs["token_ids"].numpy()] = True
+    return np.flatnonzero(is_seen)
 
 
 def dataset(

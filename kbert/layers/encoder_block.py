@@ -131,8 +131,10 @@ class EncoderBlock(keras.layers.Layer):
         positions=None,
         training=None,
     ):
-        # Drawn here: drawn again inside, the masks would be others.
-        seeds = [
+        # Drawn here: drawn again inside, the masks would be others. Nor does
+        # Keras tell layers that are called again whether they train.
+        drawn = [
+            training,
             # Of each part of the texts: with one seed, masks would be alike.
             [
                 _seed(self._attention_dropout, training)
@@ -144,7 +146,7 @@ class EncoderBlock(keras.layers.Layer):
 
         def forward(rows):
             return self._forward(
-                rows, attention_mask, slot_rows, row_slots, positions, seeds
+                rows, attention_mask, slot_rows, row_slots, positions, drawn
             )
 
         rows = ops.cast(rows, self.variable_dtype)
@@ -156,9 +158,9 @@ class EncoderBlock(keras.layers.Layer):
         return forward(rows)
 
     def _forward(
-        self, rows, attention_mask, slot_rows, row_slots, positions, seeds
+        self, rows, attention_mask, slot_rows, row_slots, positions, drawn
     ):
-        attention_seeds, hidden_seed, output_seed = seeds
+        training, attention_seeds, hidden_seed, output_seed = drawn
         masks, slots = _listed(attention_mask), _listed(slot_rows)
         if positions is None:
             projected = self._dense(rows, self.qkv_kernel, self.qkv_bias)
@@ -192,14 +194,16 @@ class EncoderBlock(keras.layers.Layer):
             context, self.attention_kernel, self.attention_bias
         )
         rows = self._attention_norm(
-            rows + _dropped(attended, self.dropout, hidden_seed)
+            rows + _dropped(attended, self.dropout, hidden_seed),
+            training=training,
         )
         inner = self._activation(
             self._dense(rows, self.inner_kernel, self.inner_bias)
         )
         output = self._dense(inner, self.output_kernel, self.output_bias)
         return self._output_norm(
-            rows + _dropped(output, self.dropout, output_seed)
+            rows + _dropped(output, self.dropout, output_seed),
+            training=training,
         )
 
     def _query_weights(self):

@@ -6,25 +6,47 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="kbert")
-class LayerNorm(keras.layers.LayerNormalization):
-    """Keras's layer over the last axis; in training its gradient is written.
+class LayerNorm(keras.layers.Layer):
+    """Layer normalization, whose gradient in training is written out.
 
     The one that TensorFlow derives from the forward pass takes twice the
-    operations, each over all rows. What answers stays without it: a
-    SavedModel does not hold gradients, and warns of those that are written.
+    operations, each over all rows. A model that answers is without it: a
+    SavedModel holds no gradients, and warns of those that are written.
 
     Call: rows (..., H) float -> (..., H), of mean 0 and variance 1, times
-        gamma (H,) plus beta (H,).
+        gamma (H,) plus beta (H,), in the compute dtype; computed in float32
+        at least.
     Source: Ba et al. 2016, arXiv:1607.06450, section 3.
     """
 
+    def __init__(self, epsilon: float, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.epsilon = epsilon
+
+    def build(self, rows_shape):
+        shape = rows_shape[-1:]
+        self.gamma = self.add_weight(
+            name="gamma", shape=shape, initializer="ones"
+        )
+        self.beta = self.add_weight(
+            name="beta", shape=shape, initializer="zeros"
+        )
+
     def call(self, rows, training=None):
-        if not training:
-            return super().call(rows)
-        given = (rows, self.gamma, self.beta)
-        # Variables as tensors too, for which it gives the gradients.
-        given = [ops.cast(x, self.variable_dtype) for x in given]
-        return ops.cast(_normed(self.epsilon)(*given), self.compute_dtype)
+        dtype = keras.backend.result_type(self.variable_dtype, "float32")
+        # As tensors: a written gradient has no place for variables.
+        given = [ops.cast(x, dtype) for x in (rows, self.gamma, self.beta)]
+        if training:
+            normed = _normed(self.epsilon)(*given)
+        else:
+            normed = ops.layer_normalization(*given, epsilon=self.epsilon)
+        return ops.cast(normed, self.compute_dtype)
+
+    def compute_output_shape(self, rows_shape):
+        return rows_shape
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}
 
 
 def _normed(epsilon):

@@ -17,12 +17,14 @@ def with_seen_tokens(
     part. The other rows have no gradient: all that AdamW does to them is
     weight decay, by one factor for all. A row of ones stands for them in the
     smaller table. It decays as they do, moving averages included, so that the
-    steps are those of the whole table, for less work and memory.
+    steps are those of the whole table, for less work. LAMB's are not, which
+    depend on the norm of the whole.
 
     Layers and variables are those of `model`, but for the table.
 
     Args:
-        model: functional, with kbert's encoder; its table is read now.
+        model: functional, with kbert's encoder, whose table is trainable and
+            no output's too; it is read now.
         seen: (K,) int, in order: the ids of all tokens that it will be given,
             padding's included.
     Returns: the model to train, and a function that sets the table of `model`
@@ -30,18 +32,20 @@ def with_seen_tokens(
     """
     whole = model.get_layer("token_embedding")
     initial_VH = ops.convert_to_numpy(whole.embeddings)
+    V, H = initial_VH.shape
     num_rows = len(seen) + 1
-    row_V = np.full(len(initial_VH), num_rows, "int32")  # no row: it fails
+    # Others have no row, which fails on a processor.
+    row_V = np.full(V, num_rows, "int32")
     row_V[seen] = np.arange(len(seen))
     table = keras.layers.Embedding(
-        num_rows,
-        initial_VH.shape[1],
-        dtype=whole.dtype_policy,
-        name=whole.name,
+        num_rows, H, dtype=whole.dtype_policy, name=whole.name
     )
     table.build()
-    unseen_1H = np.ones_like(initial_VH[:1])
-    table.set_weights([np.concatenate([initial_VH[seen], unseen_1H])])
+    ones_1H = np.ones_like(initial_VH[:1])
+    table.set_weights([np.concatenate([initial_VH[seen], ones_1H])])
+    unseen = np.setdiff1d(np.arange(V), seen)
+    unseen_rows = initial_VH[unseen]
+    del initial_VH  # not kept by what follows
 
     def call(layer, *args, **kwargs):
         if layer is not whole:
@@ -51,11 +55,9 @@ def with_seen_tokens(
 
     def give_back():
         rows = ops.convert_to_tensor(table.embeddings)
-        whole.embeddings.assign(
-            ops.scatter_update(
-                initial_VH * rows[-1], np.expand_dims(seen, 1), rows[:-1]
-            )
-        )
+        everything = ops.concatenate([rows[:-1], unseen_rows * rows[-1]])
+        order = np.argsort(np.concatenate([seen, unseen]))
+        whole.embeddings.assign(ops.take(everything, order, axis=0))
 
     smaller = keras.models.clone_model(
         model, clone_function=lambda layer: layer, call_function=call

@@ -132,7 +132,7 @@ def finetune(
         run.save(trained, trainer, options, tuned)
 
 
-class Computed(NamedTuple):
+class Computation(NamedTuple):
     """A model as a training step computes it.
 
     Attributes:
@@ -147,11 +147,11 @@ class Computed(NamedTuple):
 
 def computed(
     model: keras.Model, seen: np.ndarray | None, xla: bool
-) -> Computed:
+) -> Computation:
     """What to train for a model, with AdamW and from the weights it has now.
 
     On a processor without the work for padding. Such a graph's shapes depend
-    on the batch's tokens, which XLA cannot compile; on GPUs it is untried.
+    on the batch's tokens, which XLA cannot compile, and are untried on GPUs.
 
     Args:
         model: of a task.
@@ -159,9 +159,9 @@ def computed(
             a table of these alone; None for the whole table.
         xla: whether XLA is to compile it.
     """
-    computation = Computed(model, lambda: None)
+    computation = Computation(model, lambda: None)
     if seen is not None:
-        computation = Computed(*models.with_seen_tokens(model, seen))
+        computation = Computation(*models.with_seen_tokens(model, seen))
     if xla or devices.has_gpu():
         return computation
     return computation._replace(
@@ -207,12 +207,12 @@ def _begun(init, initial, spec, options):
 
 
 def _seen_tokens(examples, vocabulary, tuning, options):
-    """What `computed` takes of a run."""
+    """The ids for `computed`, None where the whole table is trained or none."""
     if tuning.freeze_blocks is not None:
         return None  # the table stays as it is
     if options.optimizer == "lamb":
-        return None  # its step depends on the length of the whole table
-    return finetuning.seen_tokens(examples, vocabulary.pad_id)
+        return None  # its step depends on the norm of the whole table
+    return finetuning.seen_tokens(examples, vocabulary)
 
 
 def _freeze(model, blocks):

@@ -47,8 +47,8 @@ class Trainer:
             is that of the whole batch, and dropout's masks alone differ.
         xla: whether XLA compiles the step of a replica, of which there may
             then be one alone.
-        give_back: is called whenever the model has the weights that it would
-            end with, for another model that takes them from it.
+        give_back: is called by `finish` and `as_trained`, for another model
+            that takes weights from this one.
     """
 
     def __init__(
@@ -173,7 +173,8 @@ class Trainer:
     def as_trained(self) -> Iterator[None]:
         """While it lasts, the model has the weights that it would end with.
 
-        They are the moving averages, if the optimizer keeps such.
+        They are the moving averages, if the optimizer keeps such. A model
+        that they are given back to keeps them.
         """
         if not self._has_averages:
             self.finish()
@@ -188,7 +189,7 @@ class Trainer:
                 variable.assign(value)
 
     def finish(self) -> None:
-        """Makes the averages, if any, the weights of the model."""
+        """Makes the averages, if any, the weights, and gives them back."""
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
         self._give_back()
 

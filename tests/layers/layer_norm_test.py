@@ -10,8 +10,9 @@ from kbert.layers import LayerNorm
 _EPSILON = 0.1  # not so small that its place would not matter
 
 
+@pytest.mark.parametrize("xla", [False, True])
 @pytest.mark.parametrize("shape", [(5, 8), (2, 3, 8)])
-def test_training_gives_pytorchs_numbers_and_gradients(shape):
+def test_training_gives_pytorchs_numbers_and_gradients(shape, xla):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(2)
     rows, weights = rng.normal(1, 2, size=(2, *shape)).astype("float32")
@@ -19,13 +20,17 @@ def test_training_gives_pytorchs_numbers_and_gradients(shape):
     layer = LayerNorm(epsilon=_EPSILON)
     layer.build(shape)
     layer.set_weights([gamma, beta])
-    with tf.GradientTape() as tape:
-        x = tf.constant(rows)
-        tape.watch(x)
-        got = layer(x, training=True)
-        loss = tf.reduce_sum(got * weights)
-    variables = [x, layer.gamma.value, layer.beta.value]
-    got_gradients = tape.gradient(loss, variables)
+
+    @tf.function(jit_compile=xla)
+    def differentiated(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            got = layer(x, training=True)
+            loss = tf.reduce_sum(got * weights)
+        variables = [x, layer.gamma.value, layer.beta.value]
+        return got, tape.gradient(loss, variables)
+
+    got, got_gradients = differentiated(tf.constant(rows))
 
     theirs = [torch.tensor(v, requires_grad=True) for v in (rows, gamma, beta)]
     want = torch.nn.functional.layer_norm(
