@@ -9,7 +9,7 @@ from keras import ops
 class LayerNorm(keras.layers.Layer):
     """Layer normalization, whose gradient in training is written out.
 
-    The one that TensorFlow derives from the forward pass takes twice the
+    The one that TensorFlow derives from the forward pass takes more
     operations, each over all rows. A model that answers is without it: a
     SavedModel holds no gradients, and warns of those that are written.
 
