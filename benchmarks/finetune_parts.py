@@ -30,7 +30,7 @@ from benchmarks.task_sets import SETS
 from kbert import models, process
 from kbert.checkpoints import huggingface
 from kbert.data import finetuning
-from kbert.layers import LayerNorm
+from kbert.layers import EncoderBlock, LayerNorm
 from kbert.runs.finetuning import computed
 
 _BATCHES = 40  # different ones, each once a round
@@ -42,13 +42,25 @@ def _with_derived_norms(model, seen):
     model = computed(model, seen, xla=False).model
     for layer in model._flatten_layers():
         if isinstance(layer, LayerNorm):
-            layer.call = functools.partial(_as_if_answering, layer)
+            call = functools.partial(LayerNorm.call, layer)
+            layer.call = functools.partial(_as_if_answering, call)
     return model
 
 
-def _as_if_answering(layer, rows, training=None):
+def _with_derived_gelu(model, seen):
+    """Activations whose gradients TensorFlow derives."""
+    model = computed(model, seen, xla=False).model
+    for layer in model._flatten_layers():
+        if isinstance(layer, EncoderBlock):
+            layer._activation = functools.partial(
+                _as_if_answering, layer._activation
+            )
+    return model
+
+
+def _as_if_answering(function, rows, training=None):
     del training
-    return LayerNorm.call(layer, rows)
+    return function(rows)
 
 
 VARIANTS: dict[str, Callable[[keras.Model, np.ndarray], keras.Model]] = {
@@ -58,6 +70,7 @@ VARIANTS: dict[str, Callable[[keras.Model, np.ndarray], keras.Model]] = {
         models.with_seen_tokens(model, seen)[0]
     ),
     "norms' gradients derived": _with_derived_norms,
+    "GELU's gradient derived": _with_derived_gelu,
     "whole token table": lambda model, _: (
         computed(model, None, xla=False).model
     ),

@@ -202,5 +202,5 @@ SETS: dict[
     "WikiGold": (wikigold, 5, ("f1",)),
     "SQuAD sentences": (answer_sentences, 1, ("accuracy",)),
     "SQuAD 1.1": (squad1, 2, ("exact_match", "f1")),
-    "SQuAD 2.0": (squad2, 2, ("best_exact_match", "best_f1")),
+    "SQuAD 2.0": (squad2, 4, ("best_exact_match", "best_f1")),
 }

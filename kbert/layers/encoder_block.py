@@ -198,7 +198,8 @@ class EncoderBlock(keras.layers.Layer):
             training=training,
         )
         inner = self._activation(
-            self._dense(rows, self.inner_kernel, self.inner_bias)
+            self._dense(rows, self.inner_kernel, self.inner_bias),
+            training=training,
         )
         output = self._dense(inner, self.output_kernel, self.output_bias)
         return self._output_norm(

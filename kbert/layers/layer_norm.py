@@ -4,14 +4,12 @@
 import keras
 from keras import ops
 
+from kbert.layers.written_gradient import with_written_gradient
+
 
 @keras.saving.register_keras_serializable(package="kbert")
 class LayerNorm(keras.layers.Layer):
     """Layer normalization, whose gradient in training is written out.
-
-    The one that TensorFlow derives from the forward pass takes more
-    operations, each over all rows. A model that answers is without it: a
-    SavedModel holds no gradients, and warns of those that are written.
 
     Call: rows (..., H) float -> (..., H), of mean 0 and variance 1, times
         gamma (H,) plus beta (H,), in the compute dtype; computed in float32
@@ -52,16 +50,14 @@ class LayerNorm(keras.layers.Layer):
 def _normed(epsilon):
     """A function of rows, gamma and beta."""
 
-    @ops.custom_gradient
+    @with_written_gradient
     def normed(rows, gamma, beta):
         centred = rows - ops.mean(rows, axis=-1, keepdims=True)
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
         scale = ops.rsqrt(variance + epsilon)
         unit = centred * scale
 
-        def gradient(*args, upstream=None):
-            if upstream is None:  # as some of Keras's backends give it
-                (upstream,) = args
+        def gradient(upstream):
             others = tuple(range(len(rows.shape) - 1))
             of_unit = upstream * gamma
             along = ops.mean(of_unit * unit, axis=-1, keepdims=True)

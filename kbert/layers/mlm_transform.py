@@ -48,14 +48,15 @@ class MlmTransform(keras.layers.Layer):
         )
         self._norm.build(hidden_shape)
 
-    def call(self, hidden):
+    def call(self, hidden, training=None):
         dtype = self.compute_dtype
         product = ops.matmul(
             ops.cast(hidden, dtype), ops.cast(self.kernel, dtype)
         )
         product = ops.cast(product, self.variable_dtype)
         bias = ops.convert_to_tensor(self.bias, self.variable_dtype)
-        return self._norm(self._activation(product + bias))
+        product = self._activation(product + bias, training=training)
+        return self._norm(product, training=training)
 
     def compute_output_shape(self, hidden_shape):
         return hidden_shape

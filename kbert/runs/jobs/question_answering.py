@@ -37,6 +37,10 @@ class QuestionAnsweringJob(Job[Questions]):
         return "best_f1" if spec.settings.no_answer else self.metric
 
     def spec(self, rows):
+        if not any(rows.answers):
+            raise ValueError(
+                f"{rows.path}: no question has an answer; wanted some."
+            )
         settings = dict(self.options.settings)
         # As published, 128 of 384; windows of any size overlap.
         settings.setdefault("stride", self.options.max_seq_length // 3)

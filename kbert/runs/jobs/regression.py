@@ -23,6 +23,12 @@ class RegressionJob(Job[Rows]):
         return read_table(self, path, spec)
 
     def spec(self, rows):
+        numbers = set(tables.label_numbers(rows))
+        if len(numbers) < 2:
+            raise ValueError(
+                f"{rows.path}: the only label is {numbers.pop():g}; wanted "
+                "numbers that differ."
+            )
         return TaskSpec(
             task="regression",
             max_seq_length=self.options.max_seq_length,

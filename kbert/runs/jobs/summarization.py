@@ -20,6 +20,12 @@ class SummarizationJob(Job[Documents]):
         return summaries.read_documents(path, self.options.encoding)
 
     def spec(self, rows):
+        labels = set().union(*rows.labels)
+        if len(labels) < 2:
+            raise ValueError(
+                f"{rows.path}: the only label is {labels.pop()}; wanted 0 "
+                "and 1."
+            )
         return TaskSpec(
             task="summarization",
             max_seq_length=self.options.max_seq_length,

@@ -134,6 +134,7 @@ def test_class_weights_shift_what_is_answered(learn):
 BROKEN = [
     ("ab", {"class_weights": {"a": 1.0}}, r"--class_weights: .* \['a'\]; want"),
     ("aa", {}, "rows.tsv: the only label is 'a'; wanted two or more"),
+    (["3", "3.0"], {"task": "regression"}, "rows.tsv: the only label is 3; w"),
     (["1", "x"], {"task": "regression"}, "rows.tsv:3: label 'x'; wanted a num"),
     (["nan"], {"task": "regression"}, "rows.tsv:2: label 'nan'; wanted a num"),
     ("ab", {"settings": {"threshold": 0.5}}, "threshold is 0.5; wanted none"),

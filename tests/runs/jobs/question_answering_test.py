@@ -208,6 +208,12 @@ def test_answers_that_stand_elsewhere_are_told(job, capsys):
     )
 
 
+def test_answers_are_wanted_to_learn_from(job):
+    made, rows = job(_squad(ROWS[4:]))
+    with pytest.raises(ValueError, match=r"squad\.json: no question has an a"):
+        made.spec(rows)
+
+
 def test_what_a_table_has_is_not_asked_for(finetune):
     with pytest.raises(ValueError, match="--text_columns: not of --task=ques"):
         finetune(_squad(ROWS), "--text_columns=a")

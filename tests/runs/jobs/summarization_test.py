@@ -95,6 +95,14 @@ def test_columns_are_not_of_this_task():
         SummarizationJob(JobOptions(text_columns=["text"]))
 
 
+def test_one_label_alone_is_refused(tmp_path):
+    path = tmp_path / "news.jsonl"
+    path.write_text('{"sentences": ["a", "b"], "labels": [1, 1]}', "utf-8")
+    job = SummarizationJob(JobOptions())
+    with pytest.raises(ValueError, match=r"news\.jsonl: the only label is 1"):
+        job.spec(job.read(str(path)))
+
+
 def test_scores_are_those_of_the_answers(file):
     rouge_scorer = pytest.importorskip("rouge_score.rouge_scorer")
     job = SummarizationJob(JobOptions(settings={"num_sentences": 1}))
