@@ -4,12 +4,14 @@
 import collections
 import dataclasses
 import json
+import re
 from typing import Any, NamedTuple
 
 from kbert.data import tables
 from kbert.text import files
 
 _MOST_WRONG = 0.01  # of the answers
+_ID = re.compile(r'"id"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
 class Answer(NamedTuple):
@@ -76,15 +78,27 @@ def read_squad(
         encoding: of the file, as Python names it.
         labelled: whether the answers are wanted; if not, what is there is not
             looked at, and no question is left out.
-    Raises: OSError; ValueError, naming the file and the line, the question
-        or the place, for what is not of the encoding or not of this form, if
-        more than 1 % of the answers do not stand at their answer_start, if
-        two questions have one id, or if there are none.
+    Raises: OSError; ValueError, naming the file, and the line and the
+        question or the place, for what is not of the encoding or not of this
+        form, if more than 1 % of the answers do not stand at their
+        answer_start, if two labelled questions have one id, or if there are
+        none.
     """
-    tree = _tree(path, encoding)
+    text = "\n".join(files.read_lines(path, encoding))
+    tree, lines = _tree(path, text), _lines_of_ids(text)
     found = Questions(path, [], [], [], [], 0, 0)
     total, wrong, dropped, first_wrong = 0, 0, 0, ""
-    for context, where, qa in _qas(path, tree):
+    names = set()
+    for context, name, qa in _qas(path, tree):
+        # Spelled with escapes, an "id" has no line.
+        line = f":{lines[name].pop(0)}" if lines[name] else ""
+        where = f"{path}{line}: question {name!r}"
+        if labelled and name in names:
+            raise ValueError(
+                f"{where}: another has this id; wanted one, whose answers "
+                "are told by it."
+            )
+        names.add(name)
         question = _value(where, qa, "question", str)
         answers = _answers(where, qa) if labelled else []
         right = [
@@ -111,18 +125,11 @@ def read_squad(
         )
     if not found.ids:
         raise ValueError(f"{path}: no questions.")
-    counts = collections.Counter(found.ids) if labelled else {}
-    if twice := next((x for x, count in counts.items() if count > 1), None):
-        raise ValueError(
-            f"{path}: question {twice!r}: {counts[twice]} have this id; "
-            "wanted one, whose answers are told by it."
-        )
     return dataclasses.replace(found, wrong=wrong, dropped=dropped)
 
 
-def _tree(path: str, encoding: str) -> Any:
+def _tree(path: str, text: str) -> Any:
     """The JSON of a file."""
-    text = "\n".join(files.read_lines(path, encoding))
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -135,8 +142,18 @@ def _tree(path: str, encoding: str) -> Any:
         raise ValueError(f"{path}: not JSON of SQuAD: {error}.") from None
 
 
+def _lines_of_ids(text: str) -> dict[str, list[int]]:
+    """The lines of each id of a JSON text, in their order."""
+    found, line, seen = collections.defaultdict(list), 1, 0
+    for match in _ID.finditer(text):
+        line += text.count("\n", seen, match.start())
+        seen = match.start()
+        found[json.loads(match[1])].append(line)
+    return found
+
+
 def _qas(path, tree):
-    """Each question with its context and the words that say where it is."""
+    """Each question with its context and its id."""
     for i, article in enumerate(_value(path, tree, "data", list)):
         where = f"{path}: data[{i}]"
         for j, paragraph in enumerate(
@@ -146,7 +163,7 @@ def _qas(path, tree):
             context = _value(place, paragraph, "context", str)
             for k, qa in enumerate(_value(place, paragraph, "qas", list)):
                 name = _value(f"{place}.qas[{k}]", qa, "id", str)
-                yield context, f"{path}: question {name!r}", qa
+                yield context, name, qa
 
 
 def _answers(where, qa) -> list[Answer]:

@@ -2,8 +2,8 @@
 """Functions whose gradient is written out, for training.
 
 The gradient that TensorFlow derives from a forward pass takes more operations,
-each over all rows. A model that answers is without those written here: a
-SavedModel holds no gradients, and warns of them.
+each over all rows. Layers use such functions in training alone: a SavedModel
+holds no gradients, and warns where one is written out.
 """
 
 from collections.abc import Callable
@@ -12,14 +12,13 @@ from keras import ops
 
 
 def with_written_gradient(function: Callable) -> Callable:
-    """A function of tensors that is differentiated as it says itself.
+    """What `function` gives, with the gradient that it gives along.
 
     Args:
-        function: of tensors, no variables -> what it gives, and a function of
-            that one's gradient -> a gradient for each tensor.
+        function: takes tensors, not variables; returns its result, and a
+            function from the result's gradient to those of the tensors.
     """
 
-    @ops.custom_gradient
     def differentiated(*tensors):
         found, gradient = function(*tensors)
 
@@ -29,4 +28,5 @@ def with_written_gradient(function: Callable) -> Callable:
 
         return found, of_upstream
 
-    return differentiated
+    # Not wrapped before it is called: a backend without gradients warns.
+    return lambda *tensors: ops.custom_gradient(differentiated)(*tensors)

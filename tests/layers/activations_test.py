@@ -13,7 +13,8 @@ def test_by_hand():
     one = np.array([1.0], "float32")
     assert float(activation("gelu_erf")(one)[0]) == pytest.approx(0.841345)
     assert float(activation("gelu")(one)[0]) == pytest.approx(0.841192)
-    assert float(activation("relu")(-one)[0]) == 0
+    for training in (False, True):
+        assert float(activation("relu")(-one, training=training)[0]) == 0
     with pytest.raises(ValueError, match="'swish'; wanted one of"):
         activation("swish")
 

@@ -248,3 +248,16 @@ def test_remat_computes_again_and_gets_the_same(positions):
     blocks[0].attention_dropout = blocks[1].attention_dropout = 0.0
     still, _ = _trained(blocks, True, positions)
     assert np.abs(still[1] - want[1]).max() > 1e-2  # dropout does act
+
+
+def test_written_gradients_are_those_of_training_alone():
+    """Of the activation and both norms; a SavedModel would warn of them."""
+    block = _block()
+    mask = np.ones((1, 1, 1, 3), bool)
+
+    def written(training):
+        graph = tf.function(lambda rows: block(rows, mask, training=training))
+        graph = graph.get_concrete_function(tf.TensorSpec((1, 3, H))).graph
+        return [op.type for op in graph.get_operations()].count("IdentityN")
+
+    assert (written(True), written(False)) == (3, 0)

@@ -2,6 +2,7 @@
 """The layers of the masked-LM output, each by hand."""
 
 import numpy as np
+import tensorflow as tf
 
 from kbert.layers import AddBias, MlmTransform
 
@@ -22,3 +23,15 @@ def test_bias_is_added_along_the_last_axis():
     layer.build(logits.shape)
     layer.bias.assign([1.0, 2.0, 3.0])
     np.testing.assert_array_equal(layer(logits), [[[1, 2, 3]], [[1, 2, 3]]])
+
+
+def test_written_gradients_are_those_of_training_alone():
+    """Of the activation and the norm; a SavedModel would warn of them."""
+    layer = MlmTransform("gelu", 1e-12, 0.5)
+
+    def written(training):
+        graph = tf.function(lambda hidden: layer(hidden, training=training))
+        graph = graph.get_concrete_function(tf.TensorSpec((2, 6))).graph
+        return [op.type for op in graph.get_operations()].count("IdentityN")
+
+    assert (written(True), written(False)) == (2, 0)

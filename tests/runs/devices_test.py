@@ -8,15 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kbert.runs import devices
-
-
-def free_ports(count):
-    """Ports of this machine that nobody uses now."""
-    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in servers]
-    for server in servers:
-        server.close()
-    return ports
+from tests.runs import cluster
 
 
 @pytest.mark.parametrize(
@@ -55,7 +47,7 @@ def test_a_wrong_tf_config_is_named(monkeypatch, text, message):
 
 
 def test_a_worker_that_does_not_come_is_named(monkeypatch):
-    own, here, dead = free_ports(3)
+    own, here, dead = cluster.free_ports(3)
     addresses = [f"127.0.0.1:{port}" for port in (own, here, dead)]
     config = {
         "cluster": {"worker": addresses},

@@ -13,6 +13,7 @@ from kbert import tasks
 from kbert.checkpoints import folder
 from kbert.runs import finetuning, run
 from kbert.tasks import TaskSpec
+from tests.runs import cluster
 
 
 @pytest.fixture
@@ -36,25 +37,24 @@ def finetune(tmp_path, tiny_config, vocabulary, call):
         path = tmp_path / f"{name}.tsv"
         path.write_text("\n".join(lines) + "\n", "utf-8")
 
-    def finetune(dev, *flags):
-        return call(
-            "finetune",
-            f"--init={tmp_path}/init",
-            f"--train={tmp_path}/same.tsv",
-            f"--dev={tmp_path}/{dev}.tsv",
-            "--text_columns=text",
-            f"--output_dir={tmp_path}/out",
-            "--max_seq_length=8",
-            "--batch_size=4",
-            "--epochs=6",
-            "--learning_rate=3e-2",
-            "--schedule=constant",
-            "--dropout=0",
-            "--log_every=5",
-            *flags,
-        )
+    return lambda dev, *flags: call("finetune", *_flags(tmp_path, dev), *flags)
 
-    return finetune
+
+def _flags(work, dev):
+    return [
+        f"--init={work}/init",
+        f"--train={work}/same.tsv",
+        f"--dev={work}/{dev}.tsv",
+        "--text_columns=text",
+        f"--output_dir={work}/out",
+        "--max_seq_length=8",
+        "--batch_size=4",
+        "--epochs=6",
+        "--learning_rate=3e-2",
+        "--schedule=constant",
+        "--dropout=0",
+        "--log_every=5",
+    ]
 
 
 def _held_out(out):
@@ -201,6 +201,36 @@ def test_rows_of_tokens_that_are_not_seen_decay_alone(finetune, tmp_path):
     }
     want = (1 - 3e-2 * 0.1) ** 12  # so many steps of one rate
     np.testing.assert_allclose(ratio[~seen], want, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_workers_learn_what_one_process_does(finetune, tmp_path):
+    how = ["--epochs=2", "--eval_every=3", "--weight_decay=0.1"]
+    flags = [*_flags(tmp_path, "same"), *how, f"--output_dir={tmp_path}/two"]
+    flags.append("--strategy=multi_worker")
+    ports = cluster.free_ports(2)
+    workers = [
+        cluster.start("finetune", flags, index, ports) for index in (0, 1)
+    ]
+    finetune("same", "--strategy=one_device", *how)
+    for worker in workers:
+        _, err = worker.communicate(timeout=100)
+        assert worker.returncode == 0, err
+    two, one, init = (
+        {v.path: v.numpy() for v in folder.load(tmp_path / x).model.weights}
+        for x in ("two/model", "out/model", "init")
+    )
+    for path, values in one.items():
+        assert np.abs(values - init[path]).max() > 1e-3, path
+        # Less the keys' biases: their true gradient is 0.
+        mine, theirs = (
+            np.delete(x, np.s_[16:32]) if "qkv_bias" in path else x
+            for x in (two[path], values)
+        )
+        np.testing.assert_allclose(mine, theirs, atol=1e-5, err_msg=path)
+    assert _held_out(tmp_path / "two").keys() == {3, 4}
+    losses = [_held_out(tmp_path / x)[4][0] for x in ("two", "out")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_options_take_the_same_steps(finetune, tmp_path):

@@ -19,7 +19,7 @@ from absl import flags
 from kbert.data import record_writer
 from kbert.runs import devices, pretraining, run, sigterm
 from kbert.training import optimizer
-from tests.runs.devices_test import free_ports
+from tests.runs import cluster
 
 STEPS = 12
 
@@ -241,31 +241,15 @@ def test_a_batch_that_is_not_divided_is_refused(work, call, parts):
     assert not (work / "undivided").exists()
 
 
-def _worker(flags, index, ports):
-    config = {
-        "cluster": {"worker": [f"127.0.0.1:{port}" for port in ports]},
-        "task": {"type": "worker", "index": index},
-    }
-    return subprocess.Popen(
-        [sys.executable, "-m", "kbert.bin.pretrain", *flags],
-        env={
-            **os.environ,
-            "TF_CONFIG": json.dumps(config),
-            "CUDA_VISIBLE_DEVICES": "",
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.slow
 def test_two_workers_reach_what_one_does(work, call):
     how = {"dropout": 0, "accumulate_steps": 2, "eval_input": work / "records"}
     how |= {"eval_every": 5, "patience": 3, "ema_decay": 0.9}
     flags = _flags(work, "two", strategy="multi_worker", **how)
-    ports = free_ports(2)
-    workers = [_worker(flags, index, ports) for index in (0, 1)]
+    ports = cluster.free_ports(2)
+    workers = [
+        cluster.start("pretrain", flags, index, ports) for index in (0, 1)
+    ]
     call("pretrain", *_flags(work, "alone", strategy="one_device", **how))
     for worker in workers:
         _, err = worker.communicate(timeout=100)
@@ -291,8 +275,10 @@ def test_two_workers_reach_what_one_does(work, call):
 @pytest.mark.slow
 def test_workers_that_are_told_to_stop_stop_together(work):
     flags = _flags(work, "told", strategy="multi_worker", steps=100_000)
-    ports = free_ports(2)
-    workers = [_worker(flags, index, ports) for index in (0, 1)]
+    ports = cluster.free_ports(2)
+    workers = [
+        cluster.start("pretrain", flags, index, ports) for index in (0, 1)
+    ]
     history = work / "told" / "history.jsonl"
     while not history.exists() or not history.stat().st_size:
         assert workers[0].poll() is None and workers[1].poll() is None
@@ -304,9 +290,9 @@ def test_workers_that_are_told_to_stop_stop_together(work):
 
 @pytest.mark.slow
 def test_a_worker_that_waits_hears_sigterm(work):
-    ports = free_ports(2)
+    ports = cluster.free_ports(2)
     flags = _flags(work, "waits", strategy="multi_worker")
-    worker = _worker(flags, 0, ports)
+    worker = cluster.start("pretrain", flags, 0, ports)
     time.sleep(15)
     assert worker.poll() is None
     worker.terminate()
@@ -317,8 +303,10 @@ def test_a_worker_that_waits_hears_sigterm(work):
 @pytest.mark.slow
 def test_a_worker_whose_peer_dies_ends(work):
     flags = _flags(work, "dies", strategy="multi_worker", steps=100_000)
-    ports = free_ports(2)
-    workers = [_worker(flags, index, ports) for index in (0, 1)]
+    ports = cluster.free_ports(2)
+    workers = [
+        cluster.start("pretrain", flags, index, ports) for index in (0, 1)
+    ]
     history = work / "dies" / "history.jsonl"
     while not history.exists() or not history.stat().st_size:
         assert workers[0].poll() is None and workers[1].poll() is None

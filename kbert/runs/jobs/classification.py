@@ -33,11 +33,17 @@ class ClassificationJob(Job[Rows]):
 
     def spec(self, rows):
         settings = self._settings()
-        labels = sorted(set().union(*self._labels(rows, settings)))
+        by_row = self._labels(rows, settings)
+        labels = sorted(set().union(*by_row))
         if len(labels) < 2:
             raise ValueError(
                 f"{rows.path}: the only label is {', '.join(labels)!r}; "
                 "wanted two or more."
+            )
+        if len({frozenset(row) for row in by_row}) < 2:
+            raise ValueError(
+                f"{rows.path}: all rows have the labels {labels}; wanted rows "
+                "that differ."
             )
         return TaskSpec(
             task="classification",

@@ -42,7 +42,8 @@ class QuestionAnsweringJob(Job[Questions]):
                 f"{rows.path}: no question has an answer; wanted some."
             )
         settings = dict(self.options.settings)
-        # As published, 128 of 384; windows of any size overlap.
+        # As published, 128 of 384: windows overlap by half their length or
+        # more, unless a long question leaves them little room.
         settings.setdefault("stride", self.options.max_seq_length // 3)
         if not settings.get("several_answers"):
             settings["no_answer"] = not all(rows.answers)

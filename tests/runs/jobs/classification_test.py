@@ -98,6 +98,26 @@ def test_numbers_are_learnt(learn):
     np.testing.assert_allclose(got, [4.5, 1, 3.25, 4], atol=0.1)
 
 
+def test_sts_b_is_read_as_it_is(tmp_path):
+    """GLUE's columns, with a quote in a sentence."""
+    path = tmp_path / "train.tsv"
+    path.write_text(
+        "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\t"
+        "sentence1\tsentence2\tscore\n"
+        '0\tnews\tx\t2012\t1\tnone\tnone\t"A film.\tA film\t4.750\n'
+        "1\tnews\tx\t2012\t4\tnone\tnone\tA plane.\tA film.\t0.000\n",
+        "utf-8",
+    )
+    options = JobOptions(
+        text_columns=["sentence1", "sentence2"], label_column="score"
+    )
+    job = JOBS["regression"](options)
+    rows = job.read(str(path))
+    assert rows.texts == (['"A film.', "A plane."], ["A film", "A film."])
+    assert [job.wanted(rows, place) for place in (0, 1)] == [4.75, 0]
+    assert job.spec(rows).num_texts == 2
+
+
 def _rows(tmp_path, labels, **options):
     path = tmp_path / "rows.tsv"
     lines = [f"film\t{label}" for label in labels]
@@ -134,6 +154,11 @@ def test_class_weights_shift_what_is_answered(learn):
 BROKEN = [
     ("ab", {"class_weights": {"a": 1.0}}, r"--class_weights: .* \['a'\]; want"),
     ("aa", {}, "rows.tsv: the only label is 'a'; wanted two or more"),
+    (
+        ["a|b", "b|a"],
+        {"settings": {"multi_label": True}},
+        r"rows.tsv: all rows have the labels \['a', 'b'\]; wanted rows that",
+    ),
     (["3", "3.0"], {"task": "regression"}, "rows.tsv: the only label is 3; w"),
     (["1", "x"], {"task": "regression"}, "rows.tsv:3: label 'x'; wanted a num"),
     (["nan"], {"task": "regression"}, "rows.tsv:2: label 'nan'; wanted a num"),
