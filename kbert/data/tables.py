@@ -192,8 +192,7 @@ def _csv_fields(path: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
     start = 1
     try:
         for fields in reader:
-            if fields:
-                yield start, fields
+            yield start, fields or [""]  # an empty line, as in a TSV
             start = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(f"{path}:{start}: not CSV: {error}.") from None

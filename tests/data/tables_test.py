@@ -72,6 +72,12 @@ def test_without_a_label_column(table):
     assert (rows.texts, rows.labels, len(rows)) == ((["2"],), None, 1)
 
 
+@pytest.mark.parametrize("name", ["rows.tsv", "rows.csv"])
+def test_of_one_column_an_empty_line_is_an_empty_text(table, name):
+    rows = read_table(table(name, "\ntext\na\n\nb\n"), ["text"], None)
+    assert (rows.texts, rows.lines) == ((["a", "", "b"],), [3, 4, 5])
+
+
 BROKEN = [
     ("a.tsv", "", "a.tsv: the file is empty"),
     ("a.csv", "\n\n", "a.csv: the file is empty"),
