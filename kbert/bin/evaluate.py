@@ -11,6 +11,7 @@ from kbert.bin import flags as shared
 from kbert.bin import run
 
 _MODEL = shared.model()
+_TASK = shared.task()
 _INPUT = flags.DEFINE_string(
     "input",
     None,
@@ -41,6 +42,7 @@ def main(argv):
     from kbert.runs import files, jobs
 
     loaded = folder.load(_MODEL.value)
+    _TASK(loaded.spec.task)
     if loaded.spec.task in ("pretraining", "masked_lm"):
         scores = _of_records(loaded)
     elif _MASKING():

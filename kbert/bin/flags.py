@@ -25,6 +25,27 @@ def model() -> flags.FlagHolder[str | None]:
     )
 
 
+def task() -> Callable[[str | None], None]:
+    """--task, which a model's folder says; given, another one is refused.
+
+    Returns: a function of the task of the model that was read, None where
+        models of any do; it raises ValueError, naming the flag.
+    """
+    holder = flags.DEFINE_string(
+        "task", None, "Refuse a --model of another task than this."
+    )
+
+    def check(found):
+        if holder.value is None:
+            return
+        if found is None:
+            raise ValueError("--task: only for --output=answers.")
+        if holder.value != found:
+            raise ValueError(f"--task={holder.value}: the model's is {found}.")
+
+    return check
+
+
 def lower_case() -> flags.FlagHolder[bool | None]:
     """--lower_case, for a vocab.txt that has no vocab.json beside it."""
     return flags.DEFINE_boolean(

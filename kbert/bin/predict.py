@@ -21,6 +21,7 @@ from kbert.bin import flags as shared
 from kbert.bin import run
 
 _MODEL = shared.model()
+_TASK = shared.task()
 _INPUT = flags.DEFINE_string(
     "input", None, "A .tsv, .csv or .jsonl file, or one of the task's own kind."
 )
@@ -65,6 +66,7 @@ def main(argv):
         raise ValueError("--output=embeddings: wanted an --output_file too.")
     load = kbert.load_embedder if how else kbert.load
     server = load(_MODEL.value, **how)
+    _TASK(None if how else server.spec.task)
     options = {"batch_size": _BATCH_SIZE.value}
     if _TOP_K.value:
         if not isinstance(server, kbert.MaskFiller):

@@ -90,6 +90,20 @@ def test_flags_in_vain_are_named(flags, message, model, call):
         call("predict", f"--model={path}", *flags)
 
 
+def test_a_model_of_another_task_is_refused(model, call, tmp_path):
+    path, server = model
+    texts = ["--text=the film", "--text_b=not good"]
+    said = call("predict", f"--model={path}", *texts, "--task=classification")
+    _same(said.splitlines(), server.predict(["the film"], ["not good"]))
+    message = "^--task=tagging: the model's is classification.$"
+    for command, given in (("predict", texts), ("evaluate", ["--input=a"])):
+        with pytest.raises(ValueError, match=message):
+            call(command, f"--model={path}", *given, "--task=tagging")
+    vectors = ["--output=embeddings", f"--output_file={tmp_path}/a.npy"]
+    with pytest.raises(ValueError, match="^--task: only for --output=answers"):
+        call("predict", f"--model={path}", *texts[:1], *vectors, "--task=a")
+
+
 def test_no_texts_is_one_line():
     assert _predict("--model=any") == (
         1,
