@@ -55,8 +55,8 @@ class MlmTransform(keras.layers.Layer):
         )
         product = ops.cast(product, self.variable_dtype)
         bias = ops.convert_to_tensor(self.bias, self.variable_dtype)
-        product = self._activation(product + bias, training=training)
-        return self._norm(product, training=training)
+        activated = self._activation(product + bias, training=training)
+        return self._norm(activated, training=training)
 
     def compute_output_shape(self, hidden_shape):
         return hidden_shape
