@@ -24,6 +24,8 @@ import time
 
 import movie_sentences
 
+from kbert.bin import standard_streams
+
 _QUESTIONS = (
     "A warm, funny film with a heart.",
     "Two hours of my life that I will never get back.",
@@ -269,4 +271,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with standard_streams.utf8_until_closed():
+        main()

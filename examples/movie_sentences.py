@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tarfile
 
+from kbert.bin import standard_streams
+
 _PACKAGE = "vaderSentiment==3.3.2"
 _ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
 _SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
@@ -110,4 +112,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with standard_streams.utf8_until_closed():
+        main()

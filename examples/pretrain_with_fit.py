@@ -11,6 +11,7 @@ import sys
 import keras
 
 from kbert import tasks
+from kbert.bin import standard_streams
 from kbert.checkpoints import folder
 from kbert.config import BertConfig
 from kbert.data import pretraining, record_sets
@@ -52,4 +53,5 @@ def main(records: str, output_dir: str, steps: int) -> None:
 if __name__ == "__main__":
     if len(sys.argv) not in (3, 4):
         raise SystemExit(__doc__)
-    main(sys.argv[1], sys.argv[2], int((*sys.argv[3:], 500)[0]))
+    with standard_streams.utf8_until_closed():
+        main(sys.argv[1], sys.argv[2], int((*sys.argv[3:], 500)[0]))

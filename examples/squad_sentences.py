@@ -16,6 +16,7 @@ import pathlib
 import random
 import sys
 
+from kbert.bin import standard_streams
 from kbert.data.documents import split_sentences
 
 _CHOICES = 4
@@ -84,4 +85,5 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with standard_streams.utf8_until_closed():
+        main(*sys.argv[1:])

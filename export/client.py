@@ -13,6 +13,7 @@ it needs nothing but Python; --grpc wants the package tensorflow-serving-api.
 import argparse
 import http.client
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -156,5 +157,18 @@ def main(arguments: list[str]) -> str | None:
     return None
 
 
+def run() -> str | int | None:
+    """The exit status of the script, which prints UTF-8 in any locale."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        wrong = main(sys.argv[1:])
+        sys.stdout.flush()
+        return wrong
+    except BrokenPipeError:  # of `| head -1`, say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run())

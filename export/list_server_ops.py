@@ -9,10 +9,13 @@ on Python 3.11):
     python export/list_server_ops.py > kbert/serving/server_ops/2.12.txt
 """
 
+import signal
+
 import tensorflow as tf
 import tensorflow_text
 from tensorflow.python.framework import kernels
 
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a closed pipe ends it
 print(f"# tensorflow {tf.__version__}, tensorflow-text", end=" ")
 print(f"{tensorflow_text.__version__}: ops that have a kernel on the processor")
 found = kernels.get_all_registered_kernels().kernel

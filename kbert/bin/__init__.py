@@ -24,7 +24,7 @@ from absl import flags as absl_flags  # kbert.bin.flags is another module
 from absl import logging as absl_logging
 
 from kbert import process
-from kbert.bin import quiet
+from kbert.bin import quiet, standard_streams
 
 # Here, not in `run`, for the processes that a command starts: they import it.
 sys.meta_path.insert(0, quiet.TensorFlowFinder())
@@ -33,8 +33,9 @@ sys.meta_path.insert(0, quiet.TensorFlowFinder())
 def run(main: Callable[[list[str]], object], module_file: str) -> None:
     """Runs one command and exits.
 
-    0 done or help, 1 bad input, 130 Ctrl-C; a training run that SIGTERM
-    stopped has a code of its own, of `kbert.runs.sigterm`.
+    0 done or help, 1 bad input, 130 Ctrl-C, 141 where nobody reads stdout any
+    more; a training run that SIGTERM stopped has a code of its own, of
+    `kbert.runs.sigterm`. What is printed is UTF-8, whatever the locale.
 
     ValueError, OSError and wrong flags become one line on stderr, such as
     `kbert-pretrain: error: vocab.txt: no [MASK].`; any other exception is a
@@ -54,8 +55,9 @@ def run(main: Callable[[list[str]], object], module_file: str) -> None:
     def parse(argv):
         try:
             left = absl_flags.FLAGS(argv)
-        except absl_flags.Error as error:
-            sys.exit(_error_line(command, error))
+        # The last two of a --flagfile that is not text.
+        except (absl_flags.Error, ValueError, OSError) as error:
+            _end(command, error)
         except SystemExit:  # absl has printed help, but exits with 1
             sys.exit(0)
         if absl_flags.FLAGS["verbosity"].using_default_value:
@@ -67,17 +69,21 @@ def run(main: Callable[[list[str]], object], module_file: str) -> None:
         try:
             return main(argv)
         except (ValueError, OSError, app.UsageError, absl_flags.Error) as error:
-            sys.exit(_error_line(command, error))
+            _end(command, error)
         except KeyboardInterrupt:
             print(f"\n{command}: interrupted", file=sys.stderr)
             sys.exit(130)
 
-    app.run(guarded_main, flags_parser=parse)
+    with standard_streams.utf8_until_closed():
+        app.run(guarded_main, flags_parser=parse)
 
 
-def _error_line(command, error):
+def _end(command, error):
+    """Exits with the error as a line, or without one if nobody reads it."""
+    if standard_streams.is_closed_pipe(error):
+        raise BrokenPipeError from None
     message = " ".join(str(error).split()) or type(error).__name__
-    return f"{command}: error: {message}"
+    sys.exit(f"{command}: error: {message}")
 
 
 def _name_module_for_help(main, command):

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a command writes on stdout and stderr: UTF-8, while somebody reads."""
+
+import contextlib
+import io
+import os
+import select
+import sys
+from collections.abc import Iterator
+
+CLOSED_PIPE = 141  # as a shell reports a process that SIGPIPE ended
+
+
+@contextlib.contextmanager
+def utf8_until_closed() -> Iterator[None]:
+    """Writes UTF-8 whatever the locale, and ends when no reader is left.
+
+    A reader such as `head -1` closes its end of a pipe: the process then
+    exits with CLOSED_PIPE, without a message.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except BrokenPipeError as error:
+        if not is_closed_pipe(error):
+            raise
+        for descriptor in _without_reader():
+            # Python flushes at its end what is still in the buffers.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+        sys.exit(CLOSED_PIPE)
+
+
+def is_closed_pipe(error: BaseException) -> bool:
+    """Whether an error came of a standard stream that nobody reads."""
+    found = isinstance(error.__cause__ or error, BrokenPipeError)
+    return found and bool(_without_reader())
+
+
+def _without_reader() -> list[int]:
+    poll = select.poll()
+    for descriptor in (1, 2):
+        poll.register(descriptor, 0)
+    gone = select.POLLERR | select.POLLHUP
+    return [fd for fd, events in poll.poll(0) if events & gone]
