@@ -4,17 +4,20 @@
 import dataclasses
 import importlib.resources
 import json
-import math
 import os
 import pathlib
 import typing
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Literal
 
-ACTIVATIONS = ("gelu", "gelu_erf", "relu")
-POSITION_EMBEDDINGS = ("learned", "sinusoidal")
+from kbert import json_files
+from kbert.json_files import Range
 
-_PROBABILITIES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+Activation = Literal["gelu", "gelu_erf", "relu"]
+ACTIVATIONS = typing.get_args(Activation)
+MAX_SEQ_LENGTH = 2**20  # far above any model's
+
+_PROBABILITY = Range(at_least=0, less_than=1)
+_EPSILON = Range(more_than=0, less_than=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,29 +34,31 @@ class BertConfig:
         type or outside its range, naming the field.
     """
 
-    vocab_size: int
+    vocab_size: Annotated[int, Range(at_least=1, at_most=2**24)]
     lower_case: bool  # uncased: lower-cased, accents stripped
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    hidden_act: str = "gelu"  # the tanh form, as in the published code
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    initializer_range: float = 0.02
+    hidden_size: Annotated[int, Range(at_least=1, at_most=2**16)] = 768
+    num_hidden_layers: Annotated[int, Range(at_least=1, at_most=1000)] = 12
+    num_attention_heads: Annotated[int, Range(at_least=1, at_most=2**16)] = 12
+    intermediate_size: Annotated[int, Range(at_least=1, at_most=2**20)] = 3072
+    hidden_act: Activation = "gelu"  # the tanh form, as in the published code
+    hidden_dropout_prob: Annotated[float, _PROBABILITY] = 0.1
+    attention_probs_dropout_prob: Annotated[float, _PROBABILITY] = 0.1
+    max_position_embeddings: Annotated[
+        int, Range(at_least=1, at_most=MAX_SEQ_LENGTH)
+    ] = 512
+    type_vocab_size: Annotated[int, Range(at_least=1, at_most=2**16)] = 2
+    initializer_range: Annotated[float, Range(more_than=0, at_most=10)] = 0.02
     tie_word_embeddings: bool = True  # the masked-LM output: the token table
-    layer_norm_epsilon: float = 1e-12
-    position_embedding: str = "learned"  # or "sinusoidal", which is fixed
+    layer_norm_epsilon: Annotated[float, _EPSILON] = 1e-12
+    # A "sinusoidal" one is fixed.
+    position_embedding: Literal["learned", "sinusoidal"] = "learned"
     # Of the masked-LM output, where KerasHub has others than in the encoder.
-    mlm_hidden_act: str | None = None
-    mlm_layer_norm_epsilon: float | None = None
+    mlm_hidden_act: Activation | None = None
+    mlm_layer_norm_epsilon: Annotated[float, _EPSILON] | None = None
 
     def __post_init__(self):
         """Checks each field, then those that depend on another."""
-        for field in dataclasses.fields(self):
-            _check_value(field, getattr(self, field.name))
+        json_files.check(dataclasses.asdict(self), BertConfig, "")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"num_attention_heads {self.num_attention_heads} does not "
@@ -96,7 +101,7 @@ class BertConfig:
         Raises: ValueError, naming the file and the field; OSError.
         """
         file = _find(path)
-        fields = read_fields(file)
+        fields = json_files.read(file)
         given = {"vocab_size": vocab_size, "lower_case": lower_case}
         for name, value in given.items():
             if value is None:
@@ -106,7 +111,7 @@ class BertConfig:
                     f"{file}: {name} is {fields[name]!r}, but the vocabulary "
                     f"has {value!r}."
                 )
-        _check_names(file, fields)
+        json_files.check(fields, cls, file)
         try:
             return cls(**fields)
         except ValueError as error:
@@ -128,55 +133,3 @@ def _find(path: str | os.PathLike) -> pathlib.Path:
         names = sorted(entry.stem for entry in named.parent.glob("*.json"))
         raise ValueError(f"{path}: neither a file nor one of {names}.")
     return named
-
-
-def read_fields(file: pathlib.Path) -> dict[str, Any]:
-    """The fields of a JSON object in a file.
-
-    Raises: ValueError, naming the file, if it holds anything else; OSError.
-    """
-    try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
-    # Not UTF-8, not JSON, or nested without end.
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not a JSON file: {error}.") from None
-    if not isinstance(fields, dict):
-        raise ValueError(f"{file}: wanted a JSON object of fields.")
-    return fields
-
-
-def _check_names(file: pathlib.Path, fields: Mapping[str, Any]) -> None:
-    known = {field.name: field for field in dataclasses.fields(BertConfig)}
-    if unknown := sorted(fields.keys() - known.keys()):
-        raise ValueError(f"{file}: unknown fields {unknown}.")
-    required = {
-        name
-        for name, field in known.items()
-        if field.default is dataclasses.MISSING
-    }
-    if missing := sorted(required - fields.keys()):
-        raise ValueError(f"{file}: fields {missing} are missing.")
-
-
-def _check_value(field: dataclasses.Field, value: Any) -> None:
-    if field.default is None and value == field.default:
-        return
-    alternatives: Any = typing.get_args(field.type)  # (str, None), or none
-    wanted: Any = alternatives[0] if alternatives else field.type
-    is_right = type(value) is wanted  # True is an int, but not here
-    if not is_right and not (wanted is float and type(value) is int):
-        raise ValueError(
-            f"{field.name} is {value!r}; wanted {wanted.__name__}."
-        )
-    if field.name in _PROBABILITIES:
-        if not 0 <= value < 1:
-            raise ValueError(f"{field.name} is {value}; wanted 0 <= p < 1.")
-    elif wanted in (int, float) and not 0 < value < math.inf:
-        raise ValueError(f"{field.name} is {value}; wanted more than 0.")
-    choices = {
-        "hidden_act": ACTIVATIONS,
-        "mlm_hidden_act": ACTIVATIONS,
-        "position_embedding": POSITION_EMBEDDINGS,
-    }.get(field.name)
-    if choices and value not in choices:
-        raise ValueError(f"{field.name} is {value!r}; wanted one of {choices}.")

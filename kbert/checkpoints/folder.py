@@ -30,8 +30,8 @@ from types import MappingProxyType
 import h5py
 import keras
 
-from kbert import tasks
-from kbert.config import BertConfig, read_fields
+from kbert import json_files, tasks
+from kbert.config import BertConfig
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import CASING_FILE, VOCABULARY_FILE, Vocabulary
 
@@ -318,7 +318,7 @@ def _check_files(folder):
 
 
 def _read_spec(path):
-    fields = read_fields(path)
+    fields = json_files.read(path)
     version = fields.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise ValueError(

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kbert import tasks
+from kbert import json_files, tasks
 from kbert.checkpoints.folder import (
     LoadedModel,
     check_size,
@@ -36,7 +36,7 @@ from kbert.checkpoints.tf_checkpoint import (
     find_checkpoint,
     open_checkpoint,
 )
-from kbert.config import BertConfig, read_fields
+from kbert.config import BertConfig
 from kbert.text.vocabulary import VOCABULARY_FILE, Vocabulary
 
 CONFIG_FILE = "bert_config.json"
@@ -134,7 +134,7 @@ def read_config_and_vocabulary(
 
 
 def _read_config(path, lower_case, report) -> BertConfig:
-    fields = read_fields(path)
+    fields = json_files.read(path)
     if "vocab_size" not in fields:
         raise ValueError(f"{path}: vocab_size is missing.")
     must_be = {**_MUST_BE, "embedding_size": fields.get("hidden_size")}

@@ -16,7 +16,7 @@ from typing import Any
 
 import safetensors.numpy
 
-from kbert import tasks
+from kbert import json_files, tasks
 from kbert.checkpoints import huggingface_tokenizer, tensor_files
 from kbert.checkpoints.folder import LoadedModel, read_licences
 from kbert.checkpoints.foreign import (
@@ -26,7 +26,7 @@ from kbert.checkpoints.foreign import (
     task_spec,
 )
 from kbert.checkpoints.huggingface_weights import Weights, tensors_of
-from kbert.config import BertConfig, read_fields
+from kbert.config import BertConfig
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import Vocabulary
 
@@ -118,7 +118,7 @@ def _check_folder(folder):
 
 
 def _read_fields(path) -> dict[str, Any]:
-    fields = read_fields(path)
+    fields = json_files.read(path)
     for name, wanted in _CONFIG_MUST_BE.items():
         if fields.get(name) not in (None, wanted):
             raise ValueError(

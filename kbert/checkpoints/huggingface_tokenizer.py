@@ -11,8 +11,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from kbert import json_files
 from kbert.checkpoints.foreign import Report
-from kbert.config import read_fields
 from kbert.text import files
 from kbert.text.vocabulary import (
     CLS,
@@ -140,7 +140,7 @@ def write(
 
 
 def _optional_fields(path) -> dict[str, Any]:
-    return read_fields(path) if path.is_file() else {}
+    return json_files.read(path) if path.is_file() else {}
 
 
 def _part(folder, tokenizer, name) -> dict[str, Any]:

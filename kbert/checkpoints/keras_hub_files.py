@@ -8,8 +8,9 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from kbert import json_files
 from kbert.checkpoints.foreign import Report, check_vocabulary, task_spec
-from kbert.config import BertConfig, read_fields
+from kbert.config import BertConfig
 from kbert.tasks import TaskSpec
 from kbert.text import files
 from kbert.text.vocabulary import UNK, Vocabulary
@@ -142,7 +143,7 @@ def _read_task(folder, report) -> tuple[str, dict[str, Any]]:
     path = folder / _TASK
     if not path.is_file():
         return "encoder", {}
-    name = read_fields(path).get("class_name")
+    name = json_files.read(path).get("class_name")
     if name not in tuple(_TASKS):
         report(f"{_TASK}: {name} is not supported: only its encoder is read.")
         return "encoder", {}
@@ -162,7 +163,7 @@ def _spec(folder, task, head, config, report) -> TaskSpec:
         raise ValueError(f"{folder / _TASK}: {error}") from None
     preprocessor = folder / _PREPROCESSOR
     if preprocessor.is_file():
-        fields = read_fields(preprocessor).get("config")
+        fields = json_files.read(preprocessor).get("config")
         length = isinstance(fields, dict) and fields.get("sequence_length")
         if type(length) is int and 3 <= length < spec.max_seq_length:
             spec = dataclasses.replace(spec, max_seq_length=length)
@@ -190,7 +191,7 @@ def _read_object(path: pathlib.Path, classes) -> dict[str, Any]:
             f"{path.parent}: no {path.name}; wanted a KerasHub preset, with "
             f"{_CONFIG}, model.weights.h5, {_TOKENIZER} and {_VOCABULARY}."
         )
-    written = read_fields(path)
+    written = json_files.read(path)
     if "model_type" in written:
         raise ValueError(
             f"{path}: of a Hugging Face model, which is read with "

@@ -11,7 +11,7 @@ import ml_dtypes  # noqa: F401  teaches numpy, and so safetensors, bfloat16
 import numpy as np
 import safetensors
 
-from kbert.config import read_fields
+from kbert import json_files
 
 SAFETENSORS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
@@ -52,7 +52,7 @@ def open_folder(folder: pathlib.Path) -> tuple[pathlib.Path, Tensors]:
 
 
 def _shards(index, reader) -> Tensors:
-    files = read_fields(index).get("weight_map")
+    files = json_files.read(index).get("weight_map")
     if not isinstance(files, dict) or not files:
         raise ValueError(f"{index}: no weight_map of tensors to files.")
     opened: dict[str, Tensors] = {}

@@ -196,7 +196,7 @@ def _edit(file, change):
     ("file", "field", "value", "message"),
     [
         ("config.json", "activation", "relu", r"unknown fields \['activation"),
-        ("config.json", "num_layers", "2", "num_hidden_layers is '2'; wanted"),
+        ("config.json", "num_layers", "2", 'num_hidden_layers is "2"; needs'),
         ("config.json", "num_heads", 3, "num_attention_heads 3 does not div"),
         ("config.json", "dtype", "int8_from_float32", "dtype is 'int8_from"),
         ("config.json", "dtype", [1], r"dtype is \[1\]; wanted one of"),
@@ -251,7 +251,7 @@ def test_other_tasks_leave_the_encoder(make_preset):
         ("max_sequence_length", 23, r"model.weights.h5: \d+ weights; config"),
         (
             "max_sequence_length",
-            10**12,
+            2**20,
             r"weights.h5: holds .* weights; the en",
         ),
         ("num_classes", 2, r"task.weights.h5: 51 weights; config.json wants 3"),
