@@ -105,22 +105,29 @@ def decode_several(logits, threshold: float):
 def scores(
     predicted: Sequence[str], wanted: Sequence[str], labels: Sequence[str]
 ) -> dict[str, float]:
-    """Accuracy, Matthews' correlation, and F1.
+    """Accuracy, Matthews' correlation, and F1, as scikit-learn has them.
 
-    F1 is the last label's where there are two, such as "1" of "0" and "1",
-    and else the mean of all labels'. The correlation is that of Gorodkin
-    2004, doi:10.1016/j.compbiolchem.2004.09.006, equation 8, for any number
-    of classes; 0 where one side has a single class.
+    With two labels `f1` is the last one's, such as "1" of "0" and "1". With
+    more `macro_f1` is the mean of those labels' that rows have or are given;
+    others, of which there is nothing to score, do not count. The correlation
+    is that of Gorodkin 2004, doi:10.1016/j.compbiolchem.2004.09.006, equation
+    8, for any number of classes; 0 where one side has a single class.
     """
     place = {label: i for i, label in enumerate(labels)}
     table = np.zeros((len(labels), len(labels)))  # wanted, predicted
     pairs = zip(wanted, predicted, strict=True)
     for row, column in ((place[w], place[p]) for w, p in pairs):
         table[row, column] += 1
-    f1 = [x["f1"] for x in _reports(np.diag(table), table.sum(0), table.sum(1))]
+    reports = _reports(np.diag(table), table.sum(0), table.sum(1))
+    if len(labels) == 2:
+        f1 = {"f1": reports[-1]["f1"]}
+    else:
+        occurs = table.sum(0) + table.sum(1) > 0
+        every = np.array([report["f1"] for report in reports])
+        f1 = {"macro_f1": float(every[occurs].mean())}
     return {
         "accuracy": float(np.trace(table) / table.sum()),
-        "f1": f1[-1] if len(labels) == 2 else float(np.mean(f1)),
+        **f1,
         "matthews": _matthews(table),
     }
 
@@ -139,7 +146,11 @@ def scores_of_several(
     wanted: Sequence[Sequence[str]],
     labels: Sequence[str],
 ) -> dict[str, float]:
-    """Accuracy (rows whose labels are all right), micro and macro F1."""
+    """Accuracy (rows whose labels are all right), micro and macro F1.
+
+    As scikit-learn has them: the macro F1 is the mean of all labels', and 0
+    for one that no row has or is given.
+    """
     found, gold = _indicators(predicted, labels), _indicators(wanted, labels)
     right, given, there = (found & gold).sum(0), found.sum(0), gold.sum(0)
     (micro,) = _reports(*(np.array([x.sum()]) for x in (right, given, there)))
@@ -161,7 +172,7 @@ def class_report(
     Args:
         predicted: for each row the labels that it was given, one or several.
         wanted: those that it has.
-        labels: all there are.
+        labels: to report on.
     """
     found, gold = _indicators(predicted, labels), _indicators(wanted, labels)
     sums = (found & gold).sum(0), found.sum(0), gold.sum(0)

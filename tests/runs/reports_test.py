@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reports by class and by length, and the worst rows, made by hand."""
 
+import dataclasses
 import json
 import math
 
@@ -71,6 +72,15 @@ def test_a_report_of_three_rows(tmp_path, vocabulary, capsys):
     text = (tmp_path / "report/report.md").read_text("utf-8")
     assert text.startswith("# dev.tsv: 3 rows\n")
     assert "\n| good  |    0.6667 | 1.0000 | 0.8000 |    2 |\n" in text
+
+
+def test_classes_without_rows_or_answers_are_left_out():
+    """Unless a row may have several labels: then macro F1 is of all."""
+    job = ClassificationJob(JobOptions())
+    spec = dataclasses.replace(SPEC, labels=("bad", "good", "long"))
+    assert list(job.class_report(ANSWERS, ROWS, spec)) == ["bad", "good"]
+    spec = dataclasses.replace(spec, settings={"multi_label": True})
+    assert list(job.class_report(ANSWERS, ROWS, spec)) == [*spec.labels]
 
 
 def test_texts_of_rows_are_counted_together(vocabulary):

@@ -34,17 +34,31 @@ def test_decoding_several_by_hand():
 def test_scores_are_those_of_scikit_learn(count):
     metrics, labels = _sklearn(), LABELS[:count]
     rng = np.random.default_rng(count)
-    for _ in range(20):
-        wanted, found = rng.choice(labels, (2, 40)).tolist()
+    name, f1 = {
+        2: ("f1", {"pos_label": "b"}),
+        3: ("macro_f1", {"average": "macro"}),
+    }[count]
+    for size in [40] * 10 + [3] * 20:  # three rows lack a class or more
+        wanted, found = rng.choice(labels, (2, size)).tolist()
         got = classification.scores(found, wanted, labels)
-        f1 = {2: {"pos_label": "b"}, 3: {"average": "macro"}}[count]
+        if not {"b"} & {*wanted, *found} and count == 2:
+            f1 = {"pos_label": "b", "labels": ["b"], "average": "macro"}
         assert got == pytest.approx(
             {
                 "accuracy": metrics.accuracy_score(wanted, found),
-                "f1": metrics.f1_score(wanted, found, **f1),
+                name: metrics.f1_score(wanted, found, **f1, zero_division=0),
                 "matthews": metrics.matthews_corrcoef(wanted, found),
             }
         )
+
+
+def test_classes_that_do_not_occur_do_not_count():
+    """By hand: F1 of a is 2/3, of b 0, of c to f none."""
+    labels = [*"abcdef"]
+    got = classification.scores(["a", "a"], ["a", "a"], labels)
+    assert got == {"accuracy": 1, "macro_f1": 1, "matthews": 0}
+    got = classification.scores(["a", "a"], ["a", "b"], labels)
+    assert got["macro_f1"] == pytest.approx(1 / 3)
 
 
 def test_one_answer_to_all_has_no_correlation():
@@ -53,9 +67,9 @@ def test_one_answer_to_all_has_no_correlation():
 
 
 def test_scores_of_several_are_those_of_scikit_learn():
-    metrics = _sklearn()
+    metrics, zero = _sklearn(), {"zero_division": 0}
     rng = np.random.default_rng(0)
-    for share in (0.1, 0.5):
+    for share in (0.02, 0.1, 0.5):  # the first leaves labels without rows
         wanted, found = (rng.random((2, 30, 3)) < share).astype(int)
         names = [
             [
@@ -68,12 +82,16 @@ def test_scores_of_several_are_those_of_scikit_learn():
         assert got == pytest.approx(
             {
                 "accuracy": metrics.accuracy_score(wanted, found),
-                "f1": metrics.f1_score(wanted, found, average="micro"),
-                "macro_f1": metrics.f1_score(wanted, found, average="macro"),
+                "f1": metrics.f1_score(wanted, found, average="micro", **zero),
+                "macro_f1": metrics.f1_score(
+                    wanted, found, average="macro", **zero
+                ),
             }
         )
         report = classification.class_report(*names, LABELS)
-        wanted_report = metrics.precision_recall_fscore_support(wanted, found)
+        wanted_report = metrics.precision_recall_fscore_support(
+            wanted, found, **zero
+        )
         for i, label in enumerate(LABELS):
             want = [column[i] for column in wanted_report]
             assert list(report[label].values()) == pytest.approx(want)

@@ -138,7 +138,11 @@ class ClassificationJob(Job[Rows]):
             for answer in answers
         ]
         wanted = self._labels(rows, spec.settings)
-        return classification.class_report(found, wanted, spec.labels)
+        labels = spec.labels
+        if not spec.settings.multi_label:  # those that macro_f1 is of
+            occurring = set().union(*found, *wanted)
+            labels = [label for label in labels if label in occurring]
+        return classification.class_report(found, wanted, labels)
 
 
 def read_table(
