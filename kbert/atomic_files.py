@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files and folders that appear under their names complete or not at all.
+
+What is written goes to a scratch folder, `.kbert-<random>`, next to its final
+name, and is renamed at the end. The process that writes holds a lock on the
+scratch folder. The system releases the lock however the process ends, so the
+next writer there recognizes what a killed one left, and removes it: a process
+id would not tell, as the next process of a container may have the same.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import pathlib
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from typing import BinaryIO, Literal
+
+_SCRATCH = re.compile(r"\.kbert-[0-9a-f]{16}")
+_OLD = ".old"  # in a scratch folder: holds what is being replaced
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux, fcntl.h and fs.h
+_DESCRIPTOR = re.compile(r"/proc/(\d+|self)/fd/(\d+)")
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes UTF-8 by `write_bytes`, newlines as they are."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Writes a file atomically; a FIFO or a terminal is written to.
+
+    Raises: ValueError if a folder, a socket or a disk is there; OSError.
+    """
+    if is_stream(path):
+        with open_stream(path) as file:
+            file.write(content)
+        return
+    with writing_file(path) as new:
+        new.write_bytes(content)
+
+
+def is_stream(path: str | os.PathLike) -> bool:
+    """Whether a path is a FIFO or a character device, or names a descriptor.
+
+    Links are followed: /dev/stdout is a stream even where it is a file.
+    """
+    with contextlib.suppress(OSError):
+        mode = os.stat(path).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+            return True
+    return _descriptor(path) is not None
+
+
+def open_stream(path: str | os.PathLike) -> BinaryIO:
+    """Opens what `is_stream` for writing; a descriptor keeps its offset.
+
+    Raises: OSError.
+    """
+    descriptor = _descriptor(path)
+    if descriptor is not None:
+        return os.fdopen(os.dup(descriptor), "wb")
+    return open(path, "wb", opener=lambda p, _: os.open(p, os.O_WRONLY))
+
+
+def check_file(path: str | os.PathLike) -> None:
+    """Checks that a regular file can be written there, as to its kind.
+
+    Raises: ValueError, naming the path and what is there.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:  # a link to itself, a file as a folder
+        raise ValueError(
+            f"{path}: {error.strerror}; needs a file to write to."
+        ) from None
+    if not stat.S_ISREG(mode) or _descriptor(path) is not None:
+        raise ValueError(f"{path}: {_kind(mode)}; needs a file to write to.")
+
+
+@contextlib.contextmanager
+def writing_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """A path to write a file to, which replaces `path` at the end.
+
+    If the block raises, or the process is killed, `path` stays as it was. A
+    link stays one: the file that it names is replaced.
+
+    Raises: ValueError if something other than a file is there; OSError.
+    """
+    check_file(path)
+    path = pathlib.Path(os.path.realpath(path))
+    with _scratch(path) as scratch:
+        new = scratch / path.name
+        yield new
+        os.replace(new, path)
+
+
+@contextlib.contextmanager
+def writing_folder(
+    path: str | os.PathLike,
+    existing: Literal["refuse", "replace", "keep"] = "refuse",
+) -> Iterator[pathlib.Path]:
+    """An empty folder to fill, which becomes `path` at the end.
+
+    If the block raises, or the process is killed, `path` stays as it was.
+
+    Args:
+        path: its parents are made when missing.
+        existing: what to do at the end if a folder that is not empty is
+            there: raise OSError, replace it (with the old one or the new one
+            under the name at any time where the system can exchange two
+            folders; else `recover` puts back the old one), or keep it and
+            drop the new one.
+    Raises: OSError.
+    """
+    path = pathlib.Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _scratch(path) as scratch:
+        new = scratch / path.name
+        new.mkdir()
+        yield new
+        try:
+            os.rename(new, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            if existing == "refuse":
+                raise FileExistsError(
+                    errno.EEXIST, "has just been made by another process", path
+                ) from None
+            if existing == "replace":
+                _replace(path, new, scratch)
+
+
+def remove_folder(path: str | os.PathLike) -> None:
+    """Removes a folder; a kill leaves all of it under its name, or nothing.
+
+    Raises: OSError.
+    """
+    path = pathlib.Path(path)
+    with _scratch(path) as scratch:
+        os.rename(path, scratch / path.name)
+
+
+def remove_leftovers(folder: str | os.PathLike) -> None:
+    """Removes what killed processes were writing in a folder."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            if _SCRATCH.fullmatch(entry.name):
+                _discard_if_left(pathlib.Path(entry.path))
+
+
+def recover(path: str | os.PathLike) -> None:
+    """Puts back a folder that a kill took away while it was replaced."""
+    path = pathlib.Path(path)
+    if not path.exists() and any(path.parent.glob(f".kbert-*/{_OLD}")):
+        remove_leftovers(path.parent)
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike, name: str) -> Iterator[pathlib.Path]:
+    """Makes a folder, and keeps it to this process.
+
+    Args:
+        folder: which has a file ".lock" from then on.
+        name: of the folder, for errors, such as its flag.
+    Raises: ValueError, with the name, if another process has it; OSError.
+    """
+    path = pathlib.Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / ".lock").open("a") as file:
+        if not lock(file.fileno()):
+            raise ValueError(
+                f"{name}={folder}: another run is at work there; wait "
+                "for its end, or give another folder."
+            )
+        yield path
+
+
+def lock(descriptor: int) -> bool:
+    """Locks an open file or folder until it is closed; False if it is locked.
+
+    Raises: OSError where the file system has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _descriptor(path) -> int | None:
+    """The open file's number if a path names one, as /dev/stdout does."""
+    path = os.path.abspath(path)
+    for _ in range(40):  # as many links as Linux follows
+        folder, name = os.path.split(path)
+        path = os.path.join(os.path.realpath(folder), name)
+        found = _DESCRIPTOR.fullmatch(path)
+        if found and found[1] in ("self", str(os.getpid())):
+            return int(found[2])
+        if not os.path.islink(path):
+            return None
+        path = os.path.join(os.path.dirname(path), os.readlink(path))
+    return None
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a character device",
+        stat.S_IFBLK: "a disk",
+        stat.S_IFREG: "an open file of this process",
+    }
+    return kinds.get(stat.S_IFMT(mode), "no file")
+
+
+@contextlib.contextmanager
+def _scratch(path):
+    """A locked scratch folder next to a path, removed at the end."""
+    remove_leftovers(path.parent)
+    try:
+        scratch, descriptor = _make_scratch(path.parent)
+    except OSError as error:
+        error.filename = str(path)  # which the user knows
+        raise
+    try:
+        yield scratch
+    except OSError as error:
+        if error.filename is not None:
+            inside = os.fspath(scratch / path.name)
+            shown = os.fsdecode(error.filename).replace(inside, str(path))
+            error.filename, error.filename2 = shown, None
+        raise
+    finally:
+        _discard(scratch)
+        os.close(descriptor)
+
+
+def _make_scratch(parent):
+    while True:
+        scratch = parent / f".kbert-{secrets.token_hex(8)}"
+        scratch.mkdir()
+        try:
+            descriptor = os.open(scratch, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # taken for a leftover before it was locked
+        with contextlib.suppress(OSError):  # no locks there: it is never left
+            if not lock(descriptor):
+                os.close(descriptor)
+                continue
+        if scratch.exists():
+            return scratch, descriptor
+        os.close(descriptor)
+
+
+def _discard_if_left(scratch):
+    with contextlib.suppress(OSError):  # gone, another user's, or no locks
+        descriptor = os.open(scratch, os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            if lock(descriptor):
+                _discard(scratch)
+        finally:
+            os.close(descriptor)
+
+
+def _discard(scratch):
+    """Removes a scratch folder, but for what was replaced by nothing."""
+    old = scratch / _OLD
+    for kept in old.iterdir() if old.exists() else ():
+        path = scratch.parent / kept.name
+        if not path.exists():
+            os.rename(kept, path)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _replace(path, new, scratch):
+    if _exchange(new, path):
+        return
+    old = scratch / _OLD / path.name
+    old.parent.mkdir()
+    os.rename(path, old)
+    os.rename(new, path)  # `_discard` puts back the old one where this fails
+
+
+def _exchange(one, other) -> bool:
+    """Has two paths change names at once; False where the system cannot."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None)
+    names = os.fsencode(one), os.fsencode(other)
+    return call is not None and not call(
+        _AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE
+    )
