@@ -43,6 +43,12 @@ _SETTINGS = {
         "question_answering: a question may have several answers, all marked "
         "in the file, or none.",
     ),
+    "whole_word_answers": (
+        flags.DEFINE_boolean,
+        "question_answering: learn an answer that begins or ends inside a "
+        "word with all of the word, as by default; scores are of the answers "
+        "as they are.",
+    ),
     "num_sentences": (
         flags.DEFINE_integer,
         "summarization: sentences of a summary; by default 3.",

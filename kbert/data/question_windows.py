@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from kbert import features
-from kbert.data import finetuning
+from kbert.data import finetuning, squad
 from kbert.data.finetuning import Examples
 from kbert.data.squad import Questions
 from kbert.text.packing import pack
@@ -21,6 +21,7 @@ def examples(
     max_query_length: int,
     stride: int,
     several_answers: bool,
+    whole_words: bool = False,
 ) -> Examples:
     """Tokenizes questions and cuts their contexts, once for all epochs.
 
@@ -37,6 +38,8 @@ def examples(
         max_query_length: most tokens of a question; longer ones are cut.
         stride: tokens from one window's begin to the next one's.
         several_answers: whether all answers count, or the first.
+        whole_words: whether an answer that begins or ends inside a word is
+            learnt with all of the word: see `squad.whole_words`.
     Raises: ValueError if a question may leave no room for a context.
     """
 
@@ -84,7 +87,9 @@ def examples(
 
     # AutoGraph finds nothing to do in it, which takes seconds.
     cut = tf.autograph.experimental.do_not_convert(cut)
-    parts = finetuning.mapped(_columns(questions, several_answers), cut)
+    parts = finetuning.mapped(
+        _columns(questions, several_answers, whole_words), cut
+    )
     cut_rows = parts.pop("cut")
     lengths = parts["question"].row_lengths() + parts["window"].row_lengths()
 
@@ -163,13 +168,19 @@ def _indicators(places, shape):
     return tf.cast(counts > 0, tf.float32)
 
 
-def _columns(questions: Questions, several_answers: bool) -> dict:
+def _columns(
+    questions: Questions, several_answers: bool, whole_words: bool = False
+) -> dict:
     """The texts, and the bytes that the answers stand at."""
     starts, ends = [], []
     for context, answers in zip(
         questions.contexts, questions.answers, strict=True
     ):
-        used = sorted(set(answers)) if several_answers else answers[:1]
+        used = answers if several_answers else answers[:1]
+        if whole_words:
+            used = [squad.whole_words(context, answer) for answer in used]
+        if several_answers:
+            used = sorted(set(used))
         begins = [len(context[: x.start].encode()) for x in used]
         sizes = [len(x.text.encode()) for x in used]
         starts.append(begins)

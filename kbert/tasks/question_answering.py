@@ -39,6 +39,8 @@ class Settings:
         threshold: with several answers the lowest probability of one, and
             else the highest no-answer score at which there is one; None for
             0.5 and 0.
+        whole_word_answers: whether training widens an answer that begins or
+            ends inside a word to all of it; scores are of the given ones.
     Raises: ValueError, naming the field.
     """
 
@@ -48,6 +50,7 @@ class Settings:
     no_answer: bool = False
     several_answers: bool = False
     threshold: float | None = None
+    whole_word_answers: bool = True
 
     def __post_init__(self):
         """Checks the fields that a task.json may have wrong."""

@@ -27,7 +27,13 @@ def questions(*rows):
     return Questions("x", ids, [*asked], [*contexts], answers, 0, 0)
 
 
-def make(rows, several_answers=False, max_seq_length=9, max_query_length=2):
+def make(
+    rows,
+    several_answers=False,
+    max_seq_length=9,
+    max_query_length=2,
+    whole_words=False,
+):
     return question_windows.examples(
         rows,
         tokenizer=Tokenizer(VOCABULARY),
@@ -35,6 +41,7 @@ def make(rows, several_answers=False, max_seq_length=9, max_query_length=2):
         max_query_length=max_query_length,
         stride=3,
         several_answers=several_answers,
+        whole_words=whole_words,
     )
 
 
@@ -79,6 +86,17 @@ def test_the_first_answer_or_all_of_them():
     counted[:2, :, 3:8] = counted[2, :, 3:7] = True
     np.testing.assert_array_equal(weights["logits"] != 0, counted)
     np.testing.assert_allclose(weights["logits"].mean(), 1, rtol=1e-6)
+
+
+def test_answers_inside_of_words_are_learnt_with_all_of_them():
+    rows = questions(("o", "a bz p", ["z", "b", "bz"]))
+    _, labels = taken(make(rows, whole_words=True))
+    assert labels["logits"].tolist() == [[4, 5]]  # b ##z
+    _, labels = taken(make(rows))
+    assert labels["logits"].tolist() == [[5, 5]]
+    _, labels, _ = taken(make(rows, several_answers=True, whole_words=True))
+    assert np.argwhere(labels["logits"]).tolist() == [[0, 0, 4], [0, 1, 5]]
+    assert rows.answer_texts == [["z", "b", "bz"]]  # which scores are of
 
 
 def test_questions_that_are_cut_are_counted():

@@ -71,6 +71,7 @@ class QuestionAnsweringJob(Job[Questions]):
             max_query_length=spec.settings.max_query_length,
             stride=spec.settings.stride,
             several_answers=spec.settings.several_answers,
+            whole_words=spec.settings.whole_word_answers,
         )
 
     def losses(self, spec):
