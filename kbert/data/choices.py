@@ -90,21 +90,23 @@ def stream(
     *,
     header: Sequence[str] | None = None,
     encoding: str = "utf-8",
+    whole: bool = False,
 ) -> Iterator[tuple[int, list[Any]]]:
     """Yields the rows of a table of any length, one at a time.
 
     Args:
-        path: .tsv, .csv or .jsonl; see `tables.stream`.
+        path: see `tables.stream`.
         text_columns: one, of what is asked; or a second too, of how all
             choices of the row begin, which is put before each, with a blank
             (SWAG's sent2; Zellers et al. 2018, arXiv:1808.05326).
-        choice_columns: two or more, each of a choice; or one, of a .jsonl,
-            of a list of all choices.
+        choice_columns: two or more, each of a choice; or one, of a .jsonl
+            or a .parquet, of a list of all choices.
         label_column: of the right one's place, from 0; or None.
         header: see `tables.stream`.
         encoding: of the file.
+        whole: see `tables.stream`.
     Yields: the line that a row starts on, from 1, and its prompt, the list of
-        its choices, then its label if one was asked for.
+        its choices, then its label if one was asked for, then the whole row.
     Raises: OSError; ValueError, naming file and line, as `tables.stream`
         does, and for a string in a list's place.
     """
@@ -116,10 +118,12 @@ def stream(
         header=header,
         encoding=encoding,
         lists=choice_columns if in_list else (),
+        text_flag="--text_columns or --choice_columns",
+        whole=whole,
     ):
         prompt, *beginning = values[:num_texts]
-        label = values[num_texts + len(choice_columns) :]
-        ends = values[num_texts : len(values) - len(label)]
+        others = values[num_texts + len(choice_columns) :]
+        ends = values[num_texts : len(values) - len(others)]
         if in_list:
             (ends,) = ends
             if isinstance(ends, str):
@@ -128,7 +132,7 @@ def stream(
                     "wanted a list of strings, or a column for each choice."
                 )
         choices = [" ".join(filter(None, [*beginning, x])) for x in ends]
-        yield line, [prompt, choices, *label]
+        yield line, [prompt, choices, *others]
 
 
 def _place(where: str, label: str, num_choices: int) -> int:

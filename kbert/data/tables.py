@@ -1,17 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled texts from a table: TSV, CSV or JSON Lines with named columns."""
+"""Labelled texts from a table: TSV, CSV, JSON Lines or Parquet."""
 
+import contextlib
 import csv
 import dataclasses
+import importlib.util
 import json
 import math
+import os
 import pathlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from kbert import json_files
 from kbert.text import files
 
-EXTENSIONS = (".tsv", ".csv", ".jsonl")
+EXTENSIONS = (".tsv", ".csv", ".jsonl", ".parquet")
+# What pandas, R and spreadsheets write where there is no label, in any case.
+_MISSING = {"", "nan", "na", "n/a", "#na", "#n/a", "<na>", "null"}
+_SHOWN = 20  # labels or columns that an error lists
+_Flags = Mapping[str, str]  # by column, what names it on the command line
+
+_ROWS = 1024  # of a Parquet file, read at once
 _LONGEST_FIELD = 2**31 - 1  # of CSV; Python's own limit is 131,072
 _LARGEST = 3.4028235e38  # of float32
 
@@ -48,8 +58,15 @@ def read_table(
 ) -> Rows:
     """Reads the texts, and the labels if any, of a table: see `stream`.
 
-    Raises: as `stream` does, and for half of a surrogate pair, which JSON can
-        have.
+    Args:
+        path: see `stream`, as for the next four.
+        text_columns: their names.
+        label_column: its name, or None.
+        header: the names of all columns, or None.
+        encoding: of the file.
+        empty_labels: whether a row's label may be blank.
+    Raises: as `stream` does, and for a blank label, and for half of a
+        surrogate pair, which JSON can have.
     """
     lines = []
     columns = [[] for _ in range(len(text_columns) + bool(label_column))]
@@ -59,8 +76,9 @@ def read_table(
         label_column,
         header=header,
         encoding=encoding,
-        empty_labels=empty_labels,
     ):
+        if label_column and not (empty_labels or values[-1].strip()):
+            raise ValueError(f"{path}:{line}: {label_column!r} is empty.")
         lines.append(line)
         for column, value in zip(columns, values, strict=True):
             check_text(f"{path}:{line}", value)
@@ -76,8 +94,9 @@ def stream(
     *,
     header: Sequence[str] | None = None,
     encoding: str = "utf-8",
-    empty_labels: bool = False,
     lists: Collection[str] = (),
+    text_flag: str = "--text_columns",
+    whole: bool = False,
 ) -> Iterator[tuple[int, list[Any]]]:
     """Yields the rows of a table of any length, one at a time.
 
@@ -89,41 +108,68 @@ def stream(
             commas, doubled quotes and newlines.
         .jsonl: one object a line. Texts are strings, labels strings, numbers
             or true and false, which become their spelling in JSON.
+        .parquet: columns as in .jsonl; needs pyarrow.
+        .txt: a text a line, for one text column and no label.
+    All but .parquet may be zipped: NAME.csv.gz.
 
     Args:
         path: the file.
         text_columns: names of columns.
-        label_column: likewise, or None.
+        label_column: the same, or None.
         header: the names of all columns, of a .tsv or .csv whose first line
             is a row already.
         encoding: of the file, as Python names it.
-        empty_labels: whether a row's label may be the empty string.
-        lists: text columns that may hold lists of strings in a .jsonl.
-    Yields: the line that a row starts on, from 1, and its texts, then its
-        label if one was asked for.
+        lists: text columns that may hold lists of strings in a .jsonl or a
+            .parquet.
+        text_flag: what names text columns, for errors.
+        whole: whether a dict of all columns of the row follows its values.
+    Yields: the line that a row starts on (of a .parquet the row), from 1,
+        and its texts, then its label if one was asked for.
     Raises: OSError; ValueError, naming file and line, for a line that is not
-        of the encoding or not of the format, a column that is not there, a
-        row with too few or too many fields, an empty label, or a table
-        without rows.
+        of the encoding or not of the format, a column that is not there or
+        there twice, a row with too few or too many fields, a row that equals
+        the header, or a table without rows.
     """
-    wanted = [*text_columns, *([label_column] if label_column else [])]
-    extension = pathlib.Path(path).suffix.lower()
-    if extension == ".jsonl":
-        rows = _json_rows(path, text_columns, label_column, encoding, lists)
-    elif extension in EXTENSIONS:
-        read = {".tsv": _tsv_fields, ".csv": _csv_fields}[extension]
-        rows = _picked(path, read(path, encoding), wanted, header)
-    else:
-        raise ValueError(
-            f"{path}: extension {extension!r}; wanted .tsv, .csv or .jsonl."
-        )
+    flags = dict.fromkeys(text_columns, text_flag)
+    if label_column:
+        flags[label_column] = "--label_column"
     line = None
-    for line, values in rows:
-        if label_column and not (values[-1] or empty_labels):
-            raise ValueError(f"{path}:{line}: {label_column!r} is empty.")
-        yield line, values
+    for line, record in _records(path, flags, header, encoding, whole):
+        where = f"{path}:{line}"
+        _check_columns(where, list(record), flags)
+        values = [_text(where, record, c, c in lists) for c in text_columns]
+        if label_column:
+            values.append(_label(where, record, label_column))
+        yield line, [*values, record] if whole else values
     if line is None:
         raise ValueError(f"{path}: no rows.")
+
+
+def count_rows(path: str) -> int:
+    """How many rows a table has, or a few more: for showing progress.
+
+    Raises: as `stream` does.
+    """
+    if extension(path) == ".parquet":
+        with _opened_parquet(path) as file:
+            return file.metadata.num_rows
+    with files.opened(path) as file:
+        blocks = iter(lambda: file.read(1 << 20), b"")
+        return sum(block.count(b"\n") for block in blocks)
+
+
+def extension(path: str | os.PathLike) -> str:
+    """That tells the format: .csv of A.CSV, and of a.csv.gz."""
+    name = str(path).lower()
+    found = pathlib.Path(name.removesuffix(".gz")).suffix
+    if found in (".tsv", ".csv", ".jsonl", ".txt"):
+        return found
+    return pathlib.Path(name).suffix
+
+
+def is_missing(label: str) -> bool:
+    """Whether a label is what stands where there is none, such as "NaN"."""
+    return label.strip().lower() in _MISSING or label == "None"
 
 
 def check_text(where: str, text: str) -> None:
@@ -137,13 +183,34 @@ def check_text(where: str, text: str) -> None:
         ) from None
 
 
+def check_labels(
+    rows: Rows, by_row: Sequence[Sequence[str]], known: Collection[str] = ()
+) -> None:
+    """Sees that no label stands for a missing one.
+
+    Args:
+        rows: that have them.
+        by_row: the labels of each row.
+        known: what is a label whatever it looks like.
+    Raises: ValueError, naming file and line.
+    """
+    for line, found in zip(rows.lines, by_row, strict=True):
+        for label in found:
+            if is_missing(label) and label not in known:
+                raise ValueError(
+                    f"{rows.path}:{line}: label {label!r} usually stands for "
+                    "a missing one; needs a label. If it is one, name all of "
+                    "them with --labels."
+                )
+
+
 def label_ids(
     rows: Rows, by_row: Sequence[Sequence[str]], labels: Sequence[str]
 ) -> list[list[int]]:
-    """The places of each row's labels in a model's labels.
+    """The indices of each row's labels in a model's labels.
 
     Args:
-        rows: where they stand.
+        rows: that have them.
         by_row: the labels of each row.
         labels: the model's.
     Raises: ValueError, naming file and line, for a label not among them.
@@ -154,9 +221,15 @@ def label_ids(
             if label not in ids:
                 raise ValueError(
                     f"{rows.path}:{line}: label {label!r} is not one of "
-                    f"{list(labels)}."
+                    f"{_listed(labels)}."
                 )
     return [[ids[label] for label in found] for found in by_row]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The names, of many the first ones."""
+    more = len(names) - _SHOWN
+    return f"{list(names)[:_SHOWN]}{f' and {more:,} more' * (more > 0)}"
 
 
 def label_numbers(rows: Rows) -> list[float]:
@@ -198,26 +271,67 @@ def _csv_fields(path: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{path}:{start}: not CSV: {error}.") from None
 
 
-def _picked(
+def _records(
+    path: str,
+    flags: _Flags,
+    header: Sequence[str] | None,
+    encoding: str,
+    whole: bool,
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Each row, a mapping of its columns: all of them if it has to be whole."""
+    form = extension(path)
+    if form == ".jsonl":
+        return _unlike_header(path, json_objects(path, encoding))
+    if form == ".parquet":
+        return _unlike_header(path, _parquet_rows(path, flags, whole))
+    if form == ".txt" and len(flags) == 1:
+        lines = enumerate(files.read_lines(path, encoding), start=1)
+        return ((number, dict.fromkeys(flags, x)) for number, x in lines)
+    if form not in EXTENSIONS:
+        raise ValueError(
+            f"{path}: extension {form!r}; needs .tsv, .csv, .jsonl or .parquet."
+        )
+    read = {".tsv": _tsv_fields, ".csv": _csv_fields}[form]
+    rows = _fields_by_name(path, read(path, encoding), flags, header)
+    return _unlike_header(path, rows)
+
+
+def _unlike_header(
+    path: str, rows: Iterator[tuple[int, Mapping[str, Any]]]
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The rows, none of which equals the header, as of tables put together.
+
+    In a table of one column, only the first row is compared: a text may be
+    named as its column is.
+    """
+    is_first = True
+    for line, record in rows:
+        if is_first or len(record) > 1:
+            if all(name == value for name, value in record.items()):
+                raise ValueError(
+                    f"{path}:{line}: the row equals the header, "
+                    f"{_listed(list(record))}; needs the header once, in the "
+                    "first line or in --header."
+                )
+        is_first = False
+        yield line, record
+
+
+def _fields_by_name(
     path: str,
     rows: Iterator[tuple[int, list[str]]],
-    wanted: Sequence[str],
+    flags: _Flags,
     header: Sequence[str] | None,
-) -> Iterator[tuple[int, list[str]]]:
-    """The wanted fields of each row after the header, in the order wanted."""
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows after the header, as mappings."""
     line = 1
     if header is None:
         line, header = next((x for x in rows if x[1] != [""]), (1, []))
     if not header:
         raise ValueError(f"{path}: the file is empty.")
-    header = list(header)
-    for column in wanted:
-        if header.count(column) != 1:
-            found = "two columns" if column in header else "no column"
-            raise ValueError(
-                f"{path}:{line}: {found} {column!r}; there are {header}."
-            )
-    places = [header.index(column) for column in wanted]
+    _check_columns(f"{path}:{line}", header, flags)
+    for column in filter(None, header):
+        _check_once(f"{path}:{line}", header, column)
     for line, fields in rows:
         if fields == [""] and len(header) > 1:
             continue
@@ -226,22 +340,74 @@ def _picked(
                 f"{path}:{line}: {len(fields)} fields; the header has "
                 f"{len(header)}."
             )
-        yield line, [fields[place] for place in places]
+        yield line, dict(zip(header, fields, strict=True))
 
 
-def _json_rows(
-    path: str,
-    text_columns: Sequence[str],
-    label_column: str | None,
-    encoding: str,
-    lists: Collection[str],
-) -> Iterator[tuple[int, list[Any]]]:
-    for number, row in json_objects(path, encoding):
-        where = f"{path}:{number}"
-        values = [_json_text(where, row, c, c in lists) for c in text_columns]
-        if label_column:
-            values.append(_json_label(where, row, label_column))
-        yield number, values
+def _check_columns(where: str, header: Sequence[str], flags: _Flags) -> None:
+    for column, flag in flags.items():
+        if column not in header:
+            raise ValueError(
+                f"{where}: no column {column!r}; there are {_listed(header)}. "
+                f"Name one of them with {flag}."
+            )
+
+
+def _check_once(where: str, header: Sequence[str], column: str) -> None:
+    if header.count(column) > 1:
+        raise ValueError(
+            f"{where}: two columns {column!r}; needs names that differ, there "
+            f"are {_listed(header)}."
+        )
+
+
+def _parquet_rows(
+    path: str, flags: _Flags, whole: bool
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    with _opened_parquet(path) as file:
+        names = file.schema_arrow.names
+        _check_columns(path, names, flags)
+        for column in names:
+            _check_once(path, names, column)
+        columns = names if whole else list(flags)
+        batches = file.iter_batches(_ROWS, columns=columns)
+        rows = (row for batch in batches for row in batch.to_pylist())
+        yield from enumerate(rows, start=1)
+
+
+@contextlib.contextmanager
+def _opened_parquet(path: str) -> Iterator[Any]:
+    """A pyarrow.parquet.ParquetFile.
+
+    Raises: ValueError, naming the file, for one that is none, then or while
+        it is read, or if pyarrow is not installed; OSError.
+    """
+    parquet = import_parquet(path)
+    import pyarrow
+
+    with open(path, "rb") as file:
+        try:
+            with parquet.ParquetFile(file) as opened:
+                yield opened
+        except (pyarrow.ArrowException, OSError) as error:
+            raise ValueError(
+                f"{path}: not Parquet, or damaged: {error}"
+            ) from None
+
+
+def import_parquet(path: str | os.PathLike) -> Any:
+    """The module pyarrow.parquet.
+
+    Args:
+        path: the file that it is for.
+    Raises: ValueError, naming the file, if pyarrow is not installed.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        raise ValueError(
+            f"{path}: .parquet needs pyarrow: pip install 'kbert[parquet]'."
+        )
+    from pyarrow import parquet
+
+    return parquet
 
 
 def json_objects(path: str, encoding: str) -> Iterator[tuple[int, dict]]:
@@ -252,50 +418,37 @@ def json_objects(path: str, encoding: str) -> Iterator[tuple[int, dict]]:
     """
     for number, line in enumerate(files.read_lines(path, encoding), start=1):
         if line.strip():
-            yield number, _json_object(f"{path}:{number}", line)
+            row = json_files.parse(line, path, line=number)
+            if not isinstance(row, dict):
+                raise ValueError(
+                    f"{path}:{number}: found {line[:40]}; needs an object."
+                )
+            yield number, row
 
 
-def _json_object(where: str, line: str) -> dict:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: not JSON: {error}.") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"{where}: wanted an object, found {line[:40]}.")
-    return row
-
-
-def _json_text(
-    where: str, row: dict, column: str, is_list: bool
+def _text(
+    where: str, row: Mapping[str, Any], column: str, is_list: bool
 ) -> str | list[str]:
-    value = _json_value(where, row, column)
+    value = row[column]
     if isinstance(value, str):
         return value
     if not is_list:
-        raise _not_wanted(where, column, value, "a string")
+        raise _unfit(where, column, value, "a string")
     if isinstance(value, list) and all(isinstance(x, str) for x in value):
         return value
-    raise _not_wanted(where, column, value, "a string or a list of strings")
+    raise _unfit(where, column, value, "a string or a list of strings")
 
 
-def _json_label(where: str, row: dict, column: str) -> str:
-    value = _json_value(where, row, column)
+def _label(where: str, row: Mapping[str, Any], column: str) -> str:
+    value = row[column]
     if isinstance(value, str):
         return value
-    if isinstance(value, int | float):  # bool is an int
+    # bool is an int
+    if isinstance(value, int | float) and math.isfinite(value):
         return json.dumps(value)
-    raise _not_wanted(where, column, value, "a string, number or boolean")
+    raise _unfit(where, column, value, "a string, number or boolean")
 
 
-def _json_value(where: str, row: dict, column: str) -> Any:
-    if column not in row:
-        raise ValueError(
-            f"{where}: no column {column!r}; there are {list(row)}."
-        )
-    return row[column]
-
-
-def _not_wanted(where: str, column: str, value: Any, wanted: str) -> ValueError:
-    return ValueError(
-        f"{where}: {column!r} is {json.dumps(value)[:40]}; wanted {wanted}."
-    )
+def _unfit(where: str, column: str, value: Any, needed: str) -> ValueError:
+    found = json.dumps(value, default=str)[:40]
+    return ValueError(f"{where}: {column!r} is {found}; needs {needed}.")

@@ -2,9 +2,13 @@
 """Finds text files and reads them line by line, strictly in one encoding."""
 
 import codecs
+import contextlib
 import glob
+import gzip
 import os
+import zlib
 from collections.abc import Iterator
+from typing import BinaryIO, cast
 
 
 def expand(patterns: str) -> list[str]:
@@ -28,6 +32,21 @@ def expand(patterns: str) -> list[str]:
     return sorted(found)
 
 
+@contextlib.contextmanager
+def opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A file to read bytes from; one called NAME.gz is unzipped.
+
+    Raises: OSError; ValueError, naming the file, for a damaged one, then or
+        while it is read.
+    """
+    open_file = gzip.open if os.fspath(path).lower().endswith(".gz") else open
+    try:
+        with open_file(path, "rb") as file:
+            yield cast(BinaryIO, file)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{os.fspath(path)}: damaged: {error}.") from None
+
+
 def read_lines(
     path: str | os.PathLike, encoding: str | None = None
 ) -> Iterator[str]:
@@ -35,6 +54,7 @@ def read_lines(
 
     Holds one line at a time in memory. A UTF-8 byte order mark at the start
     of the file is skipped. Only \n ends a line: U+2028 and the like are text.
+    A file NAME.gz is unzipped.
 
     Args:
         path: the file.
@@ -56,7 +76,7 @@ def read_lines(
             "whose newline is one byte."
         )
     is_utf8 = codecs.lookup(encoding).name == "utf-8"
-    with open(path, "rb") as file:
+    with opened(path) as file:
         for number, line in enumerate(file, start=1):
             first = is_utf8 and number == 1
             try:
