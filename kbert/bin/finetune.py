@@ -24,8 +24,8 @@ from kbert.bin import run, run_flags, task_flags
 _TRAIN = flags.DEFINE_string(
     "train",
     None,
-    "A .tsv, .csv or .jsonl file to train on; for tagging a CoNLL one, for "
-    "questions SQuAD's JSON.",
+    "A .tsv, .csv, .jsonl or .parquet file to train on, zipped (.csv.gz) or "
+    "not; for tagging a CoNLL one, for questions SQuAD's JSON.",
     required=True,
 )
 _DEV = flags.DEFINE_string("dev", None, "A file to score the model on.")

@@ -109,8 +109,9 @@ def reading(file_flag: str = "input") -> Callable[..., dict[str, Any]]:
             "choice_columns",
             None,
             "Columns with the choices, for multiple_choice, or one of lists "
-            "in a .jsonl; the label is the place of the right one, from 0. A "
-            "second text column is then the beginning of each choice.",
+            "in a .jsonl or a .parquet; the label is the index of the right "
+            "one, from 0. A second text column is then the beginning of each "
+            "choice.",
         ),
         "label_column": flags.DEFINE_string(
             "label_column", None, "Column of the label; by default label."

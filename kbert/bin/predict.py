@@ -23,7 +23,10 @@ from kbert.bin import run
 _MODEL = shared.model()
 _TASK = shared.task()
 _INPUT = flags.DEFINE_string(
-    "input", None, "A .tsv, .csv or .jsonl file, or one of the task's own kind."
+    "input",
+    None,
+    "A table as kbert-finetune --train takes it, a .txt of a text a line, or a "
+    "file of the task's own kind.",
 )
 _READING = shared.reading()
 _TEXT = flags.DEFINE_multi_string(

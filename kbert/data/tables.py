@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from kbert import json_files
+from kbert.input_files import check_regular
 from kbert.text import files
 
 EXTENSIONS = (".tsv", ".csv", ".jsonl", ".parquet")
@@ -384,6 +385,7 @@ def _opened_parquet(path: str) -> Iterator[Any]:
     parquet = import_parquet(path)
     import pyarrow
 
+    check_regular(path)
     with open(path, "rb") as file:
         try:
             with parquet.ParquetFile(file) as opened:

@@ -103,7 +103,7 @@ def file_texts(
         a table is a ValueError when its place is reached.
     """
     job = JOBS.get(server.spec.task)
-    is_table = pathlib.Path(path).suffix.lower() in tables.EXTENSIONS
+    is_table = tables.extension(path) in tables.EXTENSIONS
     if job and "text_columns" not in job.takes and not is_table:
         found = job(options).read_texts(path)
         rows = enumerate(zip(*found.texts, strict=True), start=1)
@@ -120,9 +120,7 @@ def file_texts(
             f"--text_columns={','.join(columns)}: wanted "
             f"{len(server.text_inputs)} column names."
         )
-    with open(path, "rb") as file:
-        blocks = iter(lambda: file.read(1 << 20), b"")
-        num_lines = sum(block.count(b"\n") for block in blocks)
+    num_lines = tables.count_rows(path)
     form = {"header": options.header, "encoding": options.encoding}
     if several:
         rows = choices.stream(path, columns, several, **form)

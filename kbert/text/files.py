@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
+from kbert.input_files import check_regular
+
 
 def expand(patterns: str) -> list[str]:
     """Lists the files that a comma-separated list of paths and globs names.
@@ -36,9 +38,10 @@ def expand(patterns: str) -> list[str]:
 def opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A file to read bytes from; one called NAME.gz is unzipped.
 
-    Raises: OSError; ValueError, naming the file, for a damaged one, then or
-        while it is read.
+    Raises: OSError; ValueError, naming the file, for what is no regular file,
+        and for a damaged one, then or while it is read.
     """
+    check_regular(path)
     open_file = gzip.open if os.fspath(path).lower().endswith(".gz") else open
     try:
         with open_file(path, "rb") as file:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SWAG's columns to prompts, choices and batches; broken tables."""
 
+import json
+
 import pytest
 
 from kbert.data import choices, finetuning
@@ -65,15 +67,18 @@ def test_a_column_of_lists(table):
         ('"c": ["a"]', r"x.jsonl:2: 1 choices; wanted 2, as in the first row"),
         ('"c": ["a", "b", "c"]', "x.jsonl:2: 3 choices; wanted 2, as in the"),
         ('"c": "a"', "x.jsonl:2: 'c' is 'a'; wanted a list of strings, or a"),
-        ('"c": ["a", 1]', r"x.jsonl:2: 'c' is \[\"a\", 1\]; wanted a string"),
+        ('"c": ["a", 1]', r"x.jsonl:2: 'c' is \[\"a\", 1\]; needs a string"),
         (r'"c": ["a", "\ud800"]', "x.jsonl:2: .*: half of a surrogate pair"),
-        ('"t": ["x"], "c": ["a", "b"]', "x.jsonl:2: 't' is .*; wanted a st"),
+        ('"t": ["x"], "c": ["a", "b"]', "x.jsonl:2: 't' is .*; needs a str"),
         ('"l": 2, "c": ["a", "b"]', "x.jsonl:2: label '2'; wanted .*, 0 to 1"),
     ],
 )
 def test_lists_that_are_not_as_those_before(table, second, message):
     rows = ['"c": ["good", "bad"]', second]
-    lines = [f'{{"t": "x", "l": 0, {row}}}\n' for row in rows]
+    same = {"t": "x", "l": 0}
+    lines = [
+        json.dumps({**same, **json.loads(f"{{{row}}}")}) + "\n" for row in rows
+    ]
     with pytest.raises(ValueError, match=message):
         read_choices(table("".join(lines), "x.jsonl"), ["t"], ["c"], "l")
 
@@ -92,7 +97,7 @@ def test_a_single_choice(table):
         ((",1\n1", ",2\n1"), r"swag.csv:2: label '2'; wanted .*, 0 to 1\."),
         (("bad,0", "bad,-1"), "swag.csv:3: label '-1'; wanted the place of"),
         (("bad,0", "bad,gold"), "swag.csv:3: label 'gold'; wanted the place"),
-        (("bad,0", "bad,"), "swag.csv:3: 'label' is empty"),
+        (("bad,0", "bad,"), "swag.csv:3: label ''; wanted the p"),
         (("ending1,", "ending2,"), "swag.csv:1: no column 'ending1'"),
         (("bad,0", "bad"), "swag.csv:3: 7 fields; the header has 8"),
     ],

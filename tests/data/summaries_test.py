@@ -39,7 +39,7 @@ def test_a_summary_is_given_or_the_labelled_sentences(file):
 
 BROKEN = [
     ("", "news.jsonl: no documents"),
-    ("[1]", r"news.jsonl:2: wanted an object, found \[1\]"),
+    ("[1]", r"news.jsonl:2: found \[1\]; needs an object"),
     ("{", "news.jsonl:2: not JSON"),
     (b'{"sentences": ["\xe9"]}', "news.jsonl:2: not UTF-8: byte 0xe9"),
     ("{}", "news.jsonl:2: sentences null; wanted a list of strings"),

@@ -4,6 +4,7 @@
 import gzip
 import json
 import math
+import os
 import pathlib
 
 import pytest
@@ -333,3 +334,14 @@ def test_labels_become_their_places(table):
     message = r"a.csv:4: label 'yes' is not one of \['no', 'maybe'\]"
     with pytest.raises(ValueError, match=message):
         label_ids(rows, [[x] for x in rows.labels], ("no", "maybe"))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet", "a.csv.gz"])
+def test_a_pipe_is_refused_and_not_read(tmp_path, name):
+    if name == "a.parquet":
+        pytest.importorskip("pyarrow")
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name}: a FIFO"):
+        read_table(str(tmp_path / name), ["t"], "l")
+    with pytest.raises(ValueError, match=f"{name}: a FIFO"):
+        count_rows(str(tmp_path / name))

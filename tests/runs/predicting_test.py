@@ -2,6 +2,7 @@
 """Files of answers: in order, and the same after every kind of stop."""
 
 import functools
+import gzip
 import json
 import os
 import shutil
@@ -314,7 +315,7 @@ def test_lists_of_texts_stream_and_wrong_ones_are_named(tmp_path):
     for row, message in (
         ({"c": "x", "t": "y"}, r"a.jsonl:11: choices is 'y'; wanted a list"),
         ({"c": ["x"], "t": []}, r"a.jsonl:11: text is \['x'\]; wanted a text"),
-        ({"c": "x", "t": [1]}, "a.jsonl:11: 't' is .*; wanted a string or a l"),
+        ({"c": "x", "t": [1]}, "a.jsonl:11: 't' is .*; needs a string or a li"),
     ):
         rows[10] = row
         table.write_text("\n".join(map(json.dumps, rows)) + "\n")
@@ -334,11 +335,20 @@ class Classified(Lengths):
 
 @pytest.mark.parametrize("columns", [["text"], None])
 def test_a_file_of_another_kind_is_named(columns, tmp_path):
-    path = tmp_path / "a.txt"
+    path = tmp_path / "a.doc"
     path.write_text("text\nx\n")
     options = JobOptions(text_columns=columns)
-    with pytest.raises(ValueError, match=r"a.txt: extension '.txt'; wanted"):
+    with pytest.raises(ValueError, match=r"a.doc: extension '.doc'; needs .ts"):
         next(iter(predicting.file_texts(Classified(), str(path), options).rows))
+
+
+@pytest.mark.parametrize("server", [Classified, Vectors])
+def test_a_text_file_has_a_text_a_line(server, tmp_path):
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b'id,text\n\n "x"\tb\n'))
+    texts = predicting.file_texts(server(), str(path), JobOptions())
+    assert list(texts.rows) == [(1, ["id,text"]), (2, [""]), (3, [' "x"\tb'])]
+    assert texts.num_lines == 3
 
 
 class Questions(Lengths):
