@@ -12,16 +12,20 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import json
 import os
 import pathlib
 import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
-from typing import BinaryIO, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, Literal
+
+from kbert import json_files
 
 _SCRATCH = re.compile(r"\.kbert-[0-9a-f]{16}")
+_SETTINGS = "settings.json"  # in a folder that a run may resume
 _OLD = ".old"  # in a scratch folder: holds what is being replaced
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux, fcntl.h and fs.h
 _DESCRIPTOR = re.compile(r"/proc/(\d+|self)/fd/(\d+)")
@@ -165,6 +169,72 @@ def recover(path: str | os.PathLike) -> None:
 
 
 @contextlib.contextmanager
+def resumable_folder(
+    path: pathlib.Path, settings: Mapping[str, Any]
+) -> Iterator[pathlib.Path]:
+    """A folder to fill, which becomes `path` at the end.
+
+    It is `path`.partial until then. A ValueError in the `with` block removes
+    it. After any other exception, such as a full disk's, and after a kill it
+    stays, for a run with the same settings to resume.
+
+    Args:
+        path: a folder that is empty or not there yet.
+        settings: what the content depends on, as JSON; by names to be shown.
+    Raises: ValueError, naming the folder, if it is there already, if another
+        process fills it, or if one began to with other settings.
+    """
+    _check_free(path)
+    with partial_folder(path, settings) as partial:
+        try:
+            _check_free(path)  # another process may just have done it
+            yield partial
+        except ValueError:
+            remove_folder(partial)
+            raise
+        _remove_half_written(partial)  # by workers that may still try it
+        partial.rename(path)
+        (path / _SETTINGS).unlink()
+
+
+@contextlib.contextmanager
+def partial_folder(
+    path: pathlib.Path, settings: Mapping[str, Any]
+) -> Iterator[pathlib.Path]:
+    """The folder `path`.partial, for whatever is to become `path`.
+
+    It stays, for a run with the same settings to resume, unless the `with`
+    block moves or removes it.
+
+    Args:
+        path: a file or a folder that may be there already.
+        settings: what the content depends on, as JSON; by names to be shown.
+    Raises: ValueError, naming the folder, if another process fills it, or if
+        one began to with other settings.
+    """
+    partial = path.with_name(path.name + ".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(partial, os.O_RDONLY)
+    try:
+        if not lock(descriptor):
+            raise ValueError(
+                f"{partial}: another process writes it; wait for its end, or "
+                "choose another folder."
+            )
+        remove_leftovers(partial)
+        _check_settings(partial, json.loads(json.dumps(settings)))
+        _remove_half_written(partial)
+        yield partial
+    except OSError as error:
+        raise OSError(
+            f"{error}. {partial} keeps what is done: start again to go on, "
+            "or remove it."
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
 def locked(folder: str | os.PathLike, name: str) -> Iterator[pathlib.Path]:
     """Makes a folder, and keeps it to this process.
 
@@ -194,6 +264,54 @@ def lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _check_free(path):
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise ValueError(
+            f"{path}: is there already; wanted a new or an empty folder, so "
+            "that nothing is lost."
+        )
+
+
+def _check_settings(partial, settings):
+    file = partial / _SETTINGS
+    if not file.exists():
+        if any(partial.iterdir()):
+            raise ValueError(
+                f"{partial}: is there, without {_SETTINGS} of an earlier run; "
+                "wanted to write it. Remove it, or choose another folder."
+            )
+        write_text(file, json.dumps(settings, indent=2))
+        return
+    try:
+        begun = json_files.read(file)
+    except ValueError as error:
+        raise ValueError(f"{error} Remove {partial}.") from None
+    for name in (*settings, *begun):
+        was, wanted = begun.get(name), settings.get(name)
+        if was != wanted:
+            raise ValueError(
+                f"{partial}: an earlier run began it with {name} "
+                f"{_shown(was)}, now it is {_shown(wanted)}. Give the same to "
+                "go on, or remove the folder."
+            )
+
+
+def _shown(value):
+    return "not there" if value is None else json.dumps(value)
+
+
+def _remove_half_written(folder):
+    for left in list(folder.rglob(".*")):
+        _remove(left)
+
+
+def _remove(path):
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _descriptor(path) -> int | None:

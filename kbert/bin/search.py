@@ -20,6 +20,7 @@ import sys
 
 from absl import app, flags
 
+from kbert import atomic_files
 from kbert.bin import run
 
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -39,7 +40,7 @@ _LISTS = {
 
 def main(argv):
     """Reads the flags, runs the trials, and prints the table."""
-    from kbert.runs import files, sigterm
+    from kbert.runs import sigterm
     from kbert.runs.search import FAILED, Search
 
     command, grid = argv[1:], _grid()
@@ -49,7 +50,7 @@ def main(argv):
         print(Search(_OUTPUT_DIR.value).table(), end="")
         return
     _check(command, grid)
-    with files.locked(_OUTPUT_DIR.value):
+    with atomic_files.locked(_OUTPUT_DIR.value, "--output_dir"):
         search = Search(_OUTPUT_DIR.value, command)
         program = [sys.executable, "-m", "kbert.bin.finetune"]
         if not search.run(grid, program, lambda line: print(line, flush=True)):

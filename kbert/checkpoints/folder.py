@@ -16,21 +16,19 @@ builds the model did. Hence the list, which `load` compares. And HDF5 reads
 some damaged files without an error, hence the checksum.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
 import re
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import h5py
 import keras
 
-from kbert import json_files, tasks
+from kbert import atomic_files, json_files, tasks
 from kbert.config import BertConfig
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import CASING_FILE, VOCABULARY_FILE, Vocabulary
@@ -85,8 +83,7 @@ def save(
 ) -> None:
     """Writes a model folder, complete or not at all.
 
-    It is written beside and renamed at the end. A kbert model of that name
-    is replaced.
+    A kbert model of that name is replaced.
 
     Raises: ValueError if a folder of that name holds anything else, or if
         the parts do not belong together; OSError.
@@ -97,8 +94,7 @@ def save(
         _check_parts(config, vocabulary, spec)
     except ValueError as error:
         raise ValueError(f"{folder}: not saved: {error}") from None
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(folder) as partial:
+    with atomic_files.writing_folder(folder, "replace") as partial:
         config.to_json(partial / _CONFIG)
         vocabulary.save(partial)
         fields = {
@@ -124,6 +120,7 @@ def load(folder: str | os.PathLike) -> LoadedModel:
         OSError.
     """
     folder = pathlib.Path(folder)
+    atomic_files.recover(folder)
     _check_files(folder)
     config = BertConfig.from_json(folder / _CONFIG)
     vocabulary = Vocabulary.load(folder / VOCABULARY_FILE)
@@ -254,30 +251,6 @@ def check_replaceable(folder: str | os.PathLike) -> None:
         raise ValueError(
             f"{folder}: neither empty nor a kbert model: no {_TASK}."
         )
-
-
-@contextlib.contextmanager
-def replacing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a new folder beside, which takes the place of `folder`.
-
-    If the block raises, `folder` stays as it was.
-    """
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
-    partial.mkdir()
-    try:
-        yield partial
-        if folder.exists():
-            os.rename(folder, old)
-        try:
-            os.rename(partial, folder)
-        except OSError:
-            if old.exists():
-                os.rename(old, folder)
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_parts(config, vocabulary, spec):

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kbert.checkpoints.folder import replacing
+from kbert import atomic_files
 from kbert.config import BertConfig
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import Vocabulary
@@ -196,6 +196,5 @@ def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         raise ValueError(
             f"{folder}: is there already; wanted a new or an empty folder."
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(folder) as partial:
+    with atomic_files.writing_folder(folder) as partial:
         yield partial

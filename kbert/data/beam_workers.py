@@ -25,7 +25,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import create_runner
 
-from kbert.data.resumable import beside
+from kbert import atomic_files
 from kbert.data.workers import Report, Task, use_one_core
 
 _QUIET = "--default_sdk_harness_log_level=ERROR"  # unless the flags say more
@@ -189,8 +189,7 @@ def _write_failure(note, error):
     kinds = [kind for kind in (ValueError, OSError) if isinstance(error, kind)]
     text = str(error) if kinds else traceback.format_exc()
     kind = kinds[0].__name__ if kinds else "RuntimeError"
-    with beside(note) as file:
-        file.write_text(json.dumps([kind, text]), encoding="utf-8")
+    atomic_files.write_text(note, json.dumps([kind, text]))
 
 
 def _read_failure(note):

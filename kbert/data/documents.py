@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import tensorflow as tf
 
-from kbert.data.resumable import beside
+from kbert import atomic_files
 from kbert.text.files import undecodable
 
 _BLOCK_BYTES = 1 << 24
@@ -135,8 +135,7 @@ def tokenize(
     Raises: OSError, naming the file, if it cannot be read; ValueError if it is
         damaged or has become shorter, naming the line too if it is not UTF-8.
     """
-    with beside(folder) as new:
-        new.mkdir()
+    with atomic_files.writing_folder(folder, "keep") as new:
         with (
             open(new / "tokens.i4", "wb") as tokens,
             open(new / "lengths.i4", "wb") as lengths,
@@ -253,8 +252,7 @@ def join(
     """
     token = document = 0
     first = sentence = 0  # of the last document, and of all
-    with beside(folder) as new:
-        new.mkdir()
+    with atomic_files.writing_folder(folder, "keep") as new:
         with (
             open(new / "tokens", "wb") as tokens,
             open(new / "sentences", "wb") as sentences,

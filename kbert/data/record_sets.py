@@ -16,8 +16,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kbert import atomic_files
 from kbert.data import records
-from kbert.data.resumable import beside
 from kbert.text import files as text_files
 from kbert.text.vocabulary import Vocabulary
 
@@ -114,8 +114,7 @@ def write_manifest(
         },
     }
     text = json.dumps(manifest, indent=2) + "\n"
-    with beside(folder / MANIFEST) as file:
-        file.write_text(text, encoding="utf-8")
+    atomic_files.write_text(folder / MANIFEST, text)
 
 
 def _files_in_folders(patterns: str) -> str:

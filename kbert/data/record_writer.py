@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from kbert import atomic_files
 from kbert.data import documents, full_sentences, records, sentence_pairs
 from kbert.data.record_options import RecordOptions
 from kbert.data.record_rows import PARTS, RecordRows
 from kbert.data.record_sets import MANIFEST, write_manifest
 from kbert.data.record_statistics import Statistics
-from kbert.data.resumable import beside, new_folder
 from kbert.data.workers import Workers
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import VOCABULARY_FILE, Vocabulary
@@ -72,7 +72,9 @@ def make_records(
         **_describe_files(text_files),
     }
     with (
-        new_folder(pathlib.Path(output_dir), settings) as folder,
+        atomic_files.resumable_folder(
+            pathlib.Path(output_dir), settings
+        ) as folder,
         workers or Workers(1) as some,
     ):
         if not (folder / MANIFEST).exists():
@@ -263,14 +265,13 @@ class _ShardTask:
             number=self.number,
             num_shards=self.num_shards,
         )
-        with beside(folder / self.file_name) as file:
+        with atomic_files.writing_file(folder / self.file_name) as file:
             try:
                 records.write(str(file), shard.serialized(report))
             except tf.errors.OpError as error:
                 raise OSError(f"{file}: {error.message}") from error
         if options.next_sentence:
-            with beside(self.negatives) as file, open(file, "wb") as opened:
-                np.save(opened, shard.negatives)
-        with beside(self.result) as file:
-            text = json.dumps(shard.statistics.to_json())
-            file.write_text(text, encoding="utf-8")
+            with atomic_files.writing_file(self.negatives) as file:
+                np.save(file, shard.negatives)
+        text = json.dumps(shard.statistics.to_json())
+        atomic_files.write_text(self.result, text)

@@ -20,12 +20,11 @@ import itertools
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
+from kbert import atomic_files
 from kbert.data import choices, tables
-from kbert.data.resumable import partial_folder
 from kbert.runs import answer_files
 from kbert.runs.jobs import JOBS
 from kbert.runs.jobs.job import JobOptions
@@ -178,14 +177,14 @@ class Predictor:
             raise ValueError(f"{path}: a folder; wanted a file to write to.")
         form = answer_files.of(path, getattr(self._server, "width", None))
         settings = {"input": texts.name, **settings}
-        with partial_folder(path, settings) as folder:
+        with atomic_files.partial_folder(path, settings) as folder:
             answers = _Answers(folder, form.head)
             try:
                 with contextlib.closing(answers):
                     self._fill(answers, texts, form)
             except BaseException as error:
                 if answers.is_empty():
-                    shutil.rmtree(folder)
+                    atomic_files.remove_folder(folder)
                 elif isinstance(error, ValueError):
                     raise ValueError(
                         f"{error} {folder} keeps what is done: start again "
@@ -193,7 +192,7 @@ class Predictor:
                     ) from None
                 raise
             os.replace(form.finish(answers.path), path)
-            shutil.rmtree(folder)
+            atomic_files.remove_folder(folder)
 
     def _fill(self, answers, texts, form):
         for chunk in _chunks(texts.rows):

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kbert import atomic_files
 from kbert.data import finetuning
 from kbert.runs import files
 from kbert.runs.jobs.job import Answers, Job, Rows
@@ -158,14 +159,14 @@ def write(folder: str | os.PathLike, report: Report, worst: int) -> None:
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in errors]
     # A lone surrogate, which JSON can have, is no text that a file can.
     text = "".join(lines).encode("utf-8", "replace").decode()
-    files.write_text(path / ERRORS_FILE, text)
+    atomic_files.write_text(path / ERRORS_FILE, text)
     told = {
         field.name: getattr(report, field.name)
         for field in dataclasses.fields(report)
         if field.name != "errors"
     }
     files.write_json(path / REPORT_FILE, told)
-    files.write_text(path / TABLES_FILE, markdown(report, len(errors)))
+    atomic_files.write_text(path / TABLES_FILE, markdown(report, len(errors)))
     print(
         f"{path}: {TABLES_FILE}, and {ERRORS_FILE} with the {len(errors):,} "
         "worst rows",

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import json
 import pathlib
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,7 @@ from typing import Protocol
 import keras
 import tensorflow as tf
 
-from kbert import process
+from kbert import atomic_files, process
 from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
 from kbert.config import BertConfig
@@ -197,10 +196,10 @@ def begun(
     if not strategy.extended.should_checkpoint:
         yield
         return
-    with files.locked(options.output_dir) as output:
+    with atomic_files.locked(options.output_dir, "--output_dir") as output:
         if origin:
             _check_origin(output, origin)
-        files.write_text(output / "flags.txt", options.settings)
+        atomic_files.write_text(output / "flags.txt", options.settings)
         yield
 
 
@@ -214,7 +213,7 @@ def _check_origin(output, origin):
             "another --init or --train, or that read it otherwise; wanted "
             "those it had, or another folder."
         )
-    files.write_text(path, origin)
+    atomic_files.write_text(path, origin)
 
 
 def with_dropout(config: BertConfig, options: RunOptions) -> BertConfig:
@@ -456,7 +455,7 @@ def save(
         _say(f"{path}: not written, for that was the best step's.")
     if path.exists():  # an earlier run's
         folder.check_replaceable(path)
-        shutil.rmtree(path)
+        atomic_files.remove_folder(path)
 
 
 def _save(path, trained):

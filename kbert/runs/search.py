@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from kbert import atomic_files
 from kbert.runs import files, markdown, sigterm
 from kbert.runs.progress import clock
 
@@ -235,11 +236,10 @@ class Search:
         if not best:
             return None
         path = self._output / BEST_MODEL_FOLDER
-        beside = path.with_name(f".{path.name}")
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.copytree(self._output / best[1].model, beside)
-        shutil.rmtree(path, ignore_errors=True)
-        beside.rename(path)
+        with atomic_files.writing_folder(path, "replace") as new:
+            shutil.copytree(
+                self._output / best[1].model, new, dirs_exist_ok=True
+            )
         return path
 
     def write(self) -> None:
@@ -261,7 +261,7 @@ class Search:
             "trials": [dataclasses.asdict(trial) for trial in self.trials],
         }
         files.write_json(self._output / SEARCH_FILE, told)
-        files.write_text(self._output / TABLE_FILE, self.table())
+        atomic_files.write_text(self._output / TABLE_FILE, self.table())
 
     def table(self) -> str:
         """Markdown: a row for each setting, the best one marked."""

@@ -4,7 +4,6 @@
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
+from kbert import atomic_files
 from kbert.serving import portability, replay, request_samples, warmup
 from kbert.serving.signatures import EMBEDDINGS, TOKEN_IDS, Signatures
 
@@ -93,8 +93,8 @@ def export(
     base = pathlib.Path(base_dir).resolve()
     base.mkdir(parents=True, exist_ok=True)
     version = _free_version(base, version)
-    partial = base / f"partial-{version}-{os.getpid()}"
-    try:
+    path = base / str(version)
+    with atomic_files.writing_folder(path) as partial:
         progress(0, _STEPS)
         graphs = signatures.by_name()
         progress(1, _STEPS)
@@ -112,10 +112,6 @@ def export(
         (partial / "README.md").write_text(text + about, "utf-8")
         for name, content in files.items():
             (partial / name).write_bytes(content)
-        os.rename(partial, base / str(version))
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    path = base / str(version)
     return Exported(
         path=path,
         num_bytes=sum(p.stat().st_size for p in path.rglob("*") if p.is_file()),

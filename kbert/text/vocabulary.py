@@ -15,6 +15,7 @@ import tokenizers
 from tokenizers import normalizers, pre_tokenizers, trainers
 from tokenizers.models import WordPiece
 
+from kbert import atomic_files
 from kbert.text import files
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
@@ -136,8 +137,12 @@ class Vocabulary:
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         casing = {"vocab_size": len(self), **self._casing()}
-        _write(folder / VOCABULARY_FILE, "\n".join(self.tokens) + "\n")
-        _write(folder / CASING_FILE, json.dumps(casing, indent=2) + "\n")
+        atomic_files.write_text(
+            folder / VOCABULARY_FILE, "\n".join(self.tokens) + "\n"
+        )
+        atomic_files.write_text(
+            folder / CASING_FILE, json.dumps(casing, indent=2) + "\n"
+        )
 
 
 def _read_casing(path: pathlib.Path, *, vocab_size: int) -> dict[str, Any]:
@@ -161,16 +166,6 @@ def _read_casing(path: pathlib.Path, *, vocab_size: int) -> dict[str, Any]:
             f"{VOCABULARY_FILE} beside it has {vocab_size} lines."
         )
     return casing
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    """Writes beside the file, then renames: it is never seen half done."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def learn(paths: Sequence[str], *, size: int, lower_case: bool) -> Vocabulary:

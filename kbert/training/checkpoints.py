@@ -4,11 +4,12 @@
 import os
 import pathlib
 import re
-import shutil
 from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
+
+from kbert import atomic_files
 
 CHECKPOINTS_FOLDER = "checkpoints"  # in a run's output_dir
 _NAME = re.compile(r"step-(\d+)")
@@ -18,7 +19,7 @@ _DAMAGE = (tf.errors.OpError, IndexError, DecodeError)
 
 
 class Checkpoints:
-    """Folders step-00001000, ...: each is written beside, then renamed.
+    """Folders step-00001000, ...: each is written atomically.
 
     Args:
         folder: where they are; it need not exist.
@@ -103,15 +104,10 @@ class Checkpoints:
         if not tf.distribute.get_strategy().extended.should_checkpoint:
             return
         path = self._path(step)
-        partial = self._folder / f".{path.name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
         try:
-            partial.mkdir(parents=True)
-            self._checkpoint.write(str(partial / _STATE))
-            shutil.rmtree(path, ignore_errors=True)
-            os.replace(partial, path)
+            with atomic_files.writing_folder(path, "replace") as partial:
+                self._checkpoint.write(str(partial / _STATE))
         except (tf.errors.OpError, OSError) as error:
-            shutil.rmtree(partial, ignore_errors=True)
             last = [path.name for path in self._paths()[-1:]]
             raise OSError(
                 f"{path}: not written ({_first_line(error)}); the last "
@@ -122,7 +118,7 @@ class Checkpoints:
     def _remove_old(self):
         for old in self._paths()[: -self._keep]:
             if self._best is None or old != self._path(self._best):
-                shutil.rmtree(old)
+                atomic_files.remove_folder(old)
 
     def _path(self, step):
         return self._folder / f"step-{step:08}"
@@ -136,7 +132,8 @@ class Checkpoints:
     def _put_aside(self, path):
         if tf.distribute.get_strategy().extended.should_checkpoint:
             aside = path.with_name(f"{path.name}.damaged")
-            shutil.rmtree(aside, ignore_errors=True)
+            if aside.exists():
+                atomic_files.remove_folder(aside)
             os.replace(path, aside)
 
 

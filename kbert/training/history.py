@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping
 
 import tensorflow as tf
 
+from kbert import atomic_files
+
 HISTORY_FILE = "history.jsonl"
 HELD_OUT = "held_out_"
 
@@ -97,9 +99,7 @@ class History:
             return
         output.mkdir(parents=True, exist_ok=True)
         self._path = output / HISTORY_FILE
-        beside = output / f".{HISTORY_FILE}"
-        beside.write_text("".join(self._lines_until(done)), encoding="utf-8")
-        os.replace(beside, self._path)
+        atomic_files.write_text(self._path, "".join(self._lines_until(done)))
         self.scored = scored(output)
         self._writer = tf.summary.create_file_writer(
             str(output / "tensorboard")

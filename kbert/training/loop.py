@@ -2,7 +2,6 @@
 """The commands' own training loop, on one device or several replicas."""
 
 import contextlib
-import os
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kbert import atomic_files
 from kbert.training import replicas, throughput
 from kbert.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
 from kbert.training.history import History
@@ -409,9 +409,8 @@ def _stop_lost(step, batches_from, output_dir):
             for part, tensors in parts
             for name, tensor in tensors.items()
         }
-        beside = output / ".lost_batch.npz"
-        np.savez(beside, **arrays)
-        os.replace(beside, path)
+        with atomic_files.writing_file(path) as new:
+            np.savez(new, **arrays)
     raise ValueError(
         f"The loss or its gradient is not finite at step {step}, whose batch "
         f"is in {path}; try a lower --learning_rate."

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from kbert.data import documents, record_writer, records, resumable
+from kbert import atomic_files
+from kbert.data import documents, record_writer, records
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 pytest.importorskip("apache_beam")
@@ -180,13 +181,11 @@ def test_two_may_write_the_same_at_once(tmp_path):
     file, folder = tmp_path / "file", tmp_path / "folder"
     for _ in range(2):
         with (
-            resumable.beside(folder) as first,
-            resumable.beside(folder) as second,
-            resumable.beside(file) as third,
-            resumable.beside(file) as fourth,
+            atomic_files.writing_folder(folder, "keep") as first,
+            atomic_files.writing_folder(folder, "keep") as second,
+            atomic_files.writing_file(file) as third,
+            atomic_files.writing_file(file) as fourth,
         ):
-            first.mkdir()
-            second.mkdir()
             for new in (first / "f", second / "f", third, fourth):
                 new.write_text("the same")
     assert sorted(tmp_path.rglob("*")) == [file, folder, folder / "f"]

@@ -161,14 +161,14 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
-replace = os.replace
+rename = os.rename
 
 def kill_at_step_8(old, new):
     if str(new).endswith("step-00000008"):
         os.kill(os.getpid(), signal.SIGKILL)
-    replace(old, new)
+    rename(old, new)
 
-checkpoints.os.replace = kill_at_step_8
+checkpoints.os.rename = kill_at_step_8
 pretrain.flags.FLAGS(["pretrain", *sys.argv[1:]])
 sys.argv = ["kbert.bin.pretrain"]
 pretrain.main(["pretrain"])
@@ -188,10 +188,9 @@ def test_a_killed_run_ends_as_if_it_had_not_been(work, call, strategy):
     process = subprocess.run(command, capture_output=True, text=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
     folder = work / killed / "checkpoints"
-    assert {path.name for path in folder.iterdir()} == {
-        "step-00000004",
-        ".step-00000008.partial",
-    }
+    names = sorted(path.name for path in folder.iterdir())
+    assert len(names) == 2 and names[0].startswith(".kbert-")
+    assert names[1] == "step-00000004"
     call("pretrain", *_flags(work, killed, **how))
     _assert_same_bits(work / whole, work / killed)
     histories = [_held_out(work / name) for name in (whole, killed)]

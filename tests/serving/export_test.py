@@ -149,7 +149,7 @@ def test_a_server_never_sees_a_half_written_version(
     seen = []
 
     def save(_, path, **__):
-        os.makedirs(path)
+        os.makedirs(path, exist_ok=True)
         seen.extend(entry.name for entry in tmp_path.iterdir())
         raise OSError("disk full")
 

@@ -79,12 +79,12 @@ def test_rare_casings_are_saved_and_a_short_file_means_the_published_way(
 def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     Vocabulary(TOKENS, True).save(tmp_path)
 
-    def fails(path, text, **options):
-        with path.open("w", **options) as file:
-            file.write(text[:9])
+    def fails(path, content):
+        with path.open("wb") as file:
+            file.write(content[:9])
         raise OSError("disk full")
 
-    monkeypatch.setattr(pathlib.Path, "write_text", fails)
+    monkeypatch.setattr(pathlib.Path, "write_bytes", fails)
     with pytest.raises(OSError, match="disk full"):
         Vocabulary((*TOKENS, "more"), True).save(tmp_path)
     assert Vocabulary.load(tmp_path / "vocab.txt").tokens == TOKENS

@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_the_last_one(run, tmp_path):
 
 def test_a_partial_one_is_not_taken_up(run, tmp_path):
     _save(run, 5)
-    (tmp_path / ".step-00000010.partial").mkdir()
+    (tmp_path / ".kbert-0123456789abcdef").mkdir()  # a killed run's
     assert _restored(run) == {5.0}
     _save(run, 10)
     assert _names(tmp_path) == ["step-00000005", "step-00000010"]
