@@ -59,6 +59,7 @@ def main(argv):
     """Reads the flags and the files, trains, scores and saves the model."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
+    from kbert.runs import data_summary
     from kbert.runs.finetuning import FinetuneOptions, finetune
 
     if not _DEV.value and _WORST.value != _WORST.default:
@@ -66,6 +67,7 @@ def main(argv):
     job = task_flags.job(_READING())
     train = job.read(_TRAIN.value)
     dev = job.read(_DEV.value, job.spec(train)) if _DEV.value else None
+    data_summary.show(job, train, dev)
     finetune(
         job,
         init=_INIT.value,

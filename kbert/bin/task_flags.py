@@ -67,6 +67,12 @@ def define() -> None:
         lower_bound=3,
     )
     flags.DEFINE_list(
+        "labels",
+        None,
+        "All labels, in their order, some of which --train may lack: a,b,c. "
+        "For tagging the types of the entities. By default those of --train.",
+    )
+    flags.DEFINE_list(
         "class_weights",
         None,
         "How much the rows of each label count in the loss: balanced, or "
@@ -90,6 +96,7 @@ def job(reading):
     options = JobOptions(
         **reading,
         max_seq_length=values.max_seq_length,
+        labels=values.labels,
         class_weights=_class_weights(values.class_weights),
         settings=_settings(values),
     )

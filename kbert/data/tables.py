@@ -185,21 +185,25 @@ def check_text(where: str, text: str) -> None:
 
 
 def check_labels(
-    rows: Rows, by_row: Sequence[Sequence[str]], known: Collection[str] = ()
+    path: str,
+    lines: Sequence[int],
+    by_row: Sequence[Sequence[str]],
+    known: Collection[str] = (),
 ) -> None:
     """Sees that no label stands for a missing one.
 
     Args:
-        rows: that have them.
+        path: the file.
+        lines: of its rows.
         by_row: the labels of each row.
         known: what is a label whatever it looks like.
     Raises: ValueError, naming file and line.
     """
-    for line, found in zip(rows.lines, by_row, strict=True):
+    for line, found in zip(lines, by_row, strict=True):
         for label in found:
             if is_missing(label) and label not in known:
                 raise ValueError(
-                    f"{rows.path}:{line}: label {label!r} usually stands for "
+                    f"{path}:{line}: label {label!r} usually stands for "
                     "a missing one; needs a label. If it is one, name all of "
                     "them with --labels."
                 )

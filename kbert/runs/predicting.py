@@ -107,8 +107,11 @@ def file_texts(
         found = job(options).read_texts(path)
         rows = enumerate(zip(*found.texts, strict=True), start=1)
         return Texts(path, len(found), rows, getattr(found, "ids", ()))
-    columns = list(options.text_columns or server.text_inputs)
-    several = options.choice_columns
+    spec, several = server.spec, options.choice_columns
+    columns = options.text_columns
+    if not (columns or several):  # those that the model was trained on
+        columns, several = spec.text_columns, spec.choice_columns
+    columns = list(columns or server.text_inputs)
     if several and server.spec.task != "multiple_choice":
         raise ValueError(
             f"--choice_columns={','.join(several)}: the model's task is "

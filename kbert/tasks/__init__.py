@@ -40,6 +40,10 @@ class TaskSpec:
         num_texts: texts in an example, 1 or 2.
         settings: what else the task's file wants to know: its `Settings`, or
             None if it has no such.
+        text_columns: of the table that it was trained on, if it was one;
+            readers take them where no others are named.
+        choice_columns: the same, of multiple choice.
+        label_column: the same, None where the default is meant.
     Raises: ValueError, naming the field.
     """
 
@@ -48,9 +52,13 @@ class TaskSpec:
     labels: tuple[str, ...] = ()
     num_texts: int = 1
     settings: Any = None
+    text_columns: tuple[str, ...] = ()
+    choice_columns: tuple[str, ...] = ()
+    label_column: str | None = None
 
     def __post_init__(self):
         """Checks the fields that a task.json may have wrong."""
+        self._check_columns()
         if self.task not in tuple(TASKS):  # it may be no string
             raise ValueError(
                 f"task is {self.task!r}; wanted one of {sorted(TASKS)}."
@@ -69,6 +77,19 @@ class TaskSpec:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels {list(self.labels)} repeat a name.")
         object.__setattr__(self, "settings", self._checked_settings())
+
+    def _check_columns(self):
+        for name in ("text_columns", "choice_columns"):
+            value = getattr(self, name)
+            if not isinstance(value, list | tuple) or {*map(type, value)} - {
+                str
+            }:
+                raise ValueError(f"{name} is {value!r}; needs a list of names.")
+            object.__setattr__(self, name, tuple(value))
+        if not isinstance(self.label_column, str | None):
+            raise ValueError(
+                f"label_column is {self.label_column!r}; needs a name."
+            )
 
     def _checked_settings(self):
         """The task's Settings, of the fields of a task.json too."""

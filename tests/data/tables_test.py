@@ -270,14 +270,14 @@ def test_what_stands_for_no_label_is_refused(table, label):
     rows = read_table(table("a.tsv", f"t\tl\nx\ta\ny\t{label}\n"), ["t"], "l")
     by_row = [[x] for x in rows.labels]
     with pytest.raises(ValueError, match=r"a.tsv:3: label '.*--labels\.$"):
-        check_labels(rows, by_row)
-    check_labels(rows, by_row, known=[label])
+        check_labels(rows.path, rows.lines, by_row)
+    check_labels(rows.path, rows.lines, by_row, known=[label])
 
 
 def test_labels_that_only_look_so(table):
     path = table("a.tsv", "t\tl\nx\tnone\ny\tnana\nz\t0\n")
     rows = read_table(path, ["t"], "l")
-    check_labels(rows, [[x] for x in rows.labels])
+    check_labels(rows.path, rows.lines, [[x] for x in rows.labels])
 
 
 @pytest.mark.parametrize(("name", "content", "message"), BROKEN)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Classes of texts or pairs, one a row or several."""
 
+import collections
 from collections.abc import Mapping
 
 import numpy as np
@@ -21,11 +22,18 @@ class ClassificationJob(Job[Rows]):
 
     task = "classification"
     metric = classification.METRIC
-    takes = ("text_columns", "label_column", "header", "class_weights")
+    takes = (
+        *("text_columns", "label_column", "header"),
+        *("labels", "class_weights"),
+    )
 
     def read(self, path, spec=None):
         settings = spec.settings if spec else self._settings()
-        return read_table(self, path, spec, empty_labels=settings.multi_label)
+        rows = read_table(self, path, spec, empty_labels=settings.multi_label)
+        known = spec.labels if spec else self.options.labels or ()
+        by_row = self._labels(rows, settings)
+        tables.check_labels(path, rows.lines, by_row, known)
+        return rows
 
     def _settings(self):
         """Those of a new model."""
@@ -34,7 +42,8 @@ class ClassificationJob(Job[Rows]):
     def spec(self, rows):
         settings = self._settings()
         by_row = self._labels(rows, settings)
-        labels = sorted(set().union(*by_row))
+        labels = self.options.labels or sorted(set().union(*by_row))
+        tables.label_ids(rows, by_row, labels)  # a wrong one is named
         if len(labels) < 2:
             raise ValueError(
                 f"{rows.path}: the only label is {', '.join(labels)!r}; "
@@ -42,7 +51,8 @@ class ClassificationJob(Job[Rows]):
             )
         if len({frozenset(row) for row in by_row}) < 2:
             raise ValueError(
-                f"{rows.path}: all rows have the labels {labels}; wanted rows "
+                f"{rows.path}: all rows have the labels "
+                f"{sorted(set(by_row[0]))}; wanted rows "
                 "that differ."
             )
         return TaskSpec(
@@ -51,6 +61,7 @@ class ClassificationJob(Job[Rows]):
             labels=tuple(labels),
             num_texts=len(rows.texts),
             settings=settings,
+            **self.columns(),
         )
 
     def _labels(self, rows, settings) -> list[list[str]]:
@@ -58,8 +69,17 @@ class ClassificationJob(Job[Rows]):
         if not settings.multi_label:
             return [[label] for label in rows.labels]
         return [
-            [x for x in label.split(_SEPARATOR) if x] for label in rows.labels
+            [x.strip() for x in label.split(_SEPARATOR) if x.strip()]
+            for label in rows.labels
         ]
+
+    def label_counts(self, rows):
+        """With those of rows without a label, where there may be several."""
+        by_row = self._labels(rows, self._settings())
+        counts = collections.Counter(x for row in by_row for x in set(row))
+        if none := by_row.count([]):
+            counts["(none)"] = none
+        return counts
 
     def examples(self, rows, spec, vocabulary):
         by_row = self._labels(rows, spec.settings)
@@ -152,7 +172,8 @@ def read_table(
 
     Raises: ValueError, naming the flag, if there are too few or too many.
     """
-    names = list(job.options.text_columns or ())
+    columns = job.columns(spec)
+    names = columns["text_columns"]
     wanted = (spec.num_texts,) if spec else (1, 2)
     if len(names) not in wanted:
         counts = " or ".join(map(str, wanted))
@@ -163,7 +184,7 @@ def read_table(
     return tables.read_table(
         path,
         names,
-        job.options.label_column or LABEL_COLUMN,
+        columns["label_column"] or LABEL_COLUMN,
         header=job.options.header,
         encoding=job.options.encoding,
         empty_labels=empty_labels,

@@ -46,6 +46,8 @@ class JobOptions:
         label_column: likewise; None for "label".
         header: names of the columns, of tables that have none on top.
         encoding: of the files.
+        labels: all that there are, in their order; None for those of the
+            training rows.
         max_seq_length: most tokens of a row.
         class_weights: of the losses of rows, by label; "balanced" for
             weights by which all classes count alike; or None.
@@ -57,6 +59,7 @@ class JobOptions:
     label_column: str | None = None
     header: Sequence[str] | None = None
     encoding: str = "utf-8"
+    labels: Sequence[str] | None = None
     max_seq_length: int = 128
     class_weights: str | Mapping[str, float] | None = None
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -64,7 +67,7 @@ class JobOptions:
 
 _NOT_OF_ALL = (
     *("text_columns", "choice_columns", "label_column", "header"),
-    "class_weights",
+    *("labels", "class_weights"),
 )
 LABEL_COLUMN = "label"  # the column, where no other is named
 
@@ -88,6 +91,11 @@ class Job(abc.ABC, Generic[R]):
             given = getattr(options, name) is not None
             if given and name not in self.takes:
                 raise ValueError(f"--{name}: not of --task={self.task}.")
+        labels = options.labels
+        if labels is not None and len({*labels} - {""}) != len(labels or "-"):
+            raise ValueError(
+                f"--labels={','.join(labels)}: needs names that differ."
+            )
         self.options = options
 
     def metric_of(self, spec: TaskSpec) -> str:
@@ -161,6 +169,29 @@ class Job(abc.ABC, Generic[R]):
     @abc.abstractmethod
     def wanted(self, rows: R, place: int) -> Any:
         """What a row's answer should be, such as JSON can have it."""
+
+    def label_counts(self, rows: R) -> Mapping[str, int]:
+        """How many rows, or parts of rows, have each label.
+
+        Empty for a task whose labels are no names.
+        """
+        return {}
+
+    def columns(self, spec: TaskSpec | None = None) -> dict[str, Any]:
+        """Those fields of TaskSpec that say which columns a table has.
+
+        Args:
+            spec: of the model, whose columns stand in for those not given.
+        """
+        names = ("text_columns", "choice_columns", "label_column")
+        given = {name: getattr(self.options, name) for name in names}
+        if spec:
+            given = {x: v or getattr(spec, x) for x, v in given.items()}
+        return {
+            "text_columns": tuple(given["text_columns"] or ()),
+            "choice_columns": tuple(given["choice_columns"] or ()),
+            "label_column": given["label_column"],
+        }
 
     def class_report(
         self, answers: Answers, rows: R, spec: TaskSpec

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Texts with several choices each, one of them right."""
 
+import collections
+
 from kbert.data import choices
 from kbert.data.choices import Choices
 from kbert.runs.jobs.job import LABEL_COLUMN, Job
@@ -20,12 +22,13 @@ class MultipleChoiceJob(Job[Choices]):
     )
 
     def read(self, path, spec=None):
-        self._check_columns()
+        columns = self.columns(spec)
+        _check_columns(columns)
         rows = choices.read_choices(
             path,
-            self.options.text_columns or (),
-            self.options.choice_columns or (),
-            self.options.label_column or LABEL_COLUMN,
+            columns["text_columns"],
+            columns["choice_columns"],
+            columns["label_column"] or LABEL_COLUMN,
             header=self.options.header,
             encoding=self.options.encoding,
         )
@@ -37,23 +40,12 @@ class MultipleChoiceJob(Job[Choices]):
             )
         return rows
 
-    def _check_columns(self):
-        texts = self.options.text_columns or ()
-        if len(texts) not in (1, 2):
-            raise ValueError(
-                f"--text_columns={','.join(texts)}: wanted 1 or 2 column names."
-            )
-        if not self.options.choice_columns:
-            raise ValueError(
-                "--choice_columns is missing: wanted a column for each choice, "
-                "or one of lists."
-            )
-
     def spec(self, rows):
         return TaskSpec(
             task="multiple_choice",
             max_seq_length=self.options.max_seq_length,
             settings=multiple_choice.Settings(num_choices=len(rows.choices[0])),
+            **self.columns(),
         )
 
     def examples(self, rows, spec, vocabulary):
@@ -82,3 +74,20 @@ class MultipleChoiceJob(Job[Choices]):
 
     def wanted(self, rows, place):
         return rows.labels[place]
+
+    def label_counts(self, rows):
+        """The indices of the right choices."""
+        return collections.Counter(map(str, rows.labels))
+
+
+def _check_columns(columns):
+    texts = columns["text_columns"]
+    if len(texts) not in (1, 2):
+        raise ValueError(
+            f"--text_columns={','.join(texts)}: wanted 1 or 2 column names."
+        )
+    if not columns["choice_columns"]:
+        raise ValueError(
+            "--choice_columns is missing: wanted a column for each choice, or "
+            "one of lists."
+        )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions whose answers are spans of a paragraph, from SQuAD's JSON."""
 
+import collections
 import dataclasses
 import sys
 
@@ -105,6 +106,11 @@ class QuestionAnsweringJob(Job[Questions]):
             question_answering.question_scores(answer[ANSWER], right)[1]
             for answer, right in zip(answers, rows.answer_texts, strict=True)
         ]
+
+    def label_counts(self, rows):
+        """Of questions with and without an answer, where there are both."""
+        found = ["answer" if row else "no answer" for row in rows.answers]
+        return collections.Counter(found) if "no answer" in found else {}
 
     def wanted(self, rows, place):
         """The texts of all answers, each place once, in their order."""

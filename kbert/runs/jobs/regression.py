@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A number for each text or pair."""
 
+import collections
+
 import numpy as np
 
 from kbert import features
@@ -33,6 +35,7 @@ class RegressionJob(Job[Rows]):
             task="regression",
             max_seq_length=self.options.max_seq_length,
             num_texts=len(rows.texts),
+            **self.columns(),
         )
 
     def examples(self, rows, spec, vocabulary):
@@ -62,6 +65,11 @@ class RegressionJob(Job[Rows]):
                 answers, tables.label_numbers(rows), strict=True
             )
         ]
+
+    def label_counts(self, rows):
+        """Of the numbers."""
+        numbers = tables.label_numbers(rows)
+        return collections.Counter(f"{number:g}" for number in numbers)
 
     def wanted(self, rows, place):
         return float((rows.labels or [])[place])

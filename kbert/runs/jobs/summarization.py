@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Documents, some of whose sentences are their summary."""
 
+import collections
+
 from kbert.data import summaries
 from kbert.data.summaries import Documents
 from kbert.runs.jobs.job import Job
@@ -63,6 +65,10 @@ class SummarizationJob(Job[Documents]):
             "summary": rows.summaries[place],
             SENTENCES: _chosen(rows.labels[place]),
         }
+
+    def label_counts(self, rows):
+        """Of the sentences."""
+        return collections.Counter(str(x) for row in rows.labels for x in row)
 
 
 def _summaries(answers) -> list[str]:

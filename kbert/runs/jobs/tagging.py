@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Named entities among the words of sentences."""
 
+import collections
+
 from kbert.data import conll, tagged_words
 from kbert.data.conll import Sentences
 from kbert.runs.jobs.job import Job
@@ -14,6 +16,7 @@ class TaggingJob(Job[Sentences]):
 
     task = "tagging"
     metric = tagging.METRIC
+    takes = ("labels",)
 
     def read(self, path, spec=None):
         return conll.read(path, self.options.encoding)
@@ -31,7 +34,7 @@ class TaggingJob(Job[Sentences]):
         return TaskSpec(
             task="tagging",
             max_seq_length=self.options.max_seq_length,
-            labels=tagging.labels_of(sorted(types)),
+            labels=tagging.labels_of(self.options.labels or sorted(types)),
             settings=tagging.Settings(
                 **{
                     # Each word has a quarter of the length around it.
@@ -65,6 +68,11 @@ class TaggingJob(Job[Sentences]):
             sum(map(str.__eq__, answer[TAGS], tags)) / len(tags)
             for answer, tags in zip(answers, rows.tags, strict=True)
         ]
+
+    def label_counts(self, rows):
+        """Of the entities, by their type."""
+        begun = (x[2:] for row in rows.tags for x in row if x[:2] == "B-")
+        return collections.Counter(begun)
 
     def wanted(self, rows, place):
         return rows.tags[place]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Classes and numbers of texts, from a table to scored answers."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -118,9 +119,9 @@ def test_sts_b_is_read_as_it_is(tmp_path):
     assert job.spec(rows).num_texts == 2
 
 
-def _rows(tmp_path, labels, **options):
+def _rows(tmp_path, given, **options):
     path = tmp_path / "rows.tsv"
-    lines = [f"film\t{label}" for label in labels]
+    lines = [f"film\t{label}" for label in given]
     path.write_text("text\tlabel\n" + "\n".join(lines) + "\n", "utf-8")
     task = options.pop("task", "classification")
     job = JOBS[task](JobOptions(text_columns=["text"], **options))
@@ -162,6 +163,17 @@ BROKEN = [
     (["3", "3.0"], {"task": "regression"}, "rows.tsv: the only label is 3; w"),
     (["1", "x"], {"task": "regression"}, "rows.tsv:3: label 'x'; wanted a num"),
     (["nan"], {"task": "regression"}, "rows.tsv:2: label 'nan'; wanted a num"),
+    (["a", "NA"], {}, "rows.tsv:3: label 'NA' usually stands for a missing"),
+    (
+        ["a", "b|nan"],
+        {"settings": {"multi_label": True}},
+        "rows.tsv:3: label 'nan' usually stands for a missing",
+    ),
+    (["a", "NA"], {"task": "regression"}, "rows.tsv:2: label 'a'; wanted a n"),
+    ("ab", {"labels": ["a", "c"]}, r"rows.tsv:3: label 'b' is not one of \['a"),
+    ("ab", {"labels": ["a", "b", "a"]}, "^--labels=a,b,a: needs names that d"),
+    ("ab", {"labels": []}, "^--labels=: needs names that differ"),
+    ("ab", {"task": "regression", "labels": ["a"]}, "--labels: not of --task"),
     ("ab", {"settings": {"threshold": 0.5}}, "threshold is 0.5; wanted none"),
     ("ab", {"task": "regression", "class_weights": "balanced"}, "--class_we"),
 ]
@@ -174,6 +186,61 @@ def test_what_does_not_fit_is_named(
     with pytest.raises(ValueError, match=message):
         job, rows = _rows(tmp_path, labels, **options)
         job.examples(rows, job.spec(rows), vocabulary)
+
+
+def test_labels_may_be_given_with_their_order(tmp_path, vocabulary):
+    """So that rows to score may have some that train lacks."""
+    labels = ["c", "NA", "b"]
+    job, rows = _rows(tmp_path, ["b", "NA", "b"], labels=labels)
+    spec = job.spec(rows)
+    assert spec.labels == ("c", "NA", "b")
+    parts = job.examples(rows, spec, vocabulary).parts
+    assert parts["labels"].numpy().tolist() == [2, 1, 2]
+    (tmp_path / "dev.tsv").write_text("text\tlabel\nfilm\tc\nfilm\tNA\n")
+    dev = job.read(str(tmp_path / "dev.tsv"), spec)
+    parts = job.examples(dev, spec, vocabulary).parts
+    assert parts["labels"].numpy().tolist() == [0, 1]
+    # A model that has such a label is scored with it.
+    again = JOBS["classification"](JobOptions())
+    assert len(again.read(str(tmp_path / "dev.tsv"), spec)) == 2
+
+
+def test_blanks_around_the_labels_of_a_row_are_none(tmp_path, vocabulary):
+    settings = {"multi_label": True}
+    given = ["good | long", " good|bad ", " | ", ""]
+    job, rows = _rows(tmp_path, given, settings=settings)
+    spec = job.spec(rows)
+    assert spec.labels == ("bad", "good", "long")
+    parts = job.examples(rows, spec, vocabulary).parts
+    assert parts["labels"].numpy().tolist() == [
+        *([0, 1, 1], [1, 1, 0], [0, 0, 0], [0, 0, 0])
+    ]
+
+
+def test_a_model_keeps_the_columns_it_was_trained_on(
+    tmp_path, tiny_config, vocabulary, call
+):
+    """They are what commands read where no flag names others."""
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b,class\nthe film,good,x\nfilm,bad,y\n")
+    options = JobOptions(text_columns=["b", "a"], label_column="class")
+    job = JOBS["classification"](options)
+    spec = dataclasses.replace(job.spec(job.read(str(path))), max_seq_length=8)
+    model = tasks.build(tiny_config, spec)
+    parts = {"config": tiny_config, "vocabulary": vocabulary, "spec": spec}
+    folder.save(tmp_path / "model", model, **parts)
+    assert folder.load(tmp_path / "model").spec == spec
+    flags = [f"--model={tmp_path}/model", f"--input={path}"]
+    columns = "--text_columns=b,a"
+    assert call("predict", *flags) == call("predict", *flags, columns)
+    assert call("evaluate", *flags) == call(
+        "evaluate", *flags, columns, "--label_column=class"
+    )
+    other = "--text_columns=a,b"
+    assert call("predict", *flags) != call("predict", *flags, other)
+    path.write_text("a,class\nthe film,x\n")
+    with pytest.raises(ValueError, match=r"no column 'b'; .*--text_columns"):
+        call("predict", *flags)
 
 
 def test_a_flag_of_another_task_is_named(call, tmp_path):
