@@ -31,10 +31,12 @@ class TaggingJob(Job[Sentences]):
                 f"{rows.path}: the only tag is {tagging.OUTSIDE!r}; wanted "
                 "entities."
             )
+        labels = tagging.labels_of(self.options.labels or sorted(types))
+        conll.tag_ids(rows, labels)  # a wrong one is named
         return TaskSpec(
             task="tagging",
             max_seq_length=self.options.max_seq_length,
-            labels=tagging.labels_of(self.options.labels or sorted(types)),
+            labels=labels,
             settings=tagging.Settings(
                 **{
                     # Each word has a quarter of the length around it.
