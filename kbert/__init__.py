@@ -64,42 +64,40 @@ def load(folder: str | os.PathLike) -> "TextServer | MaskFiller":
 def load_embedder(
     folder: str | os.PathLike,
     *,
-    pooling: str = "mean",
-    normalize: bool = False,
+    pooling: str | None = None,
+    normalize: bool | None = None,
     layer: int = -1,
 ) -> "EmbeddingServer":
     """Reads the encoder of any model folder, for `.predict(texts)`.
 
     Args:
         folder: of a model of any task.
-        pooling: "cls", "mean" or "max": see `kbert.models.pool`.
-        normalize: whether the vectors have length 1.
+        pooling: "cls", "mean" or "max": see `kbert.models.pool`. By default
+            what the folder of an encoder says, and "mean" for other tasks.
+        normalize: whether the vectors have length 1. By default what the
+            folder of an encoder says, and False for other tasks.
         layer: 0 for the embeddings, 1 or more for a block's output, negative
             ones counted from the top.
     Raises: ValueError, naming the file, if the folder is not a whole kbert
         model; for a layer that the model has not, or another pooling;
         OSError.
     """
-    from kbert import models, tasks
+    from kbert import models
     from kbert.checkpoints import folder as model_folder
-    from kbert.serving.embedding import EmbeddingServer
+    from kbert.serving import embedding
     from kbert.serving.shared_blocks import SharedBlocks
 
-    if pooling not in models.POOLINGS:
+    if pooling not in (None, *models.POOLINGS):
         raise ValueError(
             f"pooling is {pooling!r}; wanted one of {list(models.POOLINGS)}."
         )
     loaded = model_folder.load(folder)
     encoder = models.build_features(loaded.config, layer)
     model_folder.copy_weights(loaded.model, encoder, fewer_blocks=True)
-    return EmbeddingServer(
+    return embedding.EmbeddingServer(
         SharedBlocks().of(encoder),
         vocabulary=loaded.vocabulary,
-        spec=tasks.TaskSpec(
-            task="encoder", max_seq_length=loaded.spec.max_seq_length
-        ),
-        pooling=pooling,
-        normalize=normalize,
+        spec=embedding.spec_of(loaded.spec, pooling, normalize),
     )
 
 

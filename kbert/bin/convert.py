@@ -5,14 +5,16 @@
 kbert model. FORMAT is one of
 
   huggingface   a folder as save_pretrained writes it: config.json, weights
-                (a pickle needs PyTorch), tokenizer; both ways
+                (a pickle needs PyTorch), tokenizer; both ways. So is one of
+                sentence-transformers, with its pooling
   keras_hub     a KerasHub preset, a folder or, with --from, a name; both ways
   google        the TF1 checkpoints of google-research/bert; --lower_case is
                 needed; only --from
   model_garden  checkpoints of tf-models-official; --lower_case is needed;
                 only --from
 
-What is read, missing or left out is printed.
+What is read, missing or left out is printed. KerasHub's BertBackbone has the
+tanh form of GELU alone; a model of another activation cannot go there.
 """
 
 import dataclasses
@@ -41,7 +43,23 @@ _LOWER_CASE = flags.DEFINE_boolean(
     "lower_case", None, "With --from: its casing, if --input does not say."
 )
 _NUM_TEXTS = flags.DEFINE_integer(
-    "num_texts", None, "With --from: texts in a classifier's example, 1 or 2."
+    "num_texts",
+    None,
+    "With --from: texts in an example of a classifier or a regression, 1 or 2.",
+)
+_NUM_CHOICES = flags.DEFINE_integer(
+    "num_choices", None, "With --from: choices in an example, if no file says."
+)
+_NO_ANSWER = flags.DEFINE_boolean(
+    "no_answer", None, "With --from: whether a question may have no answer."
+)
+
+
+# What no file says of models for some tasks.
+_OF_TASKS = (
+    (_NUM_TEXTS, ("classification", "regression")),
+    (_NUM_CHOICES, ("multiple_choice",)),
+    (_NO_ANSWER, ("question_answering",)),
 )
 
 
@@ -60,33 +78,56 @@ def main(argv):
 
 
 def _import(foreign):
+    from kbert import tasks
     from kbert.checkpoints import folder
 
     folder.check_replaceable(_OUTPUT.value)  # before the work, not after
     loaded = foreign.load(
         _INPUT.value, lower_case=_LOWER_CASE.value, report=print
     )
-    spec = loaded.spec
-    if _NUM_TEXTS.value is not None:
-        if spec.task != "classification":
-            raise ValueError(f"--num_texts: {_INPUT.value} is no classifier.")
-        spec = dataclasses.replace(spec, num_texts=_NUM_TEXTS.value)
+    spec, model = _stated(loaded.spec), loaded.model
+    if spec != loaded.spec:  # such as of more choices, with the same weights
+        model = tasks.build(loaded.config, spec)
+        folder.copy_weights(loaded.model, model)
     folder.save(
         _OUTPUT.value,
-        loaded.model,
+        model,
         config=loaded.config,
         vocabulary=loaded.vocabulary,
         spec=spec,
         licences=loaded.licences,
     )
+    if note := tasks.segment_note(loaded.config, spec):
+        print(note)
     print(f"{_OUTPUT.value}: a kbert model, its task: {spec.task}")
+
+
+def _stated(spec):
+    """The spec with what the flags say of it."""
+    for holder, names in _OF_TASKS:
+        if holder.value is None:
+            continue
+        if spec.task not in names:
+            raise ValueError(
+                f"--{holder.name}: {_INPUT.value} is for {spec.task!r}; needs "
+                f"a model for {' or '.join(names)}."
+            )
+        stated = {holder.name: holder.value}
+        if holder is not _NUM_TEXTS:
+            stated = {"settings": dataclasses.replace(spec.settings, **stated)}
+        try:
+            spec = dataclasses.replace(spec, **stated)
+        except ValueError as error:
+            raise ValueError(f"--{holder.name}: {error}") from None
+    return spec
 
 
 def _export(foreign):
     from kbert.checkpoints import folder
 
-    if _LOWER_CASE.value is not None or _NUM_TEXTS.value is not None:
-        raise app.UsageError("--lower_case and --num_texts go with --from.")
+    for holder in (_LOWER_CASE, *(holder for holder, _ in _OF_TASKS)):
+        if holder.value is not None:
+            raise app.UsageError(f"--{holder.name} goes with --from.")
     loaded = folder.load(_INPUT.value)
     try:
         foreign.save(loaded, _OUTPUT.value, report=print)

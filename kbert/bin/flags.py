@@ -160,12 +160,16 @@ def embedding() -> Callable[[bool], dict[str, Any]]:
     holders = {
         "pooling": flags.DEFINE_enum(
             "pooling",
-            "mean",
+            None,
             ["cls", "mean", "max"],
-            "How those of a text's tokens become an embedding.",
+            "How those of a text's tokens become an embedding; by default as "
+            "the folder of an encoder says, and the mean for other models.",
         ),
         "normalize": flags.DEFINE_boolean(
-            "normalize", False, "Whether embeddings have length 1."
+            "normalize",
+            None,
+            "Whether embeddings have length 1; by default as the folder of an "
+            "encoder says, and not for other models.",
         ),
         "layer": flags.DEFINE_integer(
             "layer", -1, "Of embeddings: 0 is the lowest, -1 the top."

@@ -45,7 +45,7 @@ _VARIABLES = "kbert_variables"  # in the HDF5 file, beside what Keras writes
 # What other libraries' folders hold: Hugging Face's, google-research/bert's,
 # KerasHub's presets, saved models.
 _FOREIGN = (
-    *("config.json", "metadata.json", "saved_model.pb"),
+    *("config.json", "modules.json", "metadata.json", "saved_model.pb"),
     *("*.safetensors", "*.bin", "*.ckpt*", "*.keras"),
 )
 
@@ -136,6 +136,14 @@ def load(folder: str | os.PathLike) -> LoadedModel:
     _check_variables(weights, model)
     model.load_weights(weights)
     return LoadedModel(model, config, vocabulary, spec, read_licences(folder))
+
+
+def read_config(folder: str | os.PathLike) -> BertConfig:
+    """The config of a model folder alone.
+
+    Raises: ValueError, naming the file and the field; OSError.
+    """
+    return BertConfig.from_json(pathlib.Path(folder) / _CONFIG)
 
 
 def fingerprint(folder: str | os.PathLike) -> str:

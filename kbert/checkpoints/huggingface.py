@@ -2,10 +2,10 @@
 """Hugging Face's BERTs, both ways: a folder as `save_pretrained` writes it.
 
 config.json, the weights (safetensors, or a pickle where PyTorch is installed)
-and the tokenizer's files. BertModel, BertForPreTraining, BertForMaskedLM,
-BertForNextSentencePrediction and BertForSequenceClassification have a task
-here; of the others the encoder is read. Tensors have PyTorch's order:
-(outputs, inputs).
+and the tokenizer's files. All BERTs of transformers have a task here but
+BertLMHeadModel; of other classes the encoder is read, and the masked-LM output
+if it is there. A sentence-transformers folder is one of these with files of
+its own around it. Tensors have PyTorch's order: (outputs, inputs).
 """
 
 import dataclasses
@@ -14,10 +14,16 @@ import os
 import pathlib
 from typing import Any
 
+import keras
 import safetensors.numpy
 
 from kbert import json_files, tasks
-from kbert.checkpoints import huggingface_tokenizer, tensor_files
+from kbert.checkpoints import (
+    huggingface_heads,
+    huggingface_tokenizer,
+    sentence_transformers,
+    tensor_files,
+)
 from kbert.checkpoints.folder import LoadedModel, read_licences
 from kbert.checkpoints.foreign import (
     Report,
@@ -25,12 +31,13 @@ from kbert.checkpoints.foreign import (
     new_folder,
     task_spec,
 )
+from kbert.checkpoints.huggingface_heads import Head
 from kbert.checkpoints.huggingface_weights import Weights, tensors_of
 from kbert.config import BertConfig
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import Vocabulary
 
-_CONFIG = "config.json"
+_CONFIG, _ADAPTER = "config.json", "adapter_config.json"
 
 # Fields of config.json -> fields of BertConfig. Those that a file leaves out
 # have the same defaults in both libraries.
@@ -61,15 +68,17 @@ _CONFIG_MUST_BE = {
     "add_cross_attention": False,
     "pruned_heads": {},
 }
-# Tasks by architecture. Others have heads that kbert has not.
+# Tasks by architecture, of those without labels.
 _TASKS = {
     "BertModel": "encoder",
     "BertForPreTraining": "pretraining",
     "BertForMaskedLM": "masked_lm",
     "BertForNextSentencePrediction": "next_sentence",
-    "BertForSequenceClassification": "classification",
 }
-_ARCHITECTURES = {task: name for name, task in _TASKS.items()}
+_ARCHITECTURES = {
+    **{task: name for name, task in _TASKS.items()},
+    **huggingface_heads.ARCHITECTURES,
+}
 
 
 def load(
@@ -81,30 +90,35 @@ def load(
     """Reads a model with its heads, as far as kbert has such.
 
     Args:
-        path: a folder of config.json, weights and a tokenizer.
+        path: a folder of config.json, weights and a tokenizer, or of
+            modules.json and such a folder.
         lower_case: the casing, if no file says it; it may not contradict one.
         report: called with each line about what was read and left out.
     Raises: ValueError, naming the file, what was found and what was wanted;
         OSError.
     """
-    folder = pathlib.Path(path)
+    wrapping = sentence_transformers.read(pathlib.Path(path), report)
+    folder = wrapping.transformer
     _check_folder(folder)
     fields = _read_fields(folder / _CONFIG)
     vocabulary, max_length = huggingface_tokenizer.read(
         folder, lower_case, report
     )
     config = _config(folder / _CONFIG, fields, vocabulary.lower_case)
+    wrapping.check(config)
     check_vocabulary(vocabulary, config.vocab_size, where=folder, report=report)
     weights = Weights.open(folder)
     weights.check(config)
     try:
-        spec = _spec(fields, weights, config, max_length, report)
+        head = _head(fields, weights, config, wrapping, max_length, report)
     except ValueError as error:
         raise ValueError(f"{folder / _CONFIG}: {error}") from None
-    model = tasks.build(config, spec)
-    optional = ["pooler"] if spec.task == "encoder" else []
+    model = tasks.build(config, head.spec)
+    optional = ["pooler"] if head.spec.task == "encoder" else []
     weights.assign(model, config, optional=optional, report=report)
-    return LoadedModel(model, config, vocabulary, spec, read_licences(folder))
+    _reorder(model, head.order)
+    licences = {**read_licences(wrapping.root), **read_licences(folder)}
+    return LoadedModel(model, config, vocabulary, head.spec, licences)
 
 
 def _check_folder(folder):
@@ -114,6 +128,11 @@ def _check_folder(folder):
         raise ValueError(
             f"{folder}: {found}; wanted a folder as Hugging Face's "
             "save_pretrained writes it."
+        )
+    if (folder / _ADAPTER).is_file():  # transformers adds it to the weights
+        raise ValueError(
+            f"{folder / _ADAPTER}: an adapter of PEFT, which kbert cannot "
+            "represent; merge it into the weights first."
         )
 
 
@@ -150,32 +169,28 @@ def _config(path, fields, lower_case) -> BertConfig:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _spec(fields, weights, config, max_length, report) -> TaskSpec:
-    """The task whose heads the weights have, and kbert too."""
+def _head(fields, weights, config, wrapping, max_length, report) -> Head:
+    """The head that the weights have and kbert has too, with its task."""
     architecture = (fields.get("architectures") or ["BertModel"])[0]
-    task = _TASKS.get(architecture)
-    labels = ()
-    if task == "classification":
-        labels = _labels(fields, report)
-    if task == "classification" and _is_no_choice(fields, labels):
-        architecture += " of problem_type regression or multi_label"
-        task = None
-    if task != "classification":
-        labels, stated = (), task
-        task = _pretraining_task(stated, weights)
-        if stated is None:
-            report(
-                f"{architecture}: not supported yet: read as {task}, any other "
-                "head left out."
-            )
-    elif fields.get("classifier_dropout") is not None:
-        report(
-            f"classifier_dropout {fields['classifier_dropout']} is left out: "
-            "kbert drops out hidden_dropout_prob there."
-        )
-    spec = task_spec(task, config, labels)
-    longest = min(spec.max_seq_length, max_length or spec.max_seq_length)
-    return dataclasses.replace(spec, max_seq_length=longest)
+    longest = config.max_position_embeddings
+    if wrapping.max_seq_length is None:
+        longest = min(longest, max_length or longest)
+    head = None
+    if not wrapping.settings:
+        head = huggingface_heads.read(architecture, fields, longest, report)
+    if head is None:
+        stated = _TASKS.get(architecture)
+        task = "encoder"
+        if not wrapping.settings:
+            task = _pretraining_task(stated, weights)
+            if stated is None:
+                report(
+                    f"{architecture}: not supported yet: read as {task}, any "
+                    "other head left out."
+                )
+        spec = task_spec(task, config)
+        head = Head(dataclasses.replace(spec, max_seq_length=longest))
+    return dataclasses.replace(head, spec=wrapping.spec(head.spec, report))
 
 
 def _pretraining_task(stated, weights: Weights):
@@ -189,38 +204,11 @@ def _pretraining_task(stated, weights: Weights):
     return "next_sentence" if has_nsp else "encoder"
 
 
-def _labels(fields, report) -> tuple[str, ...]:
-    count = fields.get("num_labels")
-    names = fields.get("id2label")
-    if names is None:
-        names = {str(i): f"LABEL_{i}" for i in range(_count(count or 2))}
-    if not isinstance(names, dict) or (
-        sorted(names) != sorted(str(i) for i in range(len(names)))
-    ):
-        raise ValueError(
-            f"id2label is {names!r}; wanted a name for each of 0, 1, 2, ..."
-        )
-    if count is not None and count != len(names):
-        report(
-            f"id2label names {len(names)} labels, num_labels is {count}: they "
-            "are called LABEL_0, LABEL_1, ..."
-        )
-        names = {str(i): f"LABEL_{i}" for i in range(_count(count))}
-    return tuple(str(names[str(i)]) for i in range(len(names)))
-
-
-def _count(number):
-    if type(number) is not int or not 0 < number < 10**6:
-        raise ValueError(f"num_labels is {number!r}; wanted a whole number.")
-    return number
-
-
-def _is_no_choice(fields, labels):
-    problem = fields.get("problem_type")
-    return len(labels) < 2 or problem not in (
-        None,
-        "single_label_classification",
-    )
+def _reorder(model: keras.Model, order):
+    """Brings the outputs of a tagger into the order of its labels."""
+    if order is not None:
+        tagger = model.get_layer("tagger")
+        tagger.set_weights([x[..., list(order)] for x in tagger.get_weights()])
 
 
 def save(
@@ -229,20 +217,25 @@ def save(
     """Writes a folder for `from_pretrained`, complete or not at all.
 
     config.json, model.safetensors, vocab.txt and tokenizer_config.json, and
-    the licences that came with the weights.
+    the licences that came with the weights. For an encoder whose vectors are
+    not the plain mean also what sentence-transformers reads.
 
     Args:
         loaded: the model.
         path: a new or an empty folder.
         report: called with each line about what the format has no place for.
-    Raises: ValueError if there is something at `path` already, or if the
-        masked-LM output has an activation or epsilon of its own; OSError.
+    Raises: ValueError if there is something at `path` already, if
+        transformers has no such head, or if the masked-LM output has an
+        activation or epsilon of its own; OSError.
     """
     config, spec = loaded.config, loaded.spec
+    if spec.task not in _ARCHITECTURES:
+        raise ValueError(
+            f"task is {spec.task!r}; transformers has no such head for BERT."
+        )
     fields = _fields(config, spec, loaded.vocabulary)
+    fields |= huggingface_heads.write(spec, report)
     tensors = tensors_of(loaded)
-    if spec.task == "classification" and spec.num_texts != 1:
-        report(f"{_CONFIG} has no place for num_texts, {spec.num_texts}.")
     with new_folder(path) as folder:
         text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
         (folder / _CONFIG).write_text(text, encoding="utf-8")
@@ -251,8 +244,13 @@ def save(
             tensors, folder / tensor_files.SAFETENSORS, {"format": "pt"}
         )
         huggingface_tokenizer.write(
-            folder, loaded.vocabulary, spec.max_seq_length
+            folder,
+            loaded.vocabulary,
+            spec.max_seq_length,
+            has_segments=config.type_vocab_size > 1,
         )
+        if spec.task == "encoder":
+            sentence_transformers.write(folder, spec, config.hidden_size)
         for name, licence in loaded.licences.items():
             (folder / name).write_bytes(licence)
 
@@ -269,15 +267,10 @@ def _fields(
                     f"what its encoder has, {shared!r}."
                 )
     names = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
-    fields = {
+    return {
         "architectures": [_ARCHITECTURES[spec.task]],
         "model_type": "bert",
         **{theirs: getattr(config, ours) for theirs, ours in _FIELDS.items()},
         "hidden_act": names[config.hidden_act],
         "pad_token_id": vocabulary.pad_id,
     }
-    if spec.labels:
-        fields["problem_type"] = "single_label_classification"
-        fields["id2label"] = {str(i): x for i, x in enumerate(spec.labels)}
-        fields["label2id"] = {x: i for i, x in enumerate(spec.labels)}
-    return fields

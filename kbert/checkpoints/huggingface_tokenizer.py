@@ -117,9 +117,20 @@ def read(
 
 
 def write(
-    folder: pathlib.Path, vocabulary: Vocabulary, max_length: int
+    folder: pathlib.Path,
+    vocabulary: Vocabulary,
+    max_length: int,
+    *,
+    has_segments: bool,
 ) -> None:
-    """Writes vocab.txt and tokenizer_config.json."""
+    """Writes vocab.txt and tokenizer_config.json.
+
+    Args:
+        folder: to write to.
+        vocabulary: of the model.
+        max_length: most tokens of a row.
+        has_segments: whether the model has a vector for a second text.
+    """
     text = "".join(f"{token}\n" for token in vocabulary.tokens)
     (folder / VOCABULARY_FILE).write_text(text, encoding="utf-8", newline="\n")
     fields = {
@@ -135,6 +146,8 @@ def write(
         "sep_token": SEP,
         "mask_token": MASK,
     }
+    if not has_segments:  # without token_type_ids all are taken to be 0
+        fields["model_input_names"] = ["input_ids", "attention_mask"]
     text = json.dumps(fields, indent=2) + "\n"
     (folder / _CONFIG).write_text(text, encoding="utf-8")
 

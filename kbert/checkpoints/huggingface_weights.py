@@ -198,6 +198,10 @@ def _sources(config: BertConfig, names: Container[str]) -> dict[str, Source]:
         "mlm_bias/bias": Source((_MLM_BIAS,)),
         **_dense("nsp/", "cls.seq_relationship"),
         **_dense("classifier/", "classifier"),
+        **_dense("regressor/", "classifier"),
+        **_dense("tagger/", "classifier"),
+        **_dense("choice_score/", "classifier"),
+        **_dense("question_answerer/", "qa_outputs"),
     }
     if not config.tie_word_embeddings and _MLM_MATRIX_BIAS in names:
         sources["mlm_bias/bias"] = Source((_MLM_MATRIX_BIAS,))

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Texts to vectors."""
 
+import dataclasses
+
 import numpy as np
 
 from kbert import features
 from kbert.models import pool
 from kbert.serving.text_server import TextServer
+from kbert.tasks import TaskSpec, embedding
 from kbert.text.packing import pack
 
 EMBEDDING = "embedding"  # in the signature
@@ -21,17 +24,14 @@ class EmbeddingServer(TextServer):
     Args:
         model: as `kbert.models.build_features` gives it.
         vocabulary: of the encoder.
-        spec: of the encoder.
-        pooling: how, one of `kbert.models.POOLINGS`.
-        normalize: whether the vectors have length 1.
+        spec: of the encoder; its settings say how the vectors are pooled.
     """
 
     text_inputs = ("text",)
 
-    def __init__(self, model, *, vocabulary, spec, pooling, normalize):
+    def __init__(self, model, *, vocabulary, spec):
         super().__init__(model, vocabulary=vocabulary, spec=spec)
         self.width: int = model.output[features.SEQUENCE].shape[-1]
-        self._pooling, self._normalize = pooling, normalize
 
     def _answer(self, text):
         inputs, _ = pack(
@@ -40,10 +40,35 @@ class EmbeddingServer(TextServer):
             seq_length=self.spec.max_seq_length,
         )
         sequence = self._model(inputs, training=False)[features.SEQUENCE]
-        mask = inputs["padding_mask"]
-        vectors = pool(sequence, mask, self._pooling, self._normalize)
+        how = self.spec.settings
+        vectors = pool(
+            sequence, inputs["padding_mask"], how.pooling, how.normalize
+        )
         return {EMBEDDING: vectors}
 
     def _rows(self, answers, columns):
         # As Python's numbers a large file's would take most of the time.
         return [{EMBEDDING: np.array(row)} for row in answers[EMBEDDING]]
+
+
+def spec_of(
+    spec: TaskSpec, pooling: str | None = None, normalize: bool | None = None
+) -> TaskSpec:
+    """What a model's encoder is to an `EmbeddingServer`.
+
+    Args:
+        spec: of a model of any task.
+        pooling: None for the encoder's own, or the default of another task.
+        normalize: same as above.
+    Raises: ValueError for an unknown pooling.
+    """
+    settings = embedding.Settings()
+    if spec.task == "encoder":
+        settings = spec.settings
+    given = {"pooling": pooling, "normalize": normalize}
+    given = {name: x for name, x in given.items() if x is not None}
+    return TaskSpec(
+        task="encoder",
+        max_seq_length=spec.max_seq_length,
+        settings=dataclasses.replace(settings, **given),
+    )

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kbert import features, models
 from kbert.serving import SERVERS
-from kbert.serving.embedding import EmbeddingServer
+from kbert.serving.embedding import EmbeddingServer, spec_of
 from kbert.serving.next_sentence import NEXT_SENTENCE, NextSentenceServer
 from kbert.serving.reduced_weights import ReducedWeights
 from kbert.serving.shared_blocks import SharedBlocks
@@ -30,8 +30,9 @@ class Signatures(tf.Module):
     words            a tagger's answers to lists of words
     fill_mask        for a model with a masked-LM output, its default too
     next_sentence    for a pre-trained model with that output
-    embeddings       text (B,) string -> embedding (B, H) float32, the mean of
-                     the tokens' top layer
+    embeddings       text (B,) string -> embedding (B, H) float32, of the
+                     tokens' top layer: pooled and normalized as the settings
+                     of an encoder say, and else their mean
     token_ids        what the model gives for token ids; see `TokenIds`
 
     Args:
@@ -81,13 +82,8 @@ class Signatures(tf.Module):
             self._next_sentence = NextSentenceServer(unpadded, **parts)
 
     def _make_embedder(self, encoder):
-        length = self.spec.max_seq_length
         return EmbeddingServer(
-            encoder,
-            vocabulary=self.vocabulary,
-            spec=TaskSpec(task="encoder", max_seq_length=length),
-            pooling="mean",
-            normalize=False,
+            encoder, vocabulary=self.vocabulary, spec=spec_of(self.spec)
         )
 
     def by_name(self) -> dict[str, Any]:

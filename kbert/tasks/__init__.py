@@ -2,7 +2,8 @@
 """What a model was trained for, and the functional model that does it.
 
 Each task with a head of its own is one file here: its settings, its head on
-an encoder, its loss, its decoding and its scores.
+an encoder, its loss, its decoding and its scores. An encoder without one gives
+a text a vector, by the settings of `embedding`.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from kbert.config import BertConfig
 from kbert.models import build_encoder, build_pretrainer
 from kbert.tasks import (
     classification,
+    embedding,
     multiple_choice,
     question_answering,
     summarization,
@@ -113,6 +115,17 @@ class TaskSpec:
             ) from None
 
 
+def segment_note(config: BertConfig, spec: TaskSpec) -> str:
+    """What to say where a model cannot tell segments apart, or ""."""
+    has_segments = spec.num_texts == 2 or spec.task in _OF_SEGMENTS
+    if config.type_vocab_size > 1 or not has_segments:
+        return ""
+    return (
+        "type_vocab_size is 1: the one segment vector serves both texts of a "
+        "row, which only [SEP] tells apart."
+    )
+
+
 def build(config: BertConfig, spec: TaskSpec) -> keras.Model:
     """The untrained functional model of a task."""
     return TASKS[spec.task](config, spec)
@@ -141,6 +154,7 @@ TASKS = {
     "summarization": lambda config, spec: build_summarizer(config),
 }
 SETTINGS = {
+    "encoder": embedding.Settings,
     "classification": classification.Settings,
     "tagging": tagging.Settings,
     "question_answering": question_answering.Settings,
@@ -148,3 +162,5 @@ SETTINGS = {
     "summarization": summarization.Settings,
 }
 _LABELLED = ("classification", "tagging")
+# Whose rows have segments 0 and 1, whatever num_texts says.
+_OF_SEGMENTS = ("question_answering", "multiple_choice", "summarization")

@@ -124,12 +124,12 @@ def test_and_back(call, hugging_face, tmp_path):
         (
             ["--to=huggingface", "--lower_case"],
             app.UsageError,
-            "--lower_case and --num_texts go with --from",
+            "--lower_case goes with --from",
         ),
         (
             ["--from=huggingface", "--lower_case", "--num_texts=2"],
             ValueError,
-            "--num_texts: .* is no classifier",
+            "--num_texts: .* is for 'encoder'; needs a model for classificati",
         ),
         (["--to=huggingface"], ValueError, "another library's: .*kbert-conv"),
     ],

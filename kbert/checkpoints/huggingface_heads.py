@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The heads of a Hugging Face BERT: what a config.json says of them.
+
+Source: transformers 5, models/bert/modeling_bert.py, configuration_utils.py.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from kbert import tasks
+from kbert.checkpoints.foreign import Report
+from kbert.tasks import TaskSpec, tagging
+
+# Those that have id2label, problem_type or settings of kbert's.
+ARCHITECTURES = {
+    "classification": "BertForSequenceClassification",
+    "regression": "BertForSequenceClassification",
+    "tagging": "BertForTokenClassification",
+    "question_answering": "BertForQuestionAnswering",
+    "multiple_choice": "BertForMultipleChoice",
+}
+_SINGLE, _MULTI, _REGRESSION = (
+    *("single_label_classification", "multi_label_classification"),
+    "regression",
+)
+_NUM_CHOICES = "num_choices"  # kbert's own; no other file says it
+_SWAG_CHOICES = 4
+# What a CrossEncoder of sentence-transformers writes into a config.json.
+_CROSS_ENCODER = (
+    "sentence_transformers",
+    "sbert_ce_default_activation_function",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """A head that kbert has.
+
+    Attributes:
+        spec: of the model.
+        order: the classifier's outputs in the order of `spec.labels`, or
+            None where it is the same.
+    """
+
+    spec: TaskSpec
+    order: tuple[int, ...] | None = None
+
+
+def read(
+    architecture: str,
+    fields: Mapping[str, Any],
+    max_seq_length: int,
+    report: Report,
+) -> Head | None:
+    """Reads what config.json says of a head.
+
+    Args:
+        architecture: the class of the model.
+        fields: of config.json.
+        max_seq_length: of the model.
+        report: told what no file says, and what is left out.
+    Returns: None for a class that is not one of `ARCHITECTURES`.
+    Raises: ValueError, naming the field, if kbert has no such head.
+    """
+    readers = {
+        "BertForSequenceClassification": _sequence,
+        "BertForTokenClassification": _tokens,
+        "BertForQuestionAnswering": _answers,
+        "BertForMultipleChoice": _choices,
+    }
+    if architecture not in readers:
+        return None
+    try:
+        head = readers[architecture](fields, max_seq_length, report)
+    except ValueError as error:
+        raise ValueError(
+            f'{error} To read the encoder alone, make it "architectures": '
+            '["BertModel"].'
+        ) from None
+    dropout = fields.get("classifier_dropout")
+    if dropout is not None and head.spec.task != "question_answering":
+        report(
+            f"classifier_dropout {dropout} is left out: kbert drops out "
+            "hidden_dropout_prob there."
+        )
+    return head
+
+
+def write(spec: TaskSpec, report: Report) -> dict[str, Any]:
+    """The fields of config.json for a head.
+
+    Args:
+        spec: of a model of one of `ARCHITECTURES`, or of another.
+        report: told what config.json has no field for.
+    """
+    for name, value in _lost(spec):
+        report(f"config.json has no place for {name}, {value}.")
+    fields: dict[str, Any] = {}
+    labels = spec.labels
+    if spec.task == "classification":
+        several = spec.settings.multi_label
+        fields["problem_type"] = _MULTI if several else _SINGLE
+    if spec.task == "regression":
+        fields["problem_type"] = _REGRESSION
+        labels = ("LABEL_0",)
+    if spec.task == "multiple_choice":
+        fields[_NUM_CHOICES] = spec.settings.num_choices
+    if labels:
+        fields["id2label"] = {str(i): x for i, x in enumerate(labels)}
+        fields["label2id"] = {x: i for i, x in enumerate(labels)}
+    return fields
+
+
+def _lost(spec):
+    """What a config.json does not tell, where it is not what kbert reads."""
+    if spec.task in ("classification", "regression") and spec.num_texts != 1:
+        yield "num_texts", spec.num_texts
+    settings = dataclasses.asdict(spec.settings) if spec.settings else {}
+    kept = ("multi_label", _NUM_CHOICES, "pooling", "normalize")
+    read_again = _settings(spec.task, spec.max_seq_length)
+    if spec.task == "classification":
+        read_again["threshold"] = 0.5 if settings["multi_label"] else None
+    for name, value in settings.items():
+        if name not in kept and value != read_again[name]:
+            yield name, value
+
+
+def _settings(task, max_seq_length) -> dict[str, Any]:
+    """The settings of a model whose files say none."""
+    given = {}
+    if task == "tagging":  # each word has a quarter of the length around it
+        given["stride"] = max(1, max_seq_length // 2)
+    if task == "question_answering":  # as published, 128 of 384
+        given["stride"] = max(1, max_seq_length // 3)
+    if task not in tasks.SETTINGS or task == "multiple_choice":
+        return given
+    return dataclasses.asdict(tasks.SETTINGS[task](**given))
+
+
+def _sequence(fields, max_seq_length, report) -> Head:
+    labels, problem = _labels(fields, report), fields.get("problem_type")
+    if problem not in (None, _SINGLE, _MULTI, _REGRESSION):
+        raise ValueError(
+            f"problem_type is {problem!r}; needs {_SINGLE}, {_MULTI} or "
+            f"{_REGRESSION}."
+        )
+    is_number = problem == _REGRESSION or (problem is None and len(labels) == 1)
+    if is_number != (len(labels) == 1):
+        raise ValueError(
+            f"problem_type is {problem!r} with {len(labels)} labels; kbert has "
+            "a regression of one number and classes, two or more."
+        )
+    parts: dict[str, Any] = {"task": "regression"}
+    if not is_number:
+        settings = {"multi_label": problem == _MULTI}
+        parts = {
+            "task": "classification",
+            "labels": labels,
+            "settings": settings,
+        }
+    if any(fields.get(name) for name in _CROSS_ENCODER):
+        parts["num_texts"] = 2
+        _report_cross_encoder(fields, report)
+    return Head(TaskSpec(max_seq_length=max_seq_length, **parts))
+
+
+def _report_cross_encoder(fields, report):
+    new, old = (fields.get(name) for name in _CROSS_ENCODER)
+    activation = new.get("activation_fn") if isinstance(new, dict) else old
+    report("A CrossEncoder of sentence-transformers: read as one of pairs.")
+    name = str(activation).rpartition(".")[2]
+    if activation and name != "Identity":
+        report(f"Its activation {name} is left out: kbert gives what it takes.")
+
+
+def _tokens(fields, max_seq_length, report) -> Head:
+    given = _labels(fields, report)
+    types = dict.fromkeys(
+        label[2:] for label in given if label.startswith(("B-", "I-"))
+    )
+    labels = tagging.labels_of(tuple(types))
+    if sorted(labels) != sorted(given):
+        raise ValueError(
+            f"id2label has {', '.join(given)}; kbert's tagging has O, and B-x "
+            "and I-x of each type x."
+        )
+    order = None
+    if labels != given:
+        order = tuple(given.index(label) for label in labels)
+        report(f"The labels change their order: {', '.join(labels)}.")
+    return Head(
+        TaskSpec(
+            task="tagging",
+            max_seq_length=max_seq_length,
+            labels=labels,
+            settings=_settings("tagging", max_seq_length),
+        ),
+        order,
+    )
+
+
+def _answers(fields, max_seq_length, report) -> Head:
+    count = len(_labels(fields, report))
+    if count != 2:
+        raise ValueError(
+            f"id2label has {count} labels; question answering has 2 outputs, "
+            "start and end."
+        )
+    report(
+        "No file says whether a question may have no answer: no_answer is "
+        "false (--no_answer for a model of SQuAD 2.0)."
+    )
+    return Head(
+        TaskSpec(
+            task="question_answering",
+            max_seq_length=max_seq_length,
+            num_texts=2,
+            settings=_settings("question_answering", max_seq_length),
+        )
+    )
+
+
+def _choices(fields, max_seq_length, report) -> Head:
+    count = fields.get(_NUM_CHOICES)
+    if count is None:
+        count = _SWAG_CHOICES
+        report(
+            f"No file says how many choices there are: {count}, as in SWAG "
+            "(--num_choices for another number)."
+        )
+    return Head(
+        TaskSpec(
+            task="multiple_choice",
+            max_seq_length=max_seq_length,
+            settings={_NUM_CHOICES: count},
+        )
+    )
+
+
+def _labels(fields, report) -> tuple[str, ...]:
+    count = fields.get("num_labels")
+    names = fields.get("id2label")
+    if names is None:
+        count = 2 if count is None else count
+        names = {str(i): f"LABEL_{i}" for i in range(_count(count))}
+    if not isinstance(names, dict) or (
+        sorted(names) != sorted(str(i) for i in range(len(names)))
+    ):
+        raise ValueError(
+            f"id2label is {names!r}; wanted a name for each of 0, 1, 2, ..."
+        )
+    if count is not None and count != len(names):
+        report(
+            f"id2label names {len(names)} labels, num_labels is {count}: they "
+            "are called LABEL_0, LABEL_1, ..."
+        )
+        names = {str(i): f"LABEL_{i}" for i in range(_count(count))}
+    return tuple(str(names[str(i)]) for i in range(len(names)))
+
+
+def _count(number):
+    if type(number) is not int or not 0 < number < 10**6:
+        raise ValueError(f"num_labels is {number!r}; wanted a whole number.")
+    return number

@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a sentence-transformers folder says beside its Hugging Face model.
+
+    modules.json                        which modules follow one another
+    sentence_bert_config.json           beside the weights: max_seq_length
+    1_Pooling/config.json               how tokens' vectors become a text's
+    2_Normalize/config.json             from version 6 on, if at all
+    config_sentence_transformers.json   prompts, and which class wrote it
+
+kbert has a Transformer, one mode of Pooling and Normalize; all other modules
+and settings that change a vector are refused by name.
+
+Source: sentence-transformers 6.2.0, base/model.py, base/modules and
+    sentence_transformer/modules/pooling.py, which read older folders too.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from kbert import json_files
+from kbert.checkpoints.foreign import Report
+from kbert.config import BertConfig
+from kbert.tasks import TaskSpec
+from kbert.tasks.embedding import POOLINGS, Settings
+
+MODULES = "modules.json"
+_SENTENCE = "sentence_bert_config.json"
+_MODEL = "config_sentence_transformers.json"
+_CONFIG = "config.json"
+_MODULE = re.compile(r"\d+_\w+")  # a folder, such as 0_Transformer
+
+_BI_ENCODER, _CROSS_ENCODER = "SentenceTransformer", "CrossEncoder"
+# Before version 6, each a boolean; afterwards one name, or a list of them.
+_POOLINGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_DIMENSIONS = ("embedding_dimension", "word_embedding_dimension")
+# Fields that do nothing with these values, and without them.
+_POOLING_MUST_BE = {"include_prompt": True}
+_NORMALIZE_MUST_BE = {
+    "module_input_name": "sentence_embedding",
+    "module_output_name": "sentence_embedding",
+}
+_TRANSFORMER_MUST_BE = {
+    **dict.fromkeys(("model_args", "model_kwargs"), {}),
+    **dict.fromkeys(("config_args", "config_kwargs"), {}),
+    **dict.fromkeys(("tokenizer_args", "processor_kwargs"), {}),
+    **{"processing_kwargs": {}, "tokenizer_name_or_path": None},
+    **{"query_length": None, "document_length": None, "query_expansion": None},
+    "transformer_task": "feature-extraction",
+    "module_output_name": "token_embeddings",
+}
+_TRANSFORMER_USES = (
+    *("max_seq_length", "do_lower_case", "modality_config"),
+    "unpad_inputs",  # how it is computed
+)
+_TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapping:
+    """What stands around a Hugging Face model.
+
+    Attributes:
+        transformer: the folder of that model.
+        root: of all modules; the same, or the folder above.
+        settings: how a vector is made, or None where there is no Pooling.
+        max_seq_length: most tokens of a text, or None where the tokenizer's
+            own limit counts.
+        lower_case: whether texts are lower-cased before the tokenizer.
+        width: (file and field, the encoder's width as it says), if it does.
+        takes_pairs: whether it is a CrossEncoder, which scores pairs.
+    """
+
+    transformer: pathlib.Path
+    root: pathlib.Path
+    settings: Settings | None = None
+    max_seq_length: int | None = None
+    lower_case: bool = False
+    width: tuple[str, Any] | None = None
+    takes_pairs: bool = False
+
+    def check(self, config: BertConfig) -> None:
+        """Compares with the model inside.
+
+        Raises: ValueError, naming the file and the field.
+        """
+        if self.lower_case and not config.lower_case:
+            raise ValueError(
+                f"{self.transformer / _SENTENCE}: do_lower_case is true, but "
+                "the tokenizer is cased."
+            )
+        if self.width and self.width[1] != config.hidden_size:
+            where, width = self.width
+            raise ValueError(
+                f"{where} is {width!r}, but hidden_size is "
+                f"{config.hidden_size}."
+            )
+
+    def spec(self, spec: TaskSpec, report: Report) -> TaskSpec:
+        """That of the model inside, with what stands around it.
+
+        Args:
+            spec: its max_seq_length is the longest that there may be.
+            report: told what was read.
+        """
+        length = self.max_seq_length
+        if length is not None:
+            if length > spec.max_seq_length:
+                report(
+                    f"{_SENTENCE}: max_seq_length {length}: the model takes "
+                    f"{spec.max_seq_length} tokens at most."
+                )
+            length = min(length, spec.max_seq_length)
+            spec = dataclasses.replace(spec, max_seq_length=length)
+        if self.takes_pairs and spec.task in ("classification", "regression"):
+            spec = dataclasses.replace(spec, num_texts=2)
+        if self.settings:
+            spec = dataclasses.replace(spec, settings=self.settings)
+            vectors = "vectors of length 1, " if self.settings.normalize else ""
+            report(
+                f"{MODULES}: {self.settings.pooling} pooling, {vectors}at most "
+                f"{spec.max_seq_length} tokens."
+            )
+        return spec
+
+
+def read(folder: pathlib.Path, report: Report) -> Wrapping:
+    """Reads what stands around a Hugging Face model, if anything does.
+
+    Args:
+        folder: with modules.json, or that of its Transformer, or a plain one.
+        report: told what has no use in kbert.
+    Raises: ValueError, naming the file and what kbert cannot represent;
+        OSError.
+    """
+    root = _root(folder)
+    if root is None:
+        _check_whole(folder)
+        return _transformer(folder, folder, report)
+    if root != folder:
+        report(f"{folder.name} is a module of {root / MODULES}: read with it.")
+    fields = _optional(root / _MODEL)
+    kind = fields.get("model_type") or _BI_ENCODER
+    if kind not in (_BI_ENCODER, _CROSS_ENCODER):
+        raise ValueError(
+            f"{root / _MODEL}: model_type is {kind!r}, which kbert cannot "
+            "represent yet."
+        )
+    modules = _modules(root)
+    of_pairs = kind == _CROSS_ENCODER
+    wrapping = _transformer(modules[0][1], root, report, of_pairs)
+    if of_pairs:
+        _check_kinds(root, modules, ("Transformer",))
+        return wrapping
+    _check_prompts(root / _MODEL, fields, report)
+    _check_kinds(root, modules, ("Transformer", "Pooling", "Normalize"))
+    pooling, width = _pooling(modules[1][1] / _CONFIG)
+    for _, path in modules[2:]:
+        _check_fields(path / _CONFIG, _NORMALIZE_MUST_BE)
+    return dataclasses.replace(
+        wrapping,
+        settings=Settings(pooling=pooling, normalize=len(modules) > 2),
+        width=width,
+    )
+
+
+def write(folder: pathlib.Path, spec: TaskSpec, width: int) -> None:
+    """Writes what makes a Hugging Face model give vectors as kbert does.
+
+    Nothing for the plain mean, which sentence-transformers takes where no
+    file says otherwise.
+
+    Args:
+        folder: of the model.
+        spec: of an encoder.
+        width: of the vectors.
+    """
+    settings: Settings = spec.settings
+    if settings == Settings():
+        return
+    kinds = ["Transformer", "Pooling"]
+    kinds += ["Normalize"] if settings.normalize else []
+    modules = []
+    for index, kind in enumerate(kinds):
+        path = f"{index}_{kind}" if index else ""
+        # Before version 6 there are no other names, and later ones know them.
+        modules.append(
+            {
+                "idx": index,
+                "name": str(index),
+                "path": path,
+                "type": f"sentence_transformers.models.{kind}",
+            }
+        )
+        (folder / path).mkdir(exist_ok=True)
+    pooling: dict[str, Any] = {
+        name: mode == settings.pooling
+        for name, mode in _POOLINGS.items()
+        if mode in POOLINGS
+    }
+    pooling["word_embedding_dimension"] = width
+    for name, content in {
+        MODULES: modules,
+        f"1_Pooling/{_CONFIG}": pooling,
+        _SENTENCE: {
+            "max_seq_length": spec.max_seq_length,
+            "do_lower_case": False,  # the tokenizer does it
+        },
+    }.items():
+        text = json.dumps(content, indent=2) + "\n"
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _root(folder: pathlib.Path) -> pathlib.Path | None:
+    """The folder with the modules.json that a folder belongs to."""
+    if (folder / MODULES).is_file():
+        return folder
+    here = pathlib.Path(os.path.abspath(folder))
+    above = here.parent
+    # Another folder may lie beside anything.
+    if not _MODULE.fullmatch(here.name) or not (above / MODULES).is_file():
+        return None
+    for kind, path in _modules(above):
+        if pathlib.Path(os.path.abspath(path)) == here:
+            if kind == "Transformer":
+                return above
+            raise ValueError(
+                f"{folder}: the module {kind} of {above / MODULES}; give the "
+                f"whole model, {above}."
+            )
+    return None
+
+
+def _check_whole(folder):
+    """Sees that a folder without a modules.json has not lost it."""
+    if not folder.is_dir():
+        return
+    parts = sorted(path.parent.name for path in folder.glob("*_Pooling/*.json"))
+    if parts:
+        raise ValueError(
+            f"{folder}: {parts[0]}, but no {MODULES}: a sentence-transformers "
+            "model that is not whole."
+        )
+
+
+def _modules(root) -> list[tuple[str, pathlib.Path]]:
+    """The kind and the folder of each module, in their order."""
+    file = root / MODULES
+    found = []
+    for module in json_files.read(file, list[dict[str, Any]]):
+        kind, path = module.get("type"), module.get("path")
+        if not isinstance(kind, str) or not isinstance(path, str):
+            raise ValueError(f"{file}: a module without a type or a path.")
+        parts = pathlib.PurePosixPath(path)
+        if parts.is_absolute() or ".." in parts.parts:
+            raise ValueError(
+                f"{file}: path is {path!r}; needs one inside the folder."
+            )
+        if not kind.startswith("sentence_transformers."):
+            raise ValueError(
+                f"{file}: type is {kind!r}, code of the model's own, which "
+                "kbert does not run."
+            )
+        found.append((kind.rpartition(".")[2], root / path))
+    if not found or found[0][0] != "Transformer":
+        first = found[0][0] if found else "none"
+        raise ValueError(
+            f"{file}: the first module is {first}; kbert needs a Transformer."
+        )
+    return found
+
+
+def _check_kinds(root, modules, allowed):
+    """Sees that modules are those of `allowed`, the last of them optional."""
+    kinds = [kind for kind, _ in modules]
+    for position, kind in enumerate(kinds):
+        if kind not in allowed[position : position + 1]:
+            raise ValueError(
+                f"{root / MODULES}: module {position} is {kind}, which kbert "
+                f"cannot represent yet; it has {', '.join(allowed)}."
+            )
+    if len(kinds) < min(2, len(allowed)):
+        raise ValueError(
+            f"{root / MODULES}: no Pooling; a text's vector needs one."
+        )
+
+
+def _transformer(folder, root, report, of_pairs=False) -> Wrapping:
+    file = folder / _SENTENCE
+    fields = _optional(file)
+    must_be = dict(_TRANSFORMER_MUST_BE)
+    if of_pairs:
+        must_be |= {
+            "transformer_task": "sequence-classification",
+            "module_output_name": "scores",
+        }
+    else:
+        text = fields.get("modality_config")
+        text = text.get("text", _TEXT) if isinstance(text, dict) else _TEXT
+        if text != _TEXT:
+            raise ValueError(
+                f"{file}: modality_config has text {text!r}; kbert has {_TEXT}."
+            )
+    _check_fields(file, must_be)
+    if unused := sorted(fields.keys() - {*must_be, *_TRANSFORMER_USES}):
+        report(f"{_SENTENCE}: not used: {', '.join(unused)}.")
+    length = fields.get("max_seq_length")
+    if length is not None and (type(length) is not int or length < 3):
+        raise ValueError(
+            f"{file}: max_seq_length is {length!r}; needs a whole number, 3 or "
+            "more."
+        )
+    lower_case = fields.get("do_lower_case") or False
+    if not isinstance(lower_case, bool):
+        raise ValueError(
+            f"{file}: do_lower_case is {lower_case!r}; needs true or false."
+        )
+    return Wrapping(
+        folder,
+        root,
+        max_seq_length=length,
+        lower_case=lower_case,
+        takes_pairs=of_pairs,
+    )
+
+
+def _pooling(file) -> tuple[str, tuple[str, Any] | None]:
+    """The mode, and the width of the vectors with where it is said."""
+    fields = json_files.read(file)
+    _check_fields(file, _POOLING_MUST_BE)
+    known = {*_POOLINGS, *_DIMENSIONS, *_POOLING_MUST_BE, "pooling_mode"}
+    if unknown := sorted(fields.keys() - known):
+        raise ValueError(f"{file}: unknown fields {unknown}.")
+    modes = fields.get("pooling_mode")
+    if modes is None:
+        modes = [mode for name, mode in _POOLINGS.items() if fields.get(name)]
+    modes = [modes] if isinstance(modes, str) else modes or ["mean"]
+    if not isinstance(modes, list) or {type(mode) for mode in modes} != {str}:
+        raise ValueError(f"{file}: pooling_mode is {modes!r}; needs a name.")
+    if len(modes) > 1:
+        raise ValueError(
+            f"{file}: {' and '.join(modes)} pooling joined, which kbert cannot "
+            "represent yet."
+        )
+    if modes[0] not in POOLINGS:
+        raise ValueError(
+            f"{file}: {modes[0]} pooling, which kbert cannot represent yet; it "
+            f"has {', '.join(POOLINGS)}."
+        )
+    for name in _DIMENSIONS:
+        if fields.get(name) is not None:
+            return modes[0], (f"{file}: {name}", fields[name])
+    return modes[0], None
+
+
+def _check_prompts(file, fields, report):
+    name, prompts = fields.get("default_prompt_name"), fields.get("prompts")
+    prompts = {} if prompts is None else prompts
+    if not isinstance(prompts, dict):
+        raise ValueError(f"{file}: prompts is {prompts!r}; needs an object.")
+    if name is not None and prompts.get(str(name)) != "":
+        raise ValueError(
+            f"{file}: default_prompt_name is {name!r}: a prompt before each "
+            "text, which kbert cannot represent yet."
+        )
+    if others := sorted(name for name, text in prompts.items() if text):
+        report(
+            f"{_MODEL}: prompts {', '.join(others)} are left out: put them "
+            "before your texts."
+        )
+
+
+def _check_fields(file, must_be: Mapping[str, Any]):
+    fields = _optional(file)
+    for name, wanted in must_be.items():
+        value = fields.get(name)
+        # An empty object does nothing, as null does.
+        if value not in (None, {}, wanted):
+            raise ValueError(
+                f"{file}: {name} is {value!r}, which kbert cannot represent "
+                "yet."
+            )
+
+
+def _optional(file) -> dict[str, Any]:
+    return json_files.read(file) if file.is_file() else {}
