@@ -5,6 +5,8 @@ Beside the masked-LM and the next-sentence loss stands the entropy of their
 labels' own frequencies: what a model reaches that has learnt nothing else.
 """
 
+import sys
+
 from absl import app, flags
 
 from kbert.bin import flags as shared
@@ -38,11 +40,14 @@ def main(argv):
     """Reads the flags, evaluates and prints the scores."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
+    from kbert import tasks
     from kbert.checkpoints import folder
     from kbert.runs import files, jobs
 
     loaded = folder.load(_MODEL.value)
     _TASK(loaded.spec.task)
+    if note := tasks.segment_note(loaded.config, loaded.spec):
+        print(f"{_MODEL.value}: {note}", file=sys.stderr)
     if loaded.spec.task in ("pretraining", "masked_lm"):
         scores = _of_records(loaded)
     elif _MASKING():

@@ -11,6 +11,7 @@ bits. What that costs is measured on --dev and told in the export's README.
 
 import functools
 import pathlib
+import sys
 
 from absl import app, flags
 
@@ -71,6 +72,7 @@ def main(argv):
     """Reads the flags, exports and prints the version's folder."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
+    from kbert import tasks
     from kbert.checkpoints import folder
     from kbert.runs import model_card
     from kbert.runs.progress import Progress
@@ -83,6 +85,8 @@ def main(argv):
         raise ValueError(f"--min_server={error}") from None
     reading, precision = _READING(bool(_DEV.value)), _precision()
     loaded, about = folder.load(_MODEL.value), ""
+    if note := tasks.segment_note(loaded.config, loaded.spec):
+        print(f"{_MODEL.value}: {note}", file=sys.stderr)
     if precision != "float32":
         loaded, signatures, about = _reduced(loaded, precision, reading)
     else:

@@ -60,6 +60,7 @@ def main(argv):
     if bool(_INPUT.value) == bool(_TEXT.value):
         raise ValueError("Give one of --input and --text.")
     import kbert
+    from kbert import tasks
     from kbert.checkpoints import folder
     from kbert.runs import predicting
     from kbert.runs.progress import Progress
@@ -70,6 +71,9 @@ def main(argv):
     load = kbert.load_embedder if how else kbert.load
     server = load(_MODEL.value, **how)
     _TASK(None if how else server.spec.task)
+    config = folder.read_config(_MODEL.value)
+    if note := tasks.segment_note(config, server.spec):
+        print(f"{_MODEL.value}: {note}", file=sys.stderr)
     options = {"batch_size": _BATCH_SIZE.value}
     if _TOP_K.value:
         if not isinstance(server, kbert.MaskFiller):

@@ -37,7 +37,7 @@ from kbert.checkpoints.keras_hub_weights import (
     sources,
 )
 from kbert.config import BertConfig
-from kbert.tasks import TaskSpec
+from kbert.tasks import TaskSpec, segment_note
 
 
 def load(
@@ -95,13 +95,17 @@ def save(
     """
     _check_representable(loaded)
     spec = _preset_spec(loaded, report)
-    _report_lost(loaded, report)
+    config = loaded.config
+    if segment_note(config, loaded.spec):
+        report("The one segment vector is written twice: a preset needs two.")
+        config = dataclasses.replace(config, type_vocab_size=2)
+    _report_lost(loaded, spec, report)
     tokenizer = keras_hub.tokenizers.BertTokenizer(
         list(loaded.vocabulary.tokens),
         lowercase=loaded.vocabulary.lower_case,
         strip_accents=loaded.vocabulary.strip_accents,
     )
-    theirs = build(loaded.config, spec, tokenizer)
+    theirs = build(config, spec, tokenizer)
     fill(theirs, loaded, report)
     with new_folder(path) as folder:
         theirs.save_to_preset(str(folder))
@@ -131,8 +135,10 @@ def _local_folder(preset) -> pathlib.Path:
 def _check_representable(loaded: LoadedModel):
     for name, wanted in ENCODER.items():
         if (value := getattr(loaded.config, name)) != wanted:
+            tanh = ", the tanh form of GELU" if name == "hidden_act" else ""
             raise ValueError(
-                f"{name} is {value!r}; KerasHub's BertBackbone has {wanted!r}."
+                f"{name} is {value!r}; KerasHub's BertBackbone has {wanted!r}"
+                f"{tanh} and nothing else."
             )
     if not loaded.vocabulary.tokenize_chinese_chars:
         raise ValueError(
@@ -151,7 +157,9 @@ def _preset_spec(loaded: LoadedModel, report: Report) -> TaskSpec:
     if spec.task in ("encoder", "classification"):
         return spec
     if spec.task not in ("pretraining", "masked_lm", "next_sentence"):
-        raise ValueError(f"task is {spec.task!r}, which kbert cannot export.")
+        raise ValueError(
+            f"task is {spec.task!r}; KerasHub has no such model of BERT."
+        )
     if spec.task != "masked_lm":
         report("The next-sentence output is left out: KerasHub has none.")
     task = "encoder"
@@ -184,7 +192,7 @@ def _other_masked_lm(config: BertConfig) -> str:
     return ""
 
 
-def _report_lost(loaded: LoadedModel, report: Report):
+def _report_lost(loaded: LoadedModel, preset: TaskSpec, report: Report):
     config, spec = loaded.config, loaded.spec
     kept = {
         "attention_probs_dropout_prob": config.hidden_dropout_prob,
@@ -195,6 +203,24 @@ def _report_lost(loaded: LoadedModel, report: Report):
             report(f"{name}: KerasHub trains with {value}.")
     if spec.task == "classification" and spec.num_texts != 1:
         report(f"A preset has no place for num_texts, {spec.num_texts}.")
+    for name, value in _settings_lost(config, preset):
+        report(f"A preset has no place for {name}, {value}.")
     report(OTHER_CLEANING)
     if spec.labels:
         report(f"Without names, in this order: {', '.join(spec.labels)}.")
+
+
+def _settings_lost(config: BertConfig, spec: TaskSpec):
+    """What a preset does not tell, where it is not what kbert reads."""
+    settings = dataclasses.asdict(spec.settings) if spec.settings else {}
+    if spec.task == "encoder":  # other presets have a preprocessor
+        settings["max_seq_length"] = spec.max_seq_length
+    read_again = {
+        "pooling": "mean",
+        "normalize": False,
+        "max_seq_length": config.max_position_embeddings,
+        "threshold": 0.5,
+    }
+    for name, value in settings.items():
+        if value is not None and value != read_again.get(name, value):
+            yield name, value

@@ -16,7 +16,7 @@ from kbert.text import files
 from kbert.text.vocabulary import UNK, Vocabulary
 
 _CONFIG = "config.json"
-_TASK = "task.json"
+_TASK, _TASK_WEIGHTS = "task.json", "task.weights.h5"
 _TOKENIZER = "tokenizer.json"
 _PREPROCESSOR = "preprocessor.json"
 _VOCABULARY = "assets/tokenizer/vocabulary.txt"
@@ -142,6 +142,8 @@ def _read_task(folder, report) -> tuple[str, dict[str, Any]]:
     """What kbert calls the task, and the arguments of KerasHub's model."""
     path = folder / _TASK
     if not path.is_file():
+        if (folder / _TASK_WEIGHTS).is_file():
+            report(f"No {_TASK}: the head in {_TASK_WEIGHTS} is left out.")
         return "encoder", {}
     name = json_files.read(path).get("class_name")
     if name not in tuple(_TASKS):
@@ -151,14 +153,16 @@ def _read_task(folder, report) -> tuple[str, dict[str, Any]]:
 
 
 def _spec(folder, task, head, config, report) -> TaskSpec:
-    labels = ()
+    labels, settings = (), None
     if task == "classification":
         labels = _labels(folder / _TASK, head, report)
+        settings = {"multi_label": _activation(head) == "sigmoid"}
         rate = config.hidden_dropout_prob
         if head.get("dropout", rate) != rate:
             report(f"{_TASK}: dropout is {head['dropout']}; kbert's is {rate}.")
     try:
         spec = task_spec(task, config, labels)
+        spec = dataclasses.replace(spec, settings=settings or spec.settings)
     except ValueError as error:
         raise ValueError(f"{folder / _TASK}: {error}") from None
     preprocessor = folder / _PREPROCESSOR
@@ -171,17 +175,22 @@ def _spec(folder, task, head, config, report) -> TaskSpec:
 
 
 def _labels(path, head, report) -> list[str]:
-    count, activation = head.get("num_classes"), head.get("activation")
-    if activation not in (None, "linear", "softmax"):
+    count, activation = head.get("num_classes"), _activation(head)
+    if activation not in ("linear", "softmax", "sigmoid"):
         raise ValueError(
-            f"{path}: activation is {activation!r}; wanted linear or softmax."
+            f"{path}: activation is {activation!r}; needs linear, softmax or "
+            "sigmoid."
         )
     if type(count) is not int or not 2 <= count <= 10**6:
         raise ValueError(f"{path}: num_classes is {count!r}; wanted 2 or more.")
-    if activation == "softmax":
-        report("The logits are what goes into the preset's softmax.")
+    if activation != "linear":
+        report(f"The logits are what goes into the preset's {activation}.")
     report(f"{count} classes without names: they are called by their numbers.")
     return [str(index) for index in range(count)]
+
+
+def _activation(head):
+    return head.get("activation") or "linear"
 
 
 def _read_object(path: pathlib.Path, classes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from kbert.tasks import TaskSpec
 
 _WEIGHTS = "model.weights.h5"
 _TASK_WEIGHTS = "task.weights.h5"
+_SEGMENTS = "embeddings/segment_embedding"
 
 
 def build(config: BertConfig, spec: TaskSpec, tokenizer=None) -> keras.Model:
@@ -35,6 +36,7 @@ def build(config: BertConfig, spec: TaskSpec, tokenizer=None) -> keras.Model:
             len(spec.labels),
             tokenizer
             and models.BertTextClassifierPreprocessor(tokenizer, **length),
+            activation="sigmoid" if spec.settings.multi_label else None,
             dropout=config.hidden_dropout_prob,
         )
     return backbone
@@ -114,7 +116,8 @@ def fill(theirs: keras.Model, loaded: LoadedModel, report: Report) -> None:
     """Gives KerasHub's model the weights of kbert's.
 
     Args:
-        theirs: as `build` made it for the same config.
+        theirs: as `build` made it for the same config, or for one with more
+            segments than one.
         loaded: the kbert model; what KerasHub has no place for is left out.
         report: told which variables of KerasHub's kbert does not have.
     """
@@ -123,6 +126,8 @@ def fill(theirs: keras.Model, loaded: LoadedModel, report: Report) -> None:
     for ours in loaded.model.weights:
         value = keras.ops.convert_to_numpy(ours)
         tensors = names.get(ours.path, ())
+        if ours.path == _SEGMENTS:  # of one row, or of as many
+            value = np.broadcast_to(value, empty[tensors[0]].shape)
         parts = np.split(value, max(len(tensors), 1), axis=-1)
         for name, part in zip(tensors, parts, strict=False):
             if name in empty:
@@ -137,7 +142,7 @@ def _names(config: BertConfig) -> dict[str, tuple[str, ...]]:
     names = {
         "token_embedding/embeddings": ("token_embedding/embeddings",),
         "embeddings/position_embedding": ("position_embedding/embeddings",),
-        "embeddings/segment_embedding": ("segment_embedding/embeddings",),
+        _SEGMENTS: ("segment_embedding/embeddings",),
         **_norm("embeddings/norm", "embeddings_layer_norm"),
         **_dense("pooler/", "pooled_dense"),
         **_dense("mlm_transform/", "mlm_head/intermediate_dense"),

@@ -17,7 +17,8 @@ class Embeddings(keras.layers.Layer):
         -> (..., S, H) in the variables' dtype. Flat rows (T, H) of several
         texts need their `position_ids`.
     Positions are learned, or the fixed sinusoids of Vaswani et al. 2017,
-    arXiv:1706.03762, section 3.5.
+    arXiv:1706.03762, section 3.5. The vector of a single segment is that of
+    all segment_ids.
     Raises: ValueError, when built, if the shapes do not belong together or
         S is known and longer than the position table.
     Source: Devlin et al. 2019, arXiv:1810.04805, section 3 and figure 2.
@@ -93,12 +94,14 @@ class Embeddings(keras.layers.Layer):
             positions = positions[: ops.shape(token_rows)[-2]]
         else:
             positions = ops.take(positions, position_ids, axis=0)
-        # Two or three rows: a product with the one-hot ids has a cheaper
-        # gradient than a gather.
-        segments = ops.matmul(
-            ops.one_hot(segment_ids, self.type_vocab_size, dtype=dtype),
-            ops.convert_to_tensor(self.segment_table, dtype),
-        )
+        segments = ops.convert_to_tensor(self.segment_table, dtype)
+        if self.type_vocab_size > 1:
+            # Two or three rows: a product with the one-hot ids has a cheaper
+            # gradient than a gather.
+            one_hot = ops.one_hot(
+                segment_ids, self.type_vocab_size, dtype=dtype
+            )
+            segments = ops.matmul(one_hot, segments)
         rows = ops.cast(token_rows, dtype) + positions + segments
         return self._dropout(self._norm(rows), training=training)
 

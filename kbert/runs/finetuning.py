@@ -202,6 +202,8 @@ def _begun(init, initial, spec, options):
     """The task's model with the weights that `initial` has for it."""
     model = tasks.build(run.with_dropout(initial.config, options), spec)
     fresh = folder.copy_weights(initial.model, model)
+    if note := tasks.segment_note(initial.config, spec):
+        print(f"{init}: {note}")
     print(f"{init}: begun with random weights: {', '.join(fresh) or '-'}")
     return model
 

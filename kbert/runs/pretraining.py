@@ -52,7 +52,7 @@ def pretrain(
     if initial:
         vocabulary = initial.vocabulary
     record_set = record_sets.find(records, vocabulary=vocabulary)
-    config = _config(initial, model_config, record_set)
+    config = _config(initial, model_config or init, record_set)
     _check_length(records, record_set, config)
     held_out = None
     if eval_records:
@@ -108,14 +108,17 @@ def _spec(record_set: RecordSet) -> tasks.TaskSpec:
     )
 
 
-def _config(initial, model_config, record_set: RecordSet) -> BertConfig:
-    if initial:
-        return initial.config
-    return BertConfig.from_json(
-        model_config,
+def _config(initial, path, record_set: RecordSet) -> BertConfig:
+    """That of `initial`, or of a file; `path` names either."""
+    config = initial.config if initial else None
+    config = config or BertConfig.from_json(
+        path,
         vocab_size=len(record_set.vocabulary),
         lower_case=record_set.vocabulary.lower_case,
     )
+    if note := tasks.segment_note(config, _spec(record_set)):
+        print(f"{path}: {note}")
+    return config
 
 
 def _check_length(records, record_set, config):

@@ -35,7 +35,8 @@ class TokenIds(tf.Module):
         self._vocabulary: Vocabulary = server.vocabulary
         embeddings: Any = model.get_layer("embeddings")
         self._max_length: int = embeddings.max_position_embeddings
-        self._num_segments: int = embeddings.type_vocab_size
+        # A single vector serves both texts of a pair.
+        self._num_segments: int = max(2, embeddings.type_vocab_size)
         self._inputs = [str(name) for name in model.input]
         self._shape = tuple(model.input["token_ids"].shape)
 

@@ -163,6 +163,37 @@ def test_a_classifier_with_a_softmax(make_preset, random_inputs, difference):
     assert difference(got, model(inputs).numpy()) <= 1e-5
 
 
+def test_a_classifier_of_several_labels(make_ours, tmp_path, random_inputs):
+    ours = make_ours("classification", ("a", "b", "c"), multi_label=True)
+    assert _save(ours, tmp_path / "preset") == [
+        "Without names, in this order: a, b, c."
+    ]
+    preset = str(tmp_path / "preset")
+    theirs = hub.models.BertTextClassifier.from_preset(preset)
+    inputs = random_inputs(ours.config)
+    inputs = {name: inputs[name] for name in theirs.input}
+    want = keras.ops.sigmoid(ours.model(inputs)["logits"])
+    np.testing.assert_allclose(theirs(inputs), want, atol=1e-5)
+    again, lines = _load(tmp_path / "preset")
+    assert again.spec.settings == ours.spec.settings
+    assert "The logits are what goes into the preset's sigmoid." in lines
+
+
+def test_how_vectors_are_made_is_named(make_ours, tmp_path):
+    ours = make_ours("encoder", pooling="cls", normalize=True)
+    lines = _save(ours, tmp_path / "preset")
+    for name, value in (("pooling", "cls"), ("normalize", True)):
+        assert f"A preset has no place for {name}, {value}." in lines
+
+
+def test_a_head_without_its_task_is_named(make_preset):
+    path, _ = make_preset("BertTextClassifier", num_classes=3)
+    (path / "task.json").unlink()
+    loaded, lines = _load(path)
+    assert loaded.spec.task == "encoder"
+    assert lines[0] == "No task.json: the head in task.weights.h5 is left out."
+
+
 def test_a_name_is_downloaded(make_preset, monkeypatch):
     path, _ = make_preset()
     asked = []
@@ -203,7 +234,7 @@ def _edit(file, change):
         ("tokenizer.json", "split", False, "split is False; kbert's token"),
         ("tokenizer.json", "suffix_indicator", "@@", "suffix_indicator is '@"),
         ("tokenizer.json", "lowercase", None, "lowercase is None; wanted bool"),
-        ("task.json", "activation", "sigmoid", "activation is 'sigmoid'; wan"),
+        ("task.json", "activation", "tanh", "activation is 'tanh'; needs line"),
         ("task.json", "num_classes", 1, "num_classes is 1; wanted 2 or more"),
         ("task.json", "num_classes", "3", "num_classes is '3'; wanted 2"),
     ],
@@ -284,8 +315,18 @@ def make_ours(tiny_config, vocabulary):
     """A kbert model of random weights for a task."""
 
     def make(task, labels=(), **fields):
+        settings = {
+            name: fields.pop(name)
+            for name in ("multi_label", "pooling", "normalize")
+            if name in fields
+        }
         config = dataclasses.replace(tiny_config, **fields)
-        spec = TaskSpec(task=task, max_seq_length=20, labels=labels)
+        spec = TaskSpec(
+            task=task,
+            max_seq_length=20,
+            labels=labels,
+            settings=settings or None,
+        )
         model = _randomized(tasks.build(config, spec), 6)
         licences = {"LICENSE": b"Apache License"}
         return LoadedModel(model, config, vocabulary, spec, licences)
@@ -306,6 +347,7 @@ _NO_MASKED_LM = (
     "The masked-LM output is left out: mlm_hidden_act is 'gelu'; KerasHub's "
     "BertMaskedLM has 'gelu_erf'."
 )
+_NO_LENGTH = "A preset has no place for max_seq_length, 20."
 _NO_POOLER = "Initial, random values: pooled_dense/kernel, pooled_dense/bias."
 
 
@@ -321,7 +363,7 @@ class Case:
 @pytest.mark.parametrize(
     "case",
     [
-        Case("encoder", "BertBackbone"),
+        Case("encoder", "BertBackbone", (_NO_LENGTH,)),
         Case(
             *("classification", "BertTextClassifier"),
             (
@@ -333,8 +375,10 @@ class Case:
         ),
         Case("masked_lm", "BertMaskedLM", (_NO_POOLER,), (), _AS_THEIRS),
         Case("pretraining", "BertMaskedLM", (_NO_NSP,), (), _AS_THEIRS),
-        Case("pretraining", "BertBackbone", (_NO_NSP, _NO_MASKED_LM)),
-        Case("next_sentence", "BertBackbone", (_NO_NSP,)),
+        Case(
+            "pretraining", "BertBackbone", (_NO_NSP, _NO_MASKED_LM, _NO_LENGTH)
+        ),
+        Case("next_sentence", "BertBackbone", (_NO_NSP, _NO_LENGTH)),
     ],
     ids=lambda case: f"{case.task}-{case.theirs}",
 )
@@ -393,7 +437,12 @@ def test_kerashub_gives_the_same_ids(lower_case, make_ours, tmp_path):
 @pytest.mark.parametrize(
     ("task", "fields", "message"),
     [
-        ("encoder", {"hidden_act": "gelu_erf"}, "hidden_act is 'gelu_erf'; K"),
+        (
+            "encoder",
+            {"hidden_act": "gelu_erf"},
+            "hidden_act is 'gelu_erf'; KerasHub's BertBackbone has 'gelu', the "
+            "tanh form of GELU and nothing else",
+        ),
         ("encoder", {"layer_norm_epsilon": 1e-5}, "layer_norm_epsilon is 1e-0"),
         ("encoder", {"position_embedding": "sinusoidal"}, "position_embedding"),
         ("masked_lm", {}, "mlm_hidden_act is 'gelu'; KerasHub's BertMaskedLM"),

@@ -36,6 +36,15 @@ def test_the_sum_is_normed():
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
+def test_one_segment_is_that_of_all():
+    layer = _embeddings(type_vocab_size=1)
+    rows = np.random.default_rng(1).normal(size=(2, 3, H)).astype("float32")
+    got = layer(rows, np.array([[0, 1, 1], [1, 0, 0]], "int32"))
+    positions = layer.position_table.numpy()[:3]
+    want = _normed(rows + positions + layer.segment_table.numpy()[0])
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
 def test_flat_rows_take_their_positions():
     layer = _embeddings()
     rows = np.random.default_rng(2).normal(size=(2, 3, H)).astype("float32")
