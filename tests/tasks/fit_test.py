@@ -34,7 +34,7 @@ FILES = {
         "a.tsv",
         "text\tlabel\ngood film\t1\nbad film\t0\nnot long\t2\n",
         {},
-        {"accuracy": 1, "f1": 1},
+        {"accuracy": 1, "macro_f1": 1},
     ),
     "regression": (
         "a.tsv",
