@@ -18,6 +18,7 @@ ALLOWED = {
     "input_files": set(),
     "json_files": {"input_files"},
     "config": {"json_files"},
+    "markdown": set(),
     "process": set(),
     "features": set(),
     "layers": set(),
@@ -31,8 +32,8 @@ ALLOWED = {
         *("models", "tasks", "text"),
     },
     "serving": {
-        *("atomic_files", "config", "features", "layers", "models"),
-        *("tasks", "text"),
+        *("atomic_files", "config", "features", "layers", "markdown"),
+        *("models", "tasks", "text"),
     },
 }
 # A run joins all the others; only commands start it.
@@ -44,7 +45,7 @@ ALLOWED["export"] = set(ALLOWED)
 
 # These run on every Keras backend and where TensorFlow is missing.
 NO_TENSORFLOW = (
-    *("atomic_files", "input_files", "json_files"),
+    *("atomic_files", "input_files", "json_files", "markdown"),
     *("config", "features", "layers", "models", "tasks"),
 )
 NO_TENSORFLOW_FILES = ("training/losses.py", "training/optimizer.py")

@@ -27,6 +27,7 @@ _VERSION = flags.DEFINE_integer(
     None,
     "A new version's number; by default one more than the highest there is.",
     lower_bound=1,
+    upper_bound=2**63 - 1,  # a server takes no more
 )
 _MIN_SERVER = flags.DEFINE_string(
     "min_server",
@@ -38,6 +39,22 @@ _LICENSE = flags.DEFINE_string(
     None,
     "Of the weights, for the model card, such as apache-2.0; by default the "
     "names of the model's licence files.",
+)
+_LANGUAGE = flags.DEFINE_list(
+    "language",
+    [],
+    "Codes of the texts' languages, such as en, for the model card.",
+)
+_DATASETS = flags.DEFINE_list(
+    "datasets",
+    [],
+    "Names of what the model was trained on, such as glue, for the model card.",
+)
+_SAMPLE_TEXT = flags.DEFINE_multi_string(
+    "sample_text",
+    [],
+    "A text of the row that the export's README shows an answer to; once for "
+    "each text that a row has. By default it is a neutral one.",
 )
 _DTYPE = flags.DEFINE_enum(
     "dtype",
@@ -94,13 +111,19 @@ def main(argv):
             loaded.model, vocabulary=loaded.vocabulary, spec=loaded.spec
         )
     card = model_card.markdown(
-        pathlib.Path(_MODEL.value), loaded, _LICENSE.value, precision
+        pathlib.Path(_MODEL.value),
+        loaded,
+        _LICENSE.value,
+        language=_LANGUAGE.value,
+        datasets=_DATASETS.value,
+        precision=precision,
     )
     found = export.export(
         signatures,
         _OUTPUT_DIR.value,
         version=_VERSION.value,
         min_server=min_server,
+        sample_texts=_SAMPLE_TEXT.value,
         about=about,
         files={**loaded.licences, "MODEL_CARD.md": card.encode()},
         progress=functools.partial(Progress(), "exporting"),

@@ -7,8 +7,8 @@ import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
+from kbert.markdown import table
 from kbert.runs.jobs.job import Job, Rows
-from kbert.runs.markdown import table
 
 _SHOWN = 20  # labels, the most frequent if there are more
 
@@ -70,7 +70,7 @@ def _label_table(
     if rest:
         sums = map(sum, zip(*rest, strict=True))
         rows.append((f"{len(rest):,} others", *sums))
-    return table(head, rows)
+    return table(head, rows, terminal=True)
 
 
 def _alike(names: Sequence[str]) -> Iterator[list[str]]:

@@ -3,11 +3,12 @@
 
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kbert.checkpoints.folder import LoadedModel
-from kbert.runs.markdown import table
+from kbert.markdown import code, escape, front_matter, table
 
 _USES = {
     "classification": "Tells which of its classes a text or a pair has.",
@@ -21,21 +22,46 @@ _USES = {
     "pretraining": "Fills in words of a text; a start for other tasks.",
     "encoder": "Gives texts vectors; a start for other tasks.",
 }
+# Of the Hugging Face Hub, which finds models by it.
+_PIPELINES = {
+    "classification": "text-classification",
+    "regression": "text-classification",
+    "tagging": "token-classification",
+    "question_answering": "question-answering",
+    "multiple_choice": "multiple-choice",
+    "summarization": "summarization",
+    "masked_lm": "fill-mask",
+    "next_sentence": "text-classification",
+    "pretraining": "fill-mask",
+    "encoder": "feature-extraction",
+}
 # In a run's folder, beside the model.
 _FLAGS, _EVALUATION, _REPORT = (
     *("flags.txt", "evaluation.json"),
     "report/report.json",
 )
 _FILES = ("train", "dev", "input", "eval", "init")  # flags that name data
+# Those whose values are names of files or folders, whatever they look like.
+_PATHS = (
+    *("train", "dev", "input", "eval", "eval_input", "init"),
+    *("output_dir", "model_config", "vocab", "model", "flagfile"),
+)
+_ABSOLUTE = re.compile(r"[/\\~]|[A-Za-z]:[/\\]|\w+://|\.\.?[/\\]")
 
 
 def markdown(
     folder: pathlib.Path,
     loaded: LoadedModel,
     license_name: str | None,
+    *,
+    language: Sequence[str] = (),
+    datasets: Sequence[str] = (),
     precision: str = "float32",
 ) -> str:
     """MODEL_CARD.md of a model, with what its run left beside it.
+
+    Files and folders have their own names there: where they lay is nobody
+    else's business.
 
     Args:
         folder: of the model; a run's flags, scores and report stand in the
@@ -43,14 +69,23 @@ def markdown(
         loaded: the model.
         license_name: of the weights; by default the names of the licence
             files that lie in the folder.
+        language: codes of the texts' languages, such as "en".
+        datasets: names of what it was trained on, as the Hub has them.
         precision: of what is exported; the scores are of float32.
     """
     run = folder.resolve().parent
-    stated = license_name or ", ".join(loaded.licences) or "unknown"
+    fields: dict[str, str | Sequence[str]] = dict(
+        _license(loaded, license_name)
+    )
+    if language:
+        fields["language"] = language
+    if datasets:
+        fields["datasets"] = datasets
+    fields["library_name"] = "kbert"
+    fields["pipeline_tag"] = _PIPELINES[loaded.spec.task]
     parts = [
-        f"---\nlicense: {stated}\nlibrary_name: kbert\n"
-        f"pipeline_tag: {loaded.spec.task}\n---",
-        f"# {run.name if (run / _FLAGS).exists() else folder.name}",
+        front_matter(fields),
+        f"# {escape(run.name if (run / _FLAGS).exists() else folder.name)}",
         "## Intended use",
         _USES[loaded.spec.task]
         + " It was trained for texts like those it has seen; how it does on "
@@ -68,6 +103,16 @@ def markdown(
             "changes."
         )
     return "\n\n".join(parts) + "\n"
+
+
+def _license(loaded, name) -> Iterator[tuple[str, str]]:
+    """What is stated, or the licence files: the Hub calls those "other"."""
+    if name or not loaded.licences:
+        yield "license", name or "unknown"
+        return
+    files = ", ".join(loaded.licences)
+    yield from (("license", "other"), ("license_name", files))
+    yield "license_link", next(iter(loaded.licences))
 
 
 def _sizes(loaded) -> Iterator[tuple[str, int]]:
@@ -88,11 +133,20 @@ def _training(run) -> Iterator[str]:
         return
     given = (run / _FLAGS).read_text("utf-8").splitlines()
     pairs = [x.removeprefix("--").partition("=")[::2] for x in given]
+    pairs = [(name, _own_names(name, value)) for name, value in pairs]
     data = [(name, value) for name, value in pairs if name in _FILES]
     if data:
         yield table(("data", "file"), data)
     yield "All flags of the run:"
-    yield "```\n" + "\n".join(given) + "\n```"
+    yield code("\n".join(f"--{n}={v}" if v else f"--{n}" for n, v in pairs))
+
+
+def _own_names(flag, value):
+    """The value of a flag, its paths without the folders that they are in."""
+    parts = value.split(",")
+    if flag in _PATHS or any(map(_ABSOLUTE.match, parts)):
+        parts = [re.split(r"[/\\]", x.rstrip("/\\"))[-1] for x in parts]
+    return ",".join(parts)
 
 
 def _scores(run) -> Iterator[str]:

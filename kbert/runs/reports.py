@@ -18,9 +18,9 @@ import tensorflow as tf
 
 from kbert import atomic_files
 from kbert.data import finetuning
+from kbert.markdown import escape, table
 from kbert.runs import files
 from kbert.runs.jobs.job import Answers, Job, Rows
-from kbert.runs.markdown import table
 from kbert.serving.text_server import encode
 from kbert.tasks import TaskSpec
 from kbert.text.tokenizer import Tokenizer
@@ -177,7 +177,7 @@ def write(folder: str | os.PathLike, report: Report, worst: int) -> None:
 def markdown(report: Report, worst: int) -> str:
     """The report in Markdown, which reads well as it is."""
     parts = [
-        f"# {report.input}: {len(report.errors):,} rows",
+        f"# {escape(report.input)}: {len(report.errors):,} rows",
         table(("", "score"), report.scores.items()),
     ]
     if report.classes:

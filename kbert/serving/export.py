@@ -4,10 +4,11 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -16,8 +17,16 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 from kbert import atomic_files
-from kbert.serving import portability, replay, request_samples, warmup
+from kbert.serving import (
+    canonical,
+    portability,
+    replay,
+    request_samples,
+    warmup,
+)
+from kbert.serving.samples import Samples
 from kbert.serving.signatures import EMBEDDINGS, TOKEN_IDS, Signatures
+from kbert.serving.text_server import SIGNATURE
 
 LABELS_FILE = "labels.json"  # the classes' names, if any, as an asset
 # Read by a server with --enable_per_model_batching_parameters. A request with
@@ -29,6 +38,7 @@ max_enqueued_batches { value: 1000 }
 enable_large_batch_splitting { value: false }
 pad_variable_length_inputs: true
 """
+_HIGHEST = 2**63 - 1  # version that a server takes
 _STEPS = 4  # of an export, which take about as long as each other
 # Of the largest number, and of 1; bfloat16 has 8 bits.
 _TOLERANCE = {"float32": 1e-4, "bfloat16": 0.03}
@@ -54,11 +64,14 @@ def export(
     *,
     version: int | None = None,
     min_server: tuple[int, int] = portability.LISTED[0],
+    sample_texts: Sequence[str] = (),
     about: str = "",
     files: Mapping[str, bytes] = MappingProxyType({}),
     progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> Exported:
     """Writes base_dir/<version>/, complete and checked, or not at all.
+
+    The same model gives the same bytes, in any process and folder.
 
     TensorFlow Serving looks into `base_dir` every second and passes over
     names that are no number: the folder has such a name until it is done.
@@ -71,14 +84,16 @@ def export(
         README.md                   requests and answers of each signature
 
     Before it gets its name, a new process without kbert and Keras answers the
-    warm-up requests from it as the model does here; and the model with its
-    padding gives the same numbers.
+    warm-up requests from it as the model does here, and lives through such
+    that are malformed; and the model with its padding gives the same numbers.
 
     Args:
         signatures: of a model.
         base_dir: one folder for all versions of a model.
         version: 1 or more; by default one more than the highest there is.
         min_server: version of the oldest server that is to load it.
+        sample_texts: a row of the model's texts, which README.md shows
+            instead of neutral ones.
         about: a part of README.md, if there is more to say.
         files: others to put beside, by name, such as licences.
         progress: called with how many steps are done and how many there are.
@@ -97,18 +112,26 @@ def export(
     with atomic_files.writing_folder(path) as partial:
         progress(0, _STEPS)
         graphs = signatures.by_name()
+        samples = Samples(
+            signatures.vocabulary,
+            signatures.spec,
+            _specs(graphs[SIGNATURE]),
+            sample_texts,
+        )
         progress(1, _STEPS)
         _save(signatures, graphs, partial)
         portability.check(partial, min_server)
         progress(2, _STEPS)
-        requests = _requests(signatures, graphs)
+        requests = _requests(signatures, graphs, samples)
         warmup.write(partial, requests)
         answers = _replayed(partial)
         progress(3, _STEPS)
         _check(signatures, graphs, requests, answers)
         progress(_STEPS, _STEPS)
         (partial / "batching_params.pbtxt").write_text(_BATCHING, "utf-8")
-        text = request_samples.markdown(zip(requests, answers, strict=True))
+        text = request_samples.markdown(
+            zip(requests, answers, strict=True), signatures.spec.labels
+        )
         (partial / "README.md").write_text(text + about, "utf-8")
         for name, content in files.items():
             (partial / name).write_bytes(content)
@@ -123,11 +146,15 @@ def export(
 
 
 def _free_version(base: pathlib.Path, version: int | None) -> int:
-    present = {int(p.name) for p in base.iterdir() if p.name.isdecimal()}
+    names = [p.name for p in base.iterdir()]
+    numbers = {int(x) for x in names if x.isascii() and x.isdecimal()}
+    present = {x for x in numbers if x <= _HIGHEST}  # others, it passes over
     if version is None:
         version = 1 + max(present, default=0)
-    if version < 1:
-        raise ValueError(f"Version {version}; wanted 1 or more.")
+    if not 1 <= version <= _HIGHEST:
+        raise ValueError(
+            f"{base}: version {version}; needs to be from 1 to {_HIGHEST}."
+        )
     if version in present:
         raise ValueError(
             f"{base}: version {version} is there already; the next free one "
@@ -136,19 +163,22 @@ def _free_version(base: pathlib.Path, version: int | None) -> int:
     return version
 
 
-def _requests(signatures, graphs) -> list[predict_pb2.PredictRequest]:
-    """Of each signature and size."""
-    return [
-        warmup.request(
-            name,
-            _specs(graph),
-            size,
-            vocabulary=signatures.vocabulary,
-            task=signatures.spec.task,
-        )
-        for name, graph in graphs.items()
-        for size in warmup.sizes(signatures.spec.max_seq_length)
-    ]
+def _requests(signatures, graphs, samples) -> list[predict_pb2.PredictRequest]:
+    """Of each signature a sample, and one of each size."""
+    found = []
+    for name, graph in graphs.items():
+        found.append(samples.request(name, _specs(graph)))
+        found += [
+            warmup.request(
+                name,
+                _specs(graph),
+                size,
+                vocabulary=signatures.vocabulary,
+                task=signatures.spec.task,
+            )
+            for size in warmup.sizes(signatures.spec.max_seq_length)
+        ]
+    return found
 
 
 def _check(signatures, graphs, requests, answers):
@@ -174,6 +204,7 @@ def _save(signatures, graphs, folder):
     with tempfile.TemporaryDirectory() as assets:
         root.assets = _write_assets(pathlib.Path(assets), signatures)
         tf.saved_model.save(root, folder, signatures=graphs)
+    canonical.write(folder)
 
 
 def _write_assets(folder, signatures) -> list[tf.saved_model.Asset]:
@@ -208,6 +239,8 @@ def _replayed(folder: pathlib.Path) -> list[predict_pb2.PredictResponse]:
         )
         if done.returncode:
             last = done.stderr.strip().splitlines()[-1:]
+            if done.returncode < 0:
+                last = [f"ended by {signal.Signals(-done.returncode).name}"]
             raise ValueError(
                 f"{folder}: does not answer in a new process: {''.join(last)}"
             )

@@ -11,7 +11,8 @@ from kbert import features
 from kbert.serving.text_server import (
     SIGNATURE,
     BadText,
-    check_list,
+    check_texts,
+    checked,
     encode,
     text_batches,
 )
@@ -23,6 +24,7 @@ from kbert.text.vocabulary import MASK, Vocabulary
 
 FILL_MASK = "fill_mask"  # the signature that is the default one too
 TOP_K = 5  # tokens for each [MASK]
+_TEXT = tf.TensorSpec((None,), tf.string, "text")
 
 
 class MaskFiller(tf.Module):
@@ -57,6 +59,7 @@ class MaskFiller(tf.Module):
     def __call__(
         self, texts: tf.Tensor, top_k: int = TOP_K
     ) -> dict[str, tf.Tensor]:
+        (texts,) = checked([_TEXT], [texts])
         inputs, _ = pack(
             self._tokens(texts),
             vocabulary=self.vocabulary,
@@ -89,9 +92,7 @@ class MaskFiller(tf.Module):
     def signature(self) -> Any:
         """The graph for any batch size and the usual number of tokens."""
         graph: Any = tf.function(lambda text: self(text), autograph=False)
-        return graph.get_concrete_function(
-            tf.TensorSpec((None,), tf.string, "text")
-        )
+        return graph.get_concrete_function(_TEXT)
 
     def signatures(self) -> dict[str, Any]:
         """All graphs that an export has, by name."""
@@ -129,7 +130,7 @@ class MaskFiller(tf.Module):
             row that the model takes; ValueError if the vocabulary is smaller
             than top_k.
         """
-        check_list(texts)
+        check_texts(texts, _TEXT.name)
         if not 1 <= top_k <= len(self.vocabulary):
             raise ValueError(
                 f"top_k is {top_k}; wanted 1 to {len(self.vocabulary)}, the "

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model's matrices in fewer bits, for graphs that read them."""
 
-import uuid
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,6 +83,14 @@ class _Rounded(tf.Module):
         return self.values.read_value()
 
 
+def _name_of(numbers, scale) -> str:
+    """Of a resource that others share only if it holds the same numbers."""
+    digest = hashlib.sha256(repr(tuple(numbers.shape)).encode())
+    for part in (numbers, scale):
+        digest.update(keras.ops.convert_to_numpy(part).tobytes())
+    return f"matrix_{digest.hexdigest()[:32]}"
+
+
 class _Quantized(tf.saved_model.experimental.TrackableResource):
     """A matrix that a file has in int8, and the graphs in float32.
 
@@ -96,7 +104,7 @@ class _Quantized(tf.saved_model.experimental.TrackableResource):
         self.numbers = tf.Variable(numbers, trainable=False)
         self.steps = tf.Variable(1 / tf.constant(scale), trainable=False)
         self.variables = [self.numbers, self.steps]
-        self._name = f"matrix_{uuid.uuid4().hex}"
+        self._name = _name_of(numbers, scale)
         self._initialize()
 
     def _create_resource(self) -> Any:

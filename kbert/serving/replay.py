@@ -4,9 +4,11 @@
     python replay.py EXPORT ANSWERS
 
 answers the export's own warm-up requests and writes ANSWERS, a TFRecord of
-PredictResponses. It needs tensorflow, tensorflow_text and the messages of the
-server's API, and nothing of kbert or Keras: it runs in a process of its own,
-to see that an export does without them.
+PredictResponses; and sends one of each signature malformed, which must be an
+error of the request, not the end of the process. It needs tensorflow,
+tensorflow_text and the messages of the server's API, and nothing of kbert or
+Keras: it runs in a process of its own, to see that an export does without
+them.
 
 tf.saved_model.load would not do: it makes the Python objects of an export
 again, and finds variables that the server does not.
@@ -15,10 +17,13 @@ again, and finds variables that the server does not.
 import os
 import pathlib
 import sys
+from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_text  # noqa: F401, for its ops
-from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 REQUESTS = "assets.extra/tf_serving_warmup_requests"
@@ -56,6 +61,21 @@ class Served:
         self._session.run(saver.restore_op_name, {**assets, **weights})
         if init := self.signatures.pop(_INIT, None):
             self._session.run(init.outputs[_INIT].name, assets)
+        self._run = {
+            name: self._callable(signature)
+            for name, signature in self.signatures.items()
+        }
+
+    def _callable(self, signature) -> Any:
+        """Runs a signature, without the checks of Session.run.
+
+        Those refuse shapes that are not the placeholders', which the server
+        lets through.
+        """
+        options = config_pb2.CallableOptions()
+        options.feed.extend(x.name for _, x in _sorted(signature.inputs))
+        options.fetch.extend(x.name for _, x in _sorted(signature.outputs))
+        return self._session._make_callable_from_options(options)
 
     def answer(
         self, request: predict_pb2.PredictRequest
@@ -72,21 +92,23 @@ class Served:
                 f"{name} takes {sorted(signature.inputs)}; got "
                 f"{sorted(request.inputs)}."
             )
-        found = self._session.run(
-            {key: x.name for key, x in signature.outputs.items()},
-            {
-                signature.inputs[key].name: tf.make_ndarray(value)
-                for key, value in request.inputs.items()
-            },
+        found = self._run[name](
+            *(tf.make_ndarray(x) for _, x in _sorted(request.inputs))
         )
         response = predict_pb2.PredictResponse()
         response.model_spec.CopyFrom(request.model_spec)
-        for key, value in found.items():
-            dtype = signature.outputs[key].dtype
+        for (key, output), value in zip(
+            _sorted(signature.outputs), found, strict=True
+        ):
             response.outputs[key].CopyFrom(
-                tf.make_tensor_proto(value, dtype, value.shape)
+                tf.make_tensor_proto(value, output.dtype, value.shape)
             )
         return response
+
+
+def _sorted(named) -> list[tuple[str, Any]]:
+    """The entries of a message's map, which has no order of its own."""
+    return sorted(named.items())
 
 
 def requests_of(export: str | os.PathLike) -> list[predict_pb2.PredictRequest]:
@@ -99,12 +121,64 @@ def requests_of(export: str | os.PathLike) -> list[predict_pb2.PredictRequest]:
     return [log.predict_log.request for log in logs]
 
 
+def answers_of(
+    export: str | os.PathLike,
+) -> Iterator[predict_pb2.PredictResponse]:
+    """Those to an export's warm-up requests.
+
+    Raises: ValueError if it answers one that is malformed, or if its error
+        does not name the input; what the graph raises.
+    """
+    served, requests = Served(export), requests_of(export)
+    for request in requests:
+        yield served.answer(request)
+    first = {x.model_spec.signature_name: x for x in reversed(requests)}
+    for request in first.values():
+        for name, bad in malformed(request):
+            check_refused(served, name, bad)
+
+
+def malformed(
+    request: predict_pb2.PredictRequest,
+) -> Iterator[tuple[str, predict_pb2.PredictRequest]]:
+    """Requests with one input of another rank, size or range, and its name."""
+    for name, tensor in _sorted(request.inputs):
+        array = tf.make_ndarray(tensor)
+        wrong = [array.ravel()[:1].reshape(()), array[np.newaxis]]
+        if len(request.inputs) > 1:
+            wrong.append(np.concatenate([array, array[:1]]))
+        if array.dtype == np.int32:
+            wrong += [np.full_like(array, x) for x in (-1, 2**31 - 1)]
+        for value in wrong:
+            bad = predict_pb2.PredictRequest()
+            bad.CopyFrom(request)
+            bad.inputs[name].CopyFrom(tf.make_tensor_proto(value, tensor.dtype))
+            yield name, bad
+
+
+def check_refused(
+    served: Served, name: str, request: predict_pb2.PredictRequest
+) -> None:
+    """Raises: ValueError if a request's error does not name an input."""
+    what = (
+        f"{request.model_spec.signature_name}: a malformed {name} of shape "
+        f"{tf.make_ndarray(request.inputs[name]).shape}"
+    )
+    try:
+        served.answer(request)
+    except tf.errors.InvalidArgumentError as error:
+        if name not in error.message:
+            said = error.message.partition("\n")[0]
+            raise ValueError(f"{what} is not named: {said}") from None
+    else:
+        raise ValueError(f"{what} is answered.")
+
+
 def main(export: str, answers: str) -> None:
     """Reads the requests and writes the answers."""
-    served = Served(export)
     with tf.io.TFRecordWriter(answers) as writer:
-        for request in requests_of(export):
-            writer.write(served.answer(request).SerializeToString())
+        for answer in answers_of(export):
+            writer.write(answer.SerializeToString())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,12 @@ import tensorflow as tf
 
 from kbert import features
 from kbert.serving.in_turns import in_turns
-from kbert.serving.text_server import TextServer, check_counts, readable
+from kbert.serving.text_server import (
+    TextServer,
+    check_counts,
+    no_wider_than_full,
+    readable,
+)
 from kbert.tasks import summarization
 from kbert.text.sentences import (
     is_sentence,
@@ -42,6 +47,7 @@ class SummarizationServer(TextServer):
 
     def _answer(self, *inputs):
         sentences, counts_B = inputs
+        sentences = no_wider_than_full(sentences)
         with tf.control_dependencies(
             check_counts(counts_B, sentences, NUM_SENTENCES)
         ):

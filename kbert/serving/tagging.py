@@ -13,7 +13,9 @@ from kbert.serving.text_server import (
     TextServer,
     check_counts,
     check_list,
+    check_texts,
     encode,
+    no_wider_than_full,
     readable,
 )
 from kbert.tasks import tagging
@@ -140,6 +142,7 @@ class WordTagger(_Tagger):
 
     def _answer(self, *inputs):
         words_BW, counts_B = inputs
+        words_BW = no_wider_than_full(words_BW)
         with tf.control_dependencies(
             check_counts(counts_B, words_BW, NUM_WORDS)
         ):
@@ -276,6 +279,11 @@ class TaggingServer(_Tagger):
         (rows,) = columns
         check_list(rows)
         is_text = [isinstance(row, str | bytes) for row in rows]
+        lists = [
+            [row] if one else row
+            for row, one in zip(rows, is_text, strict=True)
+        ]
+        check_texts(lists, WORDS, several=True)
         found: dict[int, dict[str, Any]] = {}
         for one, answer in (
             (True, super().predict),

@@ -2,7 +2,13 @@
 """Raw text to answers in one graph: prediction and export both run it."""
 
 import abc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any, ClassVar
 
 import keras
@@ -58,8 +64,7 @@ class TextServer(tf.Module, abc.ABC):
     # There is nothing to convert, and looking for it takes long.
     @tf.function(autograph=False)
     def __call__(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        names = [spec.name for spec in self._input_specs()]
-        return self._answer(*same_rows(dict(zip(names, inputs, strict=True))))
+        return self._answer(*checked(self._input_specs(), inputs))
 
     def answer_features(self, inputs: Mapping[str, tf.Tensor]) -> Any:
         """What the model itself gives, by name, for inputs that it takes."""
@@ -112,8 +117,8 @@ class TextServer(tf.Module, abc.ABC):
         Returns: for each row, in order, what can be written as JSON: see the
             task's server.
         Raises: ValueError if the model takes another number of texts, or if
-            the lists differ in length; BadText for a list in a text's place,
-            or the other way round.
+            the lists differ in length; BadText for a row that is no text, or
+            no list of texts where the model takes that.
         """
         self._check_columns(columns)
         answer = self.signature()
@@ -144,13 +149,7 @@ class TextServer(tf.Module, abc.ABC):
                 f"{len(self.text_inputs)}: {', '.join(self.text_inputs)}."
             )
         for name, column in zip(self.text_inputs, columns, strict=True):
-            check_list(column)
-            for place, value in enumerate(column):
-                if isinstance(value, str | bytes) is (name in self.several):
-                    wanted = "a list" if name in self.several else "a text"
-                    raise BadText(
-                        place, f"{name} is {value!r}; wanted {wanted}."
-                    )
+            check_texts(column, name, several=name in self.several)
         if len({len(column) for column in columns}) > 1:
             lengths = " and ".join(str(len(column)) for column in columns)
             raise ValueError(f"Got {lengths} texts; wanted as many of each.")
@@ -169,19 +168,39 @@ class BadText(ValueError):
         self.place, self.why = place, why
 
 
-def same_rows(inputs: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
-    """The inputs of a graph, which fails if they differ in their rows."""
-    (first, one), *others = inputs.items()
+def checked(
+    specs: Sequence[tf.TensorSpec], inputs: Sequence[Any]
+) -> list[tf.Tensor]:
+    """The inputs of a graph, which fails for those that are not as specified.
+
+    A server feeds tensors of any shape, whatever the signature says, and some
+    ops read memory that is not theirs if the rank is wrong: nothing may read
+    an input before its rank is known. The error of `ensure_shape` names its
+    op and that op's input, so both have the input's name.
+
+    Raises: InvalidArgumentError, in the graph, that names the input, for
+        another rank or fixed size, and for numbers of rows that differ.
+    """
+    first, *others = (
+        tf.ensure_shape(x, spec.shape, name=f"check_{spec.name}")
+        for spec, x in zip(specs, inputs, strict=True)
+    )
     checks = [
         tf.debugging.assert_equal(
-            tf.shape(other)[0],
-            tf.shape(one)[0],
-            f"{name} and {first} differ in their numbers of rows.",
+            tf.shape(other, tf.int64)[0],
+            tf.shape(first, tf.int64)[0],
+            f"{spec.name} and {specs[0].name} differ in their numbers of rows.",
         )
-        for name, other in others
+        for spec, other in zip(specs[1:], others, strict=True)
     ]
     with tf.control_dependencies(checks):
-        return [tf.identity(x) for x in inputs.values()]
+        return [tf.identity(x) for x in (first, *others)]
+
+
+def no_wider_than_full(table: tf.Tensor) -> tf.Tensor:
+    """(B, N) as it is; of no rows, which may claim any width, (0, 0)."""
+    width = tf.minimum(tf.shape(table, tf.int64)[1], tf.size(table, tf.int64))
+    return table[:, :width]
 
 
 def check_counts(
@@ -199,9 +218,31 @@ def check_counts(
 
 
 def check_list(texts: Any) -> None:
-    """Raises: ValueError for a single text, which is a sequence too."""
+    """Raises: ValueError for what has no rows, or is a text itself."""
     if isinstance(texts, str | bytes):
         raise ValueError(f"Got the text {texts!r}; wanted a list.")
+    try:
+        len(texts)
+    except TypeError:
+        raise ValueError(f"Got {texts!r}; wanted a list.") from None
+
+
+def check_texts(column: Any, name: str, *, several: bool = False) -> None:
+    """Checks that each row is a text, or a list of texts.
+
+    Raises: ValueError for no list of rows; BadText for another row.
+    """
+    check_list(column)
+    for place, row in enumerate(column):
+        is_list = isinstance(row, Collection) and not isinstance(
+            row, str | bytes | Mapping
+        )
+        texts: Any = row if is_list else [row]
+        if is_list is not several or not all(
+            isinstance(text, str | bytes) for text in texts
+        ):
+            wanted = "a list of texts" if several else "a text"
+            raise BadText(place, f"{name} is {row!r}; wanted {wanted}.")
 
 
 def text_batches(

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kbert.serving.text_server import same_rows
+from kbert.serving.text_server import checked
 from kbert.text.vocabulary import Vocabulary
 
 LENGTHS = "lengths"  # in the signature
@@ -42,15 +42,14 @@ class TokenIds(tf.Module):
 
     @tf.function(autograph=False)
     def __call__(self, token_ids, segment_ids, lengths):
-        names = ("token_ids", "segment_ids", LENGTHS)
-        given = (token_ids, segment_ids, lengths)
-        checked = same_rows(dict(zip(names, given, strict=True)))
-        token_ids, segment_ids, lengths = checked
+        token_ids, segment_ids, lengths = checked(
+            self._input_specs(), (token_ids, segment_ids, lengths)
+        )
         with tf.control_dependencies(
             [
                 tf.debugging.assert_equal(
-                    tf.shape(segment_ids),
-                    tf.shape(token_ids),
+                    tf.shape(segment_ids, tf.int64),
+                    tf.shape(token_ids, tf.int64),
                     "segment_ids and token_ids differ in shape.",
                 ),
                 tf.debugging.assert_positive(
@@ -99,11 +98,14 @@ class TokenIds(tf.Module):
 
     def signature(self) -> Any:
         """The graph for any batch, its inputs named."""
-        return self.__call__.get_concrete_function(
+        return self.__call__.get_concrete_function(*self._input_specs())
+
+    def _input_specs(self) -> list[tf.TensorSpec]:
+        return [
             tf.TensorSpec(self._shape, tf.int32, "token_ids"),
             tf.TensorSpec(self._shape, tf.int32, "segment_ids"),
             tf.TensorSpec(self._shape[:-1], tf.int32, LENGTHS),
-        )
+        ]
 
 
 def positions_of(inputs, token_id: int) -> tf.RaggedTensor:

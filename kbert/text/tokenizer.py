@@ -48,7 +48,7 @@ class Tokenizer(tf.Module):
         )
 
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        clean = self._cleaner.normalize(texts)
+        clean = self._cleaner.normalize(_in_one_axis(texts))
         return self._pieces.tokenize(_mark_long_words(clean))
 
     def with_spans(
@@ -65,6 +65,7 @@ class Tokenizer(tf.Module):
 
         Returns: ids, starts and ends, each (B, None) int32.
         """
+        texts = _in_one_axis(texts)
         clean, origins = self._cleaner.normalize_with_offsets(texts)
         ids, first, last = self._pieces.tokenize_with_offsets(
             _mark_long_words(clean)
@@ -104,6 +105,14 @@ class Tokenizer(tf.Module):
         tokens = tf.gather(tf.constant(self.vocabulary.tokens), ids)
         text = tf.strings.reduce_join(tokens, axis=-1, separator=" ")
         return tf.strings.regex_replace(text, " ##", "")
+
+
+def _in_one_axis(texts) -> tf.Tensor:
+    """The texts; at another rank the ops read memory that is not theirs."""
+    texts = tf.convert_to_tensor(texts, tf.string)
+    if texts.shape.rank == 1:  # then there is nothing to check in the graph
+        return texts
+    return tf.ensure_shape(texts, [None])
 
 
 def _mark_long_words(clean: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags as flags_module
 from tensorflow_serving.apis import predict_pb2
 
 from kbert import tasks
@@ -53,6 +54,7 @@ def test_it_answers_as_the_model_does(trained, tmp_path, call):
     path, server = trained
     base = tmp_path / "base"
     flags = [f"--model={path}", f"--output_dir={base}", "--version=4"]
+    flags += ["--sample_text=my <own> text", "--language=en,de", "--datasets=d"]
     first, *lines = call("export", *flags).splitlines()
     assert first.startswith(f"{base}/4: ") and first.endswith(" MB")
     assert lines == [
@@ -64,6 +66,8 @@ def test_it_answers_as_the_model_does(trained, tmp_path, call):
     shutil.move(base / "4", elsewhere)
     shutil.rmtree(base)
     shutil.rmtree(path)
+    text = (elsewhere / "README.md").read_text("utf-8")
+    assert text.count('{"text": "my <own> text"}') == 2  # and of `embeddings`
     _check_card((elsewhere / "MODEL_CARD.md").read_text("utf-8"))
     assert (elsewhere / "LICENSE.txt").read_bytes() == b"free"
 
@@ -90,14 +94,37 @@ def test_the_script_is_the_command():
 
 
 def _check_card(card):
-    assert card.startswith("---\nlicense: LICENSE.txt\n")
+    assert "\nlicense_link: LICENSE.txt\n" in card
     assert "\n# films\n" in card
+    assert "\nlanguage:\n- en\n- de\ndatasets:\n- d\n" in card
     rows = [[x.strip() for x in line.split("|")] for line in card.splitlines()]
     table = {row[1]: row[2] for row in rows if len(row) == 4}
     assert table["train"] == "films.tsv"
     assert table["accuracy"] == "0.8750"
     assert (table["blocks"], table["classes"]) == ("2", "3")
     assert "--epochs=3" in card
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_bytes(trained, tmp_path):
+    path, _ = trained
+    written = []
+    for name in ("one", "two"):
+        base = tmp_path / name
+        code = "from kbert.bin import export; export.cli()"
+        flags = [f"--model={path}", f"--output_dir={base}"]
+        subprocess.run([sys.executable, "-c", code, *flags], check=True)
+        files = [x for x in base.rglob("*") if x.is_file()]
+        written.append({x.relative_to(base): x.read_bytes() for x in files})
+    assert written[0] == written[1] and len(written[0]) > 8
+
+
+@pytest.mark.parametrize("version", ["0", str(2**63), str(10**30), "1.5"])
+def test_versions_that_no_server_takes(version, trained, tmp_path, call):
+    path, _ = trained
+    flags = [f"--model={path}", f"--output_dir={tmp_path / 'out'}"]
+    with pytest.raises(flags_module.IllegalFlagValueError, match="--version"):
+        call("export", *flags, f"--version={version}")
 
 
 @pytest.mark.parametrize(
@@ -112,6 +139,10 @@ def _check_card(card):
         ("--dev=dev.tsv", "^--dev: only with --dtype=bfloat16 or --quantize"),
         ("--max_score_drop=0.1", "^--max_score_drop: only with --dtype=bfl"),
         ("--label_column=a", "^--label_column: only for --dev"),
+        (
+            "--sample_text=a --sample_text=b",
+            "^--sample_text: 2 texts; needs 1: text",
+        ),
     ],
 )
 def test_wrong_flags(flag, message, trained, tmp_path, call):
@@ -119,7 +150,7 @@ def test_wrong_flags(flag, message, trained, tmp_path, call):
     out = tmp_path / "out"
     with pytest.raises(ValueError, match=message):
         call("export", f"--model={path}", f"--output_dir={out}", *flag.split())
-    assert not out.exists()
+    assert not list(out.glob("*"))
 
 
 @pytest.mark.slow

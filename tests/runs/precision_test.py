@@ -57,7 +57,10 @@ def test_what_it_costs(kind, computes, regressor, capsys):
     assert keras.config.dtype_policy().name == "float32"
     dtypes = [getattr(x, "dtype", None) for x in signatures.weights]
     assert dtypes.count(kind) == 1 + 4 * 2  # the table, two blocks
-    assert about in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert about in printed
+    # The export's bytes do not depend on how fast the machine was.
+    assert "rows a second" in printed and "rows a second" not in about
     assert "\n## Precision\n" in about and "on dev.tsv, 4 rows" in about
     cells = [[x.strip() for x in y.split("|")] for y in about.splitlines()]
     table = {row[1]: row[2:5] for row in cells if len(row) == 6}
@@ -65,7 +68,6 @@ def test_what_it_costs(kind, computes, regressor, capsys):
     before, after, change = map(float, table["pearson"])
     assert before == 1.0 and 0.95 < after
     assert after - before == pytest.approx(change, abs=2e-4)
-    assert all(float(x) > 0 for x in table["rows a second"][:2])
     answers = [row["value"] for row in signatures.predict(TEXTS)]
     wanted = [float(x.split("\t")[1]) for x in _lines(regressor)]
     distance = np.abs(np.subtract(answers, wanted)).max()
@@ -95,7 +97,7 @@ def test_a_score_that_falls_too_far(regressor):
 def test_the_limit(after, limit, refused):
     scores = ({"f1": 0.8}, {"f1": after})
     cost = precision.Cost("dev.tsv", 50, "f1", scores, (2.0, 1.0))
-    assert " x 0.50 |" in cost.markdown("int8")
+    assert cost.speed("int8").endswith("2.0 in float32, 1.0 in int8, x 0.50")
     if not refused:
         return cost.check(limit)
     with pytest.raises(ValueError, match="f1 on dev.tsv goes from 0.8000 to"):

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """An export answers as the model does, where nothing else is left."""
 
+import itertools
 import json
 import os
+import re
 import subprocess
 
+import keras
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
@@ -13,6 +16,7 @@ import kbert
 from kbert.serving import export as exporting
 from kbert.serving import portability, replay, request_samples
 from kbert.serving.export import export
+from kbert.serving.signatures import Signatures
 from tests.serving.conftest import SPECS
 from tests.serving.signature_requests import assert_same
 
@@ -24,11 +28,8 @@ def write(signatures, monkeypatch):
     The warm-up requests are answered in this process, which is quicker.
     """
 
-    def answered(folder):
-        served = replay.Served(folder)
-        return [served.answer(x) for x in replay.requests_of(folder)]
-
     def write(task, base, **options):
+        answered = lambda folder: list(replay.answers_of(folder))  # noqa: E731
         monkeypatch.setattr(exporting, "_replayed", answered)
         return export(signatures(task), base, **options)
 
@@ -37,6 +38,7 @@ def write(signatures, monkeypatch):
 
 # The others take as long and show little more.
 _QUICK = ("tagging",)
+_LOOPS = ("tagging", "summarization", "pretraining", "multiple_choice")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,72 @@ def test_every_task_answers_as_a_server_does(task, write, tmp_path):
         assert len(rows) == len(body["instances"])
         json.dumps(rows, allow_nan=False)
     text = (found.path / "README.md").read_text("utf-8")
-    assert all(f"## {name}\n" in text for name in names)
+    printed = list(_printed(text))
+    assert {body["signature_name"] for body, _ in printed} == names
+    for body, answer in printed:
+        sent = _as_message(served, body)
+        response = served.answer(sent)
+        _assert_shown(answer, request_samples.rest_answer(response))
+        if f'signature_name = "{body["signature_name"]}"' in text:
+            assert _by_grpc(text) == sent
+
+
+def _blocks(text):
+    """The code of a README."""
+    found = re.findall(r"^(```+)\w*\n(.*?)\n\1$", text, re.M | re.S)
+    return [code for _, code in found]
+
+
+def _printed(text):
+    """Each request of a README by REST, and the answer below it."""
+    for request, answer in itertools.pairwise(_blocks(text)):
+        head, _, body = request.partition("\n")
+        if head.startswith("POST http://"):
+            yield json.loads(body), json.loads(answer)
+
+
+def _as_message(served, body):
+    """What the server makes of its JSON of rows."""
+    made = predict_pb2.PredictRequest()
+    made.model_spec.name = "kbert"
+    made.model_spec.signature_name = body["signature_name"]
+    inputs = served.signatures[body["signature_name"]].inputs
+    rows = body["instances"]
+    assert all(set(row) == set(inputs) for row in rows)
+    for name, spec in inputs.items():
+        values = [row[name] for row in rows]
+        made.inputs[name].CopyFrom(tf.make_tensor_proto(values, spec.dtype))
+    return made
+
+
+def _by_grpc(text):
+    """The request that the README's Python makes."""
+    (code,) = (x for x in _blocks(text) if x.startswith("import grpc"))
+    _, made = code.split("\nrequest = ")
+    names = {"tf": tf, "predict_pb2": predict_pb2}
+    exec("request = " + made.partition("\nresponse = ")[0], names)
+    return names["request"]
+
+
+def _assert_shown(shown, real):
+    """Printed is what was answered, or says how much of it is left out."""
+    if isinstance(real, dict):
+        assert set(shown) == set(real)
+        for name, value in real.items():
+            _assert_shown(shown[name], value)
+    elif isinstance(real, list):
+        more = re.fullmatch(r"\.\.\. ([\d,]+) more", str((shown or [0])[-1]))
+        if more:
+            shown = shown[:-1]
+            assert len(shown) + int(more[1].replace(",", "")) == len(real)
+        else:
+            assert len(shown) == len(real)
+        for some, value in zip(shown, real, strict=False):
+            _assert_shown(some, value)
+    elif isinstance(real, float):
+        assert shown == pytest.approx(real, abs=1e-4)
+    else:
+        assert shown == real
 
 
 @pytest.mark.slow
@@ -109,6 +176,12 @@ def test_what_lies_in_the_folder(write, tmp_path, vocabulary):
     assert steps == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
     text = (found.path / "README.md").read_text("utf-8")
     assert text.endswith("\n## Precision\n")
+    # All classes by name beside their probabilities.
+    (_, answer), *_ = _printed(text)
+    numbers = answer["predictions"][0]["probabilities"]
+    labels = SPECS["classification"].labels
+    for label, number in zip(labels, numbers, strict=True):
+        assert re.search(rf"^\| {label} +\| +{number:.4f} \|$", text, re.M)
     assert {file.name for file in found.path.iterdir()} == {
         *("saved_model.pb", "fingerprint.pb", "variables", "assets"),
         *("assets.extra", "batching_params.pbtxt", "README.md", "LICENSE"),
@@ -129,6 +202,28 @@ def test_what_lies_in_the_folder(write, tmp_path, vocabulary):
     assert found.num_bytes == sum(sizes)
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        "classification",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in _LOOPS),
+    ],
+)
+def test_the_same_model_gives_the_same_bytes(task, build, vocabulary, tmp_path):
+    """Though TensorFlow counts its functions on, and draws identities."""
+    spec = SPECS[task]
+    for name in ("first", "second"):
+        keras.utils.set_random_seed(1)
+        made = Signatures(build(spec), vocabulary=vocabulary, spec=spec)
+        exporting._save(made, made.by_name(), tmp_path / name)
+    assert _bytes(tmp_path / "first") == _bytes(tmp_path / "second")
+
+
+def _bytes(folder):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
 def test_versions(tmp_path):
     base = tmp_path / "base"
     for name in ("1", "7", "notes"):
@@ -138,8 +233,19 @@ def test_versions(tmp_path):
     message = "base: version 7 is there already; the next free one is 8"
     with pytest.raises(ValueError, match=message):
         exporting._free_version(base, 7)
-    with pytest.raises(ValueError, match="Version 0; wanted 1 or more"):
-        exporting._free_version(base, 0)
+    for version in (0, -1, 2**63, 10**30):
+        with pytest.raises(ValueError, match=f"version {version}; needs to be"):
+            exporting._free_version(base, version)
+
+
+def test_versions_that_are_no_server_s(tmp_path):
+    """It passes over them, and so does the next free one."""
+    for name in (str(10**30), "\u0663", "007"):
+        (tmp_path / name).mkdir()
+    assert exporting._free_version(tmp_path, None) == 8
+    (tmp_path / str(2**63 - 1)).mkdir()
+    with pytest.raises(ValueError, match=f"version {2**63}; needs to be from"):
+        exporting._free_version(tmp_path, None)
 
 
 def test_a_server_never_sees_a_half_written_version(
@@ -188,6 +294,42 @@ def test_a_process_that_fails_is_told(write, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "_replayed", real)
     with pytest.raises(ValueError, match="does not answer in a new process"):
         exporting._replayed(tmp_path)
+
+
+def test_a_process_that_crashes_is_told(tmp_path, monkeypatch):
+    """As at a text without an axis, before its rank was checked."""
+    script = tmp_path / "crash.py"
+    script.write_text("import os\nos.kill(os.getpid(), 11)\n")
+    monkeypatch.setattr(exporting.replay, "__file__", str(script))
+    with pytest.raises(ValueError, match="new process: ended by SIGSEGV"):
+        exporting._replayed(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        (lambda x: x, r"tag: a malformed text of shape \(\) is answered"),
+        (
+            lambda x: tf.ensure_shape(x, [None], name="rank"),
+            r"a malformed text of shape \(\) is not named: .*StringLower",
+        ),
+    ],
+)
+def test_an_export_that_answers_malformed_requests(check, message, tmp_path):
+    """Or that refuses them, but does not say which of its inputs it is."""
+    module = tf.Module()
+    module.graph = tf.function(
+        lambda text: {"y": tf.strings.length(check(tf.strings.lower(text)))}
+    )
+    spec = tf.TensorSpec([None], tf.string, "text")
+    graphs = {"tag": module.graph.get_concrete_function(spec)}
+    tf.saved_model.save(module, tmp_path, graphs)
+    asked = predict_pb2.PredictRequest()
+    asked.model_spec.signature_name = "tag"
+    asked.inputs["text"].CopyFrom(tf.make_tensor_proto(["a"]))
+    exporting.warmup.write(tmp_path, [asked])
+    with pytest.raises(ValueError, match=message):
+        list(replay.answers_of(tmp_path))
 
 
 def _half(x):

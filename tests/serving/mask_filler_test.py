@@ -110,6 +110,10 @@ def test_what_cannot_be_filled_in_is_named(filler):
         filler.predict(["[MASK]"], top_k=16)
     with pytest.raises(ValueError, match="Got the text .*; wanted a list"):
         filler.predict("[MASK]")
+    with pytest.raises(ValueError, match=r"^Text 2: text is \['\[MASK\]'\]; "):
+        filler.predict(["[MASK]", ["[MASK]"]])
+    with pytest.raises(ValueError, match="check_text"):
+        filler(tf.constant("[MASK]"))
 
 
 def test_the_command(path, parts, call):

@@ -35,7 +35,7 @@ def request(signature, rows, rng, text=random_text):
             made[name] = np.array(
                 [[text(rng) for _ in range(columns)] for _ in range(rows)],
                 object,
-            )
+            ).reshape(rows, columns)
         else:
             made[name] = np.array([text(rng) for _ in range(rows)], object)
     return made
@@ -51,6 +51,35 @@ def _token_ids(shape, rows, rng):
         "segment_ids": rng.integers(0, 2, shape).astype("int32"),
         "lengths": rng.integers(1, width + 1, shape[:-1]).astype("int32"),
     }
+
+
+def malformed(inputs):
+    """The same with one input of another rank, size or range, and its name."""
+    for name, array in inputs.items():
+        wrong = [array[np.newaxis], np.full((), _first(array), array.dtype)]
+
+        if array.ndim == 2:
+            wrong.append(array[:, 0] if array.size else array.reshape(-1))
+        if array.ndim == 3:  # of choices
+            wrong.append(array[:, :0])
+        if len(inputs) > 1:
+            more = (len(array) + 1, *array.shape[1:])
+            wrong.append(np.full(more, _first(array), array.dtype))
+        if array.dtype == np.int32:
+            wrong += [
+                np.full_like(array, x)
+                for x in (-1, -(2**31), 2**31 - 1)
+                if array.size
+            ]
+        for value in wrong:
+            if value.shape != array.shape or array.dtype == np.int32:
+                yield name, {**inputs, name: value.astype(array.dtype)}
+
+
+def _first(array):
+    return (
+        array.ravel()[0] if array.size else {"i": 1}.get(array.dtype.kind, b"")
+    )
 
 
 def ask(signature, inputs):

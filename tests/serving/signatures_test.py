@@ -50,13 +50,16 @@ def assert_valid(answers, rows):
 _QUICK = ("classification", "tagging", "question_answering", "pretraining")
 
 
-@pytest.mark.parametrize(
+_QUICK_TASKS = pytest.mark.parametrize(
     "task",
     [
         task if task in _QUICK else pytest.param(task, marks=pytest.mark.slow)
         for task in SPECS
     ],
 )
+
+
+@_QUICK_TASKS
 def test_rows_never_influence_each_other(task, graphs):
     """Nor does what a server does that joins requests, whatever the bytes."""
     found = graphs(task)
@@ -174,8 +177,8 @@ _FOUND = {}
         (
             "multiple_choice",
             "serving_default",
-            {"text": ["the"] * 3, "choices": [["a", "b"]] * 3},
-            "choices are not 3 a row",
+            {"text": ["the"] * 2, "choices": [["a", "b"]] * 3},
+            "check_choices",
         ),
     ],
 )
@@ -184,10 +187,43 @@ def test_wrong_texts_are_errors(task, name, inputs, message, graphs):
         requests.ask(graphs(task)[name], inputs)
 
 
+@_QUICK_TASKS
+def test_any_shape_and_number_is_answered_or_refused(task, graphs):
+    """Whatever a server lets through; some ops crash at another rank."""
+    rng = np.random.default_rng(8)
+    for graph in graphs(task).values():
+        for rows in (0, 2):
+            one = requests.request(graph, rows, rng)
+            assert_valid(requests.ask(graph, one), rows)
+            for name, bad in requests.malformed(one):
+                assert_refused(graph, name, bad)
+
+
+@pytest.mark.parametrize("task", ["tagging", "summarization"])
+@pytest.mark.parametrize("width", [2**31 - 1, 2**31, 2**40])
+def test_no_rows_of_any_width_take_no_memory(task, width, graphs):
+    """A message of thirty bytes can claim such a shape."""
+    name = {"tagging": "words"}.get(task, "serving_default")
+    graph = graphs(task)[name]
+    table, counts = requests.specs_of(graph)
+    given = {table: np.zeros((0, width), object), counts: np.zeros(0, "int32")}
+    assert_valid(requests.ask(graph, given), 0)
+
+
+def assert_refused(graph, name, inputs):
+    """By an error that names the input."""
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        requests.ask(graph, inputs)
+    assert name in caught.value.message
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", SPECS)
 def test_under_stress(task, graphs):
-    """200,000 rows a signature, one text of 1 MB, no growth of memory."""
+    """200,000 rows a signature, malformed ones between them, one text of 1 MB.
+
+    Memory does not grow.
+    """
     rng = np.random.default_rng(7)
     found = graphs(task)
     long = (b"the film " + "\u0301e\u0301".encode() * 3 + b"\xff") * 60_000
@@ -199,6 +235,8 @@ def test_under_stress(task, graphs):
             for _ in range(20_000 // 100):
                 one = requests.request(graph, 100, rng, strange_text)
                 assert_valid(requests.ask(graph, one), 100)
+            for input_name, bad in requests.malformed(one):
+                assert_refused(graph, input_name, bad)
             if part == 0:
                 one = requests.request(graph, 1, rng, lambda _: long[: 1 << 20])
                 assert_valid(requests.ask(graph, one), 1)

@@ -256,6 +256,12 @@ def test_no_rows(server):
         assert {x.shape[0] for x in answers.values()} == {0}
 
 
+@pytest.mark.parametrize("row", [None, 3, ["a", 1], ["a", ["b"]], [["a"]]])
+def test_a_row_that_is_neither_text_nor_words(row, server):
+    with pytest.raises(ValueError, match="^Text 3: words is .* list of texts"):
+        server.predict(["a", ["b", "c"], row])
+
+
 def test_labels_that_are_no_tags(tiny_config, vocabulary):
     spec = TaskSpec(task="tagging", max_seq_length=9, labels=("B-x", "O"))
     model = tasks.build(tiny_config, spec)

@@ -152,6 +152,21 @@ def test_wrong_arguments(single, pairs):
         pairs.predict(["a"])
     with pytest.raises(ValueError, match="Got 2 and 1 texts; wanted as many"):
         pairs.predict(["a", "b"], ["c"])
+    for rows in (None, 3, np.array("good")):
+        with pytest.raises(ValueError, match="^Got .*; wanted a list"):
+            single.predict(rows)
+    for row in (None, 3, ["a"], ("a",), {"a": 1}, np.array(["a"])):
+        with pytest.raises(ValueError, match="^Text 2: text is .* a text"):
+            single.predict(["a", row])
+
+
+@pytest.mark.parametrize(
+    "texts", [tf.constant("a"), tf.constant([["a"]]), tf.constant([[["a"]]])]
+)
+def test_a_call_with_texts_of_another_rank(texts, single):
+    """Which ended the process: FastBertNormalizer reads what is not its."""
+    with pytest.raises(ValueError, match="check_text"):
+        single(texts)
 
 
 def _save(path, config, vocabulary, spec):

@@ -195,6 +195,18 @@ def test_no_texts(tokenizer):
     assert [x.to_list() for x in tokenizer.with_spans(none)] == [[], [], []]
 
 
+@pytest.mark.parametrize("texts", ["a", [["a"]], [[["a"]]]])
+def test_texts_of_another_rank_are_errors(texts, tokenizer):
+    """Which ended the process; of an unknown rank it is found in the graph."""
+    spec = tf.TensorSpec(None, tf.string)
+    for function in (tokenizer, tokenizer.with_spans):
+        with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+            function(tf.constant(texts))
+        graph = tf.function(function, input_signature=[spec])
+        with pytest.raises(tf.errors.InvalidArgumentError, match="Shape of"):
+            graph(tf.constant(texts))
+
+
 def test_decode_is_hugging_faces(tokenizer):
     texts = ["the walking café", "walk! walk-walk", "", "##ing"]
     ids = tokenizer(tf.constant(texts))

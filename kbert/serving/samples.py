@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Short requests of one row, which an export's README shows as they are."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
+
+from kbert.serving.text_server import encode
+from kbert.serving.warmup import MASKED_LM
+from kbert.tasks import TaskSpec
+from kbert.text.tokenizer import Tokenizer
+from kbert.text.vocabulary import MASK, Vocabulary
+
+# By the names of the inputs: what says nothing about whatever a model learned.
+_NEUTRAL = {
+    ("text",): ["This is a sample text."],
+    ("text_a", "text_b"): ["The shop opens at nine.", "It closes at six."],
+    ("question", "context"): [
+        "Where was Ada Lovelace born?",
+        "Ada Lovelace was born in London.",
+    ],
+    ("text", "choices"): ["The shop opens at", "nine.", "noon.", "six."],
+    ("words",): ["Ada Lovelace was born in London."],
+    ("sentences",): [
+        "The shop opens at nine.",
+        "It sells bread.",
+        "It closes at six.",
+    ],
+}
+_OF_TASK = {
+    "tagging": _NEUTRAL[("words",)],
+    **dict.fromkeys(MASKED_LM, [f"Paris is the {MASK} of France."]),
+}
+_MOST_IDS = 12  # of a row of token ids, which is shown whole
+
+
+class Samples:
+    """Makes one request for each signature of a model.
+
+    Args:
+        vocabulary: of the model.
+        spec: of the model.
+        specs: the inputs of its serving_default, by name.
+        texts: a row of these, its texts in their order; what is a list takes
+            the rest of them. By default neutral ones.
+    Raises: ValueError for another number of texts, or none with a [MASK].
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        spec: TaskSpec,
+        specs: Mapping[str, tf.TensorSpec],
+        texts: Sequence[str] = (),
+    ):
+        self._vocabulary, self._task = vocabulary, spec.task
+        self._most_ids = min(spec.max_seq_length, _MOST_IDS)
+        self._names, self._texts = _strings(specs), list(texts)
+        if texts:
+            self._check(specs)
+
+    def _check(self, specs):
+        *_, last = self._names
+        others, listed = len(self._names) - 1, specs[last].shape.rank == 2
+        count = specs[last].shape[1] if listed else 1
+        found = len(self._texts) - others
+        if found < 1 or (count and found != count):
+            wanted = f"{others + count}" if count else f"{others + 1} or more"
+            raise ValueError(
+                f"--sample_text: {len(self._texts)} texts; needs {wanted}: "
+                f"{', '.join(self._names)}."
+            )
+        if self._task in MASKED_LM and MASK not in self._texts[0]:
+            raise ValueError(
+                f"--sample_text={self._texts[0]!r}: needs a {MASK}."
+            )
+
+    def request(
+        self, name: str, specs: Mapping[str, tf.TensorSpec]
+    ) -> predict_pb2.PredictRequest:
+        """For a signature of these inputs."""
+        made = predict_pb2.PredictRequest()
+        made.model_spec.name = "kbert"
+        made.model_spec.signature_name = name
+        ids = "token_ids" in specs
+        inputs = self._token_ids(specs) if ids else self._row(specs)
+        for key, spec in specs.items():
+            value = tf.make_tensor_proto([inputs[key]], spec.dtype)
+            made.inputs[key].CopyFrom(value)
+        return made
+
+    def _row(self, specs) -> dict[str, Any]:
+        """The value of each input."""
+        names = _strings(specs)
+        texts = self._texts_of(names)
+        row: dict[str, Any] = {}
+        for name, spec in specs.items():
+            if spec.dtype != tf.string:  # how many there are
+                row[name] = len(row[names[-1]])
+            elif spec.shape.rank == 1:
+                row[name] = encode(texts.pop(0))
+            elif name == "words":
+                words = re.findall(r"\w+|[^\w\s]", texts[0]) or [texts[0]]
+                row[name] = [encode(word) for word in words]
+            else:
+                count = spec.shape[1] or len(texts)
+                times = -(-count // len(texts))
+                row[name] = [encode(text) for text in texts * times][:count]
+        return row
+
+    def _texts_of(self, names) -> list[str]:
+        if self._texts and names in (self._names, ("words",), ("text",)):
+            return list(self._texts)
+        if names == ("text",):
+            return list(_OF_TASK.get(self._task, _NEUTRAL[names]))
+        return list(_NEUTRAL[names])
+
+    def _token_ids(self, specs) -> dict[str, Any]:
+        """[CLS] text [SEP], the first of the texts."""
+        parts = self._texts_of(("text",))[0].split(MASK)
+        tokens = Tokenizer(self._vocabulary)(
+            tf.constant(list(map(encode, parts)))
+        )
+        ids: list[int] = []
+        for part in tokens.to_list():
+            ids += [*part, self._vocabulary.mask_id]
+        ids = ids[: min(len(ids) - 1, self._most_ids - 2)]
+        ids = [self._vocabulary.cls_id, *ids, self._vocabulary.sep_id]
+        shape = specs["token_ids"].shape[1:-1]
+        values = {"token_ids": ids, "segment_ids": [0] * len(ids)}
+        return {
+            "lengths": np.full(shape, len(ids)).tolist(),
+            **{k: np.tile(v, (*shape, 1)).tolist() for k, v in values.items()},
+        }
+
+
+def _strings(specs) -> tuple[str, ...]:
+    return tuple(k for k, spec in specs.items() if spec.dtype == tf.string)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MODEL_CARD.md: what the Hub reads, and nothing of whose machine it was."""
+
+import json
+import re
+import types
+
+import pytest
+
+from kbert import tasks
+from kbert.runs import model_card
+from tests.serving.conftest import SPECS
+
+# The Hub's, huggingface.js/packages/tasks/src/pipelines.ts.
+HUB = {
+    *("text-classification", "token-classification", "question-answering"),
+    *("feature-extraction", "fill-mask", "summarization", "multiple-choice"),
+}
+
+
+@pytest.fixture
+def loaded(tiny_config, vocabulary):
+    """A function of a name of `SPECS`: what a model's folder holds."""
+
+    def loaded(task="classification", **fields):
+        return types.SimpleNamespace(
+            model=types.SimpleNamespace(count_params=lambda: 12),
+            config=tiny_config,
+            vocabulary=vocabulary,
+            spec=SPECS[task],
+            **{"licences": {}, **fields},
+        )
+
+    return loaded
+
+
+def _front_matter(card):
+    yaml = pytest.importorskip("yaml")
+    head, matter, _ = card.split("---\n", 2)
+    assert head == ""
+    return yaml.safe_load(matter)
+
+
+@pytest.mark.parametrize("task", SPECS)
+def test_the_hub_finds_it(task, loaded, tmp_path):
+    card = model_card.markdown(
+        tmp_path, loaded(task), "mit", language=["no", "en"], datasets=["a: b"]
+    )
+    found = _front_matter(card)
+    assert found.pop("pipeline_tag") in HUB
+    assert found == {
+        "license": "mit",
+        "language": ["no", "en"],
+        "datasets": ["a: b"],
+        "library_name": "kbert",
+    }
+
+
+def test_every_task_has_a_pipeline():
+    assert set(model_card._PIPELINES) == set(tasks.TASKS)
+    assert set(model_card._USES) == set(tasks.TASKS)
+
+
+@pytest.mark.parametrize(
+    ("licences", "want"),
+    [
+        ({}, {"license": "unknown"}),
+        (
+            {"LICENSE: #1": b"", "NOTICE": b""},
+            {
+                "license": "other",
+                "license_name": "LICENSE: #1, NOTICE",
+                "license_link": "LICENSE: #1",
+            },
+        ),
+    ],
+)
+def test_licences(licences, want, loaded, tmp_path):
+    card = model_card.markdown(tmp_path, loaded(licences=licences), None)
+    found = _front_matter(card)
+    assert "language" not in found and "datasets" not in found
+    assert {k: v for k, v in found.items() if k.startswith("license")} == want
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        *("/home/jane/", "~jane/", "../jane/", "./jane/", "jane/data/"),
+        *("C:\\Users\\jane\\", "gs://jane/", "\\\\jane\\share\\"),
+    ],
+)
+def test_files_have_their_names_alone(folder, loaded, tmp_path):
+    run = tmp_path / "jane" / "films"
+    (run / "model").mkdir(parents=True)
+    flags = [
+        *(f"--train={folder}train.tsv", f"--dev={folder}a.tsv,{folder}b.tsv"),
+        *(f"--init={folder}minilm/", f"--output_dir={folder}out", "--noxla"),
+        *("--header=a/b,c", "--learning_rate=0.001"),
+    ]
+    (run / "flags.txt").write_text("\n".join(flags) + "\n")
+    card = model_card.markdown(run / "model", loaded(), None)
+    assert "jane" not in card
+    assert re.search(r"^\| train \| +train\.tsv \|$", card, re.M)
+    assert re.search(r"^\| init +\| +minilm \|$", card, re.M)
+    shown = card[card.index("```\n") + 4 :].partition("\n```")[0].splitlines()
+    assert shown == [
+        *("--train=train.tsv", "--dev=a.tsv,b.tsv", "--init=minilm"),
+        *("--output_dir=out", "--noxla", "--header=a/b,c"),
+        "--learning_rate=0.001",
+    ]
+
+
+def test_names_and_labels_are_escaped(loaded, tmp_path):
+    run = tmp_path / "<b>films*"
+    (run / "model").mkdir(parents=True)
+    (run / "report").mkdir()
+    (run / "flags.txt").write_text("--train=<i>.tsv\n--header=```\n")
+    (run / "evaluation.json").write_text('{"accuracy": 0.5}')
+    row = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "rows": 2}
+    classes = {"<script>|x": row, "[a](http://b)": row}
+    report = {"classes": classes}
+    (run / "report" / "report.json").write_text(json.dumps(report))
+    card = model_card.markdown(run / "model", loaded(), None)
+    assert "\n# &lt;b&gt;films\\*\n" in card
+    assert "| &lt;script&gt;\\|x " in card
+    assert "| \\[a\\](http&#58;//b) " in card
+    assert " &lt;i&gt;.tsv |" in card
+    assert "\n````\n--train=<i>.tsv\n--header=```\n````\n" in card
