@@ -85,8 +85,23 @@ def check_file(path: str | os.PathLike) -> None:
         raise ValueError(
             f"{path}: {error.strerror}; needs a file to write to."
         ) from None
-    if not stat.S_ISREG(mode) or _descriptor(path) is not None:
-        raise ValueError(f"{path}: {_kind(mode)}; needs a file to write to.")
+    if stat.S_ISREG(mode) and _descriptor(path) is None:
+        return
+    kind = "an open file" if stat.S_ISREG(mode) else _kind(mode)
+    raise ValueError(f"{path}: {kind}; needs a file to write to.")
+
+
+def folder_path(path: str | os.PathLike) -> pathlib.Path:
+    """The path of a folder to write to, absolute, with its links followed.
+
+    Raises: ValueError, naming what is there, or above it, and is no folder.
+    """
+    real = pathlib.Path(os.path.realpath(path))
+    found = next(x for x in (real, *real.parents) if os.path.lexists(x))
+    if not found.is_dir():
+        kind = _kind(found.lstat().st_mode)
+        raise ValueError(f"{found}: {kind}; needs a folder to write to.")
+    return real
 
 
 @contextlib.contextmanager
@@ -103,6 +118,7 @@ def writing_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     with _scratch(path) as scratch:
         new = scratch / path.name
         yield new
+        _use_umask([new], scratch)
         os.replace(new, path)
 
 
@@ -122,14 +138,15 @@ def writing_folder(
             under the name at any time where the system can exchange two
             folders; else `recover` puts back the old one), or keep it and
             drop the new one.
-    Raises: OSError.
+    Raises: ValueError if something other than a folder is there; OSError.
     """
-    path = pathlib.Path(os.path.realpath(path))
+    path = folder_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _scratch(path) as scratch:
         new = scratch / path.name
         new.mkdir()
         yield new
+        _use_umask(new.rglob("*"), scratch)
         try:
             os.rename(new, path)
         except OSError as error:
@@ -241,9 +258,14 @@ def locked(folder: str | os.PathLike, name: str) -> Iterator[pathlib.Path]:
     Args:
         folder: which has a file ".lock" from then on.
         name: of the folder, for errors, such as its flag.
-    Raises: ValueError, with the name, if another process has it; OSError.
+    Raises: ValueError, with the name, if another process has it or if
+        something other than a folder is there; OSError.
     """
     path = pathlib.Path(folder)
+    try:
+        folder_path(path)
+    except ValueError as error:
+        raise ValueError(f"{name}={folder}: {error}") from None
     path.mkdir(parents=True, exist_ok=True)
     with (path / ".lock").open("a") as file:
         if not lock(file.fileno()):
@@ -267,6 +289,11 @@ def lock(descriptor: int) -> bool:
 
 
 def _check_free(path):
+    if path.is_symlink() and not path.exists():
+        raise ValueError(
+            f"{path}: a link that leads nowhere; needs a new or an empty "
+            "folder."
+        )
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise ValueError(
             f"{path}: is there already; wanted a new or an empty folder, so "
@@ -336,7 +363,8 @@ def _kind(mode: int) -> str:
         stat.S_IFSOCK: "a socket",
         stat.S_IFCHR: "a character device",
         stat.S_IFBLK: "a disk",
-        stat.S_IFREG: "an open file of this process",
+        stat.S_IFREG: "a file",
+        stat.S_IFLNK: "a link that leads nowhere",
     }
     return kinds.get(stat.S_IFMT(mode), "no file")
 
@@ -398,6 +426,16 @@ def _discard(scratch):
         if not path.exists():
             os.rename(kept, path)
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _use_umask(paths, scratch):
+    """Gives files their usual mode; some libraries write them as 0600."""
+    probe = scratch / ".mode"
+    probe.touch()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    for path in paths:
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
 
 
 def _replace(path, new, scratch):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that kbert is given: regular files, and what else lies there."""
+"""The files that kbert is given: regular files of the folder they are in."""
 
 import os
+import pathlib
 import stat
 
 _KINDS = {
@@ -32,3 +33,28 @@ def check_regular(path: str | os.PathLike) -> int:
             "a regular file."
         )
     return found.st_size
+
+
+def check_inside(path: str | os.PathLike) -> int:
+    """Sees that a file which is copied elsewhere belongs to its own folder.
+
+    A link that leaves the folder could carry any file of the machine along.
+    In a Hugging Face cache, `snapshots/<revision>/NAME` may be a link to
+    `blobs/<hash>` of the same repository.
+
+    Returns: its size in bytes.
+    Raises: ValueError, naming the path and where it leads, or as
+        `check_regular`; OSError.
+    """
+    path = pathlib.Path(path)
+    folder = pathlib.Path(os.path.realpath(path.parent))
+    target = pathlib.Path(os.path.realpath(path))
+    is_cached = folder.parent.name == "snapshots" and (
+        target.parent == folder.parent.parent / "blobs"
+    )
+    if not target.is_relative_to(folder) and not is_cached:
+        raise ValueError(
+            f"{path}: a link to {target}, outside its folder; needs a file in "
+            "the folder, as it is copied along."
+        )
+    return check_regular(path)

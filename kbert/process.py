@@ -7,10 +7,12 @@ changes what is computed, but for rounding.
 
 import ctypes
 import os
+import signal
 
 # mallopt's parameters and the largest int: malloc.h of the GNU C library.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _LARGEST = 2**31 - 1
+_PR_SET_PDEATHSIG = 1  # Linux, sys/prctl.h
 
 
 def use_onednn() -> None:
@@ -35,3 +37,20 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, _LARGEST)
+
+
+def end_with_parent(number: signal.Signals, parent: int) -> None:
+    """Has Linux send a signal to this process when its parent ends.
+
+    However that ends: a parent that is killed can end no one itself. Another
+    system than Linux is left as it is.
+
+    Args:
+        number: the signal; this process exits if the parent has ended already.
+        parent: its process id.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            os._exit(128 + number)

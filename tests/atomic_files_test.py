@@ -156,14 +156,15 @@ def test_what_is_there_is_refused_or_kept(tmp_path):
 def test_modes_are_those_of_the_umask(tmp_path):
     before = os.umask(0o027)
     try:
-        atomic_files.write_text(tmp_path / "file", "")
-        with atomic_files.writing_folder(tmp_path / "folder"):
-            pass
+        with atomic_files.writing_file(tmp_path / "file") as new:
+            new.touch(0o600)  # as safetensors does
+        with atomic_files.writing_folder(tmp_path / "folder") as new:
+            (new / "file").touch(0o600)
     finally:
         os.umask(before)
-    modes = [stat.S_IMODE((tmp_path / x).stat().st_mode) for x in ("file",)]
-    modes += [stat.S_IMODE((tmp_path / "folder").stat().st_mode)]
-    assert modes == [0o640, 0o750]
+    names = ("file", "folder", "folder/file")
+    modes = [stat.S_IMODE((tmp_path / x).stat().st_mode) for x in names]
+    assert modes == [0o640, 0o750, 0o640]
 
 
 def test_a_link_stays_and_the_file_it_names_is_written(tmp_path):
@@ -291,3 +292,41 @@ def test_a_folder_is_locked_by_one_process(tmp_path):
                 pass
     with atomic_files.locked(tmp_path / "run", "--output_dir"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (pathlib.Path.touch, "a file"),
+        (os.mkfifo, "a FIFO"),
+        (_loop, "a link that leads nowhere"),
+    ],
+)
+@pytest.mark.parametrize("inside", ["", "in/side"])
+def test_what_is_no_folder_is_refused(tmp_path, make, message, inside):
+    make(tmp_path / "out")
+    message = f"out: {message}; needs a folder"
+    path = tmp_path / "out" / inside
+    with pytest.raises(ValueError, match=message):
+        with atomic_files.writing_folder(path):
+            pass
+    with pytest.raises(ValueError, match=f"--output_dir=.*{message}"):
+        with atomic_files.locked(path, "--output_dir"):
+            pass
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_link_to_a_folder_that_is_to_be_made(tmp_path):
+    (tmp_path / "link").symlink_to("there")
+    with atomic_files.writing_folder(tmp_path / "link"):
+        pass
+    assert (tmp_path / "there").is_dir() and (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("make", [pathlib.Path.touch, os.mkfifo, _loop])
+def test_a_resumable_folder_takes_no_others_place(tmp_path, make):
+    make(tmp_path / "out")
+    with pytest.raises(ValueError, match="out: .*needs|out: is there already"):
+        with atomic_files.resumable_folder(tmp_path / "out", {}):
+            pass
+    assert os.listdir(tmp_path) == ["out"]

@@ -25,7 +25,10 @@ ALLOWED = {
     "models": {"config", "features", "layers"},
     "tasks": {"config", "features", "json_files", "layers", "models"},
     "text": {"atomic_files", "features", "input_files", "json_files"},
-    "data": {"atomic_files", "features", "input_files", "json_files", "text"},
+    "data": {
+        *("atomic_files", "features", "input_files", "json_files", "process"),
+        "text",
+    },
     "training": {"atomic_files", "config", "features", "json_files"},
     "checkpoints": {
         *("atomic_files", "config", "features", "input_files", "json_files"),

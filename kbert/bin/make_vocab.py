@@ -11,7 +11,10 @@ from absl import app, flags
 from kbert.bin import run
 
 _INPUT = flags.DEFINE_string(
-    "input", None, "Text files: paths and globs, by commas.", required=True
+    "input",
+    None,
+    "Text files, also zipped ones (NAME.gz): paths and globs, by commas.",
+    required=True,
 )
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder for vocab.txt and vocab.json.", required=True

@@ -6,7 +6,9 @@
     task.json                format_version and the fields of TaskSpec
     model.weights.h5         as `keras.Model.save_weights` writes it, and a
                              list of the variables' paths and shapes
-    model.weights.h5.sha256  its checksum, as `sha256sum -c` takes it
+    model.weights.h5.sha256  checksums of these files, as `sha256sum -c` takes
+                             them; before kbert checked them all, of the
+                             weights alone
     LICENSE and the like     of the weights, where they came from elsewhere
 
 Keras addresses a variable in the file by its layer's class and its place
@@ -28,7 +30,7 @@ from types import MappingProxyType
 import h5py
 import keras
 
-from kbert import atomic_files, json_files, tasks
+from kbert import atomic_files, input_files, json_files, tasks
 from kbert.config import BertConfig
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import CASING_FILE, VOCABULARY_FILE, Vocabulary
@@ -40,6 +42,7 @@ _TASK = "task.json"
 _WEIGHTS = "model.weights.h5"
 _CHECKSUM = "model.weights.h5.sha256"
 _FILES = (_CONFIG, VOCABULARY_FILE, CASING_FILE, _TASK, _WEIGHTS, _CHECKSUM)
+_SUMMED = tuple(name for name in _FILES if name != _CHECKSUM)
 _VARIABLES = "kbert_variables"  # in the HDF5 file, beside what Keras writes
 
 # What other libraries' folders hold: Hugging Face's, google-research/bert's,
@@ -53,6 +56,7 @@ _FOREIGN = (
 # have; all others are heads.
 _ENCODER_LAYER = re.compile(r"token_embedding|embeddings|block_\d+")
 
+_MAX_LICENCE_BYTES = 16 * 2**20  # a PDF's; text has some thousands
 _LICENCE = re.compile(
     r"(model[-_])?(licen[cs]e|copying|notice)[\w-]*"
     r"(\.(txt|md|rst|html|pdf))?",
@@ -88,7 +92,7 @@ def save(
     Raises: ValueError if a folder of that name holds anything else, or if
         the parts do not belong together; OSError.
     """
-    folder = pathlib.Path(folder).resolve()
+    folder = atomic_files.folder_path(folder)
     check_replaceable(folder)
     try:
         _check_parts(config, vocabulary, spec)
@@ -107,8 +111,7 @@ def save(
         model.save_weights(weights)
         with h5py.File(weights, "a") as file:
             file[_VARIABLES] = _describe_variables(model)
-        line = f"{_sha256(weights)}  {_WEIGHTS}\n"
-        (partial / _CHECKSUM).write_text(line, encoding="utf-8")
+        _write_sums(partial)
         for name, text in licences.items():
             (partial / name).write_bytes(text)
 
@@ -129,7 +132,7 @@ def load(folder: str | os.PathLike) -> LoadedModel:
         _check_parts(config, vocabulary, spec)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
-    _check_sum(folder)
+    _check_sums(folder)
     weights = folder / _WEIGHTS
     check_size(config, count_numbers(weights), where=weights)
     model = tasks.build(config, spec)
@@ -191,12 +194,29 @@ def count_numbers(file: pathlib.Path) -> int:
 
 
 def read_licences(folder: str | os.PathLike) -> dict[str, bytes]:
-    """Licence files by name: LICENSE, LICENSE.txt, COPYING, NOTICE.md, ..."""
+    """Licence files by name: LICENSE, LICENSE.txt, COPYING, NOTICE.md, ...
+
+    They go into other folders, which may be published.
+
+    Raises: ValueError, naming the file, if it is a link to another folder's
+        (but for the files of a Hugging Face cache, which all are), or is no
+        regular file or larger than 16 MB; OSError.
+    """
     return {
-        entry.name: entry.read_bytes()
+        entry.name: _read_licence(entry)
         for entry in sorted(pathlib.Path(folder).iterdir())
-        if _LICENCE.fullmatch(entry.name) and entry.is_file()
+        if _LICENCE.fullmatch(entry.name) and not entry.is_dir()
     }
+
+
+def _read_licence(path):
+    size = input_files.check_inside(path)
+    if size > _MAX_LICENCE_BYTES:
+        raise ValueError(
+            f"{path}: {size:,} bytes; needs at most {_MAX_LICENCE_BYTES:,} "
+            "for a licence."
+        )
+    return path.read_bytes()
 
 
 def copy_weights(
@@ -240,11 +260,8 @@ def check_replaceable(folder: str | os.PathLike) -> None:
 
     Raises: ValueError, naming what is in the way; OSError.
     """
-    folder = pathlib.Path(folder).resolve()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not there.is_dir():
-        raise ValueError(f"{there}: a file; wanted a folder to write to.")
-    if there != folder:
+    folder = atomic_files.folder_path(folder)
+    if not folder.exists():
         return
     present = {entry.name for entry in folder.iterdir()}
     other = sorted(
@@ -326,15 +343,33 @@ def _sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_sum(folder):
+def _write_sums(folder):
+    # The weights come first: a kbert that knows one sum reads the first.
+    names = (_WEIGHTS, *(x for x in _SUMMED if x != _WEIGHTS))
+    lines = [f"{_sha256(folder / name)}  {name}\n" for name in names]
+    (folder / _CHECKSUM).write_text("".join(lines), encoding="utf-8")
+
+
+def _check_sums(folder):
+    """Compares the files with their sums; those without one are not."""
     path = folder / _CHECKSUM
-    wanted = path.read_bytes().decode("utf-8", "replace").split()
-    found = _sha256(folder / _WEIGHTS)
-    if wanted[:1] != [found]:
+    sums = {}
+    text = path.read_bytes().decode("utf-8", "replace")
+    for line in text.removesuffix("\n").split("\n"):
+        digest, _, name = line.partition(" ")
+        sums[name.lstrip(" *") or _WEIGHTS] = digest
+    if unknown := sums.keys() - set(_SUMMED):
         raise ValueError(
-            f"{folder / _WEIGHTS}: damaged or exchanged: its sha256 is "
-            f"{found}, but {_CHECKSUM} says {' '.join(wanted[:1])}."
+            f"{path}: damaged: names {min(unknown)!r}; needs "
+            f"{', '.join(_SUMMED)}."
         )
+    for name, wanted in {_WEIGHTS: "no sum", **sums}.items():
+        found = _sha256(folder / name)
+        if wanted != found:
+            raise ValueError(
+                f"{folder / name}: damaged or exchanged: its sha256 is "
+                f"{found}, but {_CHECKSUM} says {wanted}."
+            )
 
 
 def _check_variables(path, model):

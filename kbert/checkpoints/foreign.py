@@ -191,7 +191,7 @@ def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
     Raises: ValueError if there is something at `path` already; OSError.
     """
-    folder = pathlib.Path(path).resolve()
+    folder = pathlib.Path(os.path.realpath(path))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(
             f"{folder}: is there already; wanted a new or an empty folder."

@@ -9,11 +9,12 @@ be given, and they are read through once to count and check their rows.
 """
 
 import dataclasses
+import fnmatch
 import itertools
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kbert import atomic_files
@@ -60,11 +61,12 @@ def find(
         max_positions: tokens that the model takes in a row, if it is known.
     Raises: ValueError, naming the file, what was found and what was wanted.
     """
-    paths = text_files.expand(_files_in_folders(patterns))
+    patterns = _files_in_folders(patterns)
+    paths = text_files.expand(patterns)
     sets = []
     for folder, group in itertools.groupby(paths, os.path.dirname):
         if os.path.exists(os.path.join(folder, MANIFEST)):
-            sets.append(_read_own(folder, list(group)))
+            sets.append(_read_own(folder, list(group), patterns.split(",")))
         else:
             sets.append(_read_foreign(list(group), vocabulary))
     first = sets[0]
@@ -125,7 +127,9 @@ def _files_in_folders(patterns: str) -> str:
     )
 
 
-def _read_own(folder: str, paths: Sequence[str]) -> RecordSet:
+def _read_own(
+    folder: str, paths: Sequence[str], patterns: Sequence[str]
+) -> RecordSet:
     file = os.path.join(folder, MANIFEST)
     vocabulary = Vocabulary.load(os.path.join(folder, "vocab.txt"))
     try:
@@ -139,6 +143,7 @@ def _read_own(folder: str, paths: Sequence[str]) -> RecordSet:
             raise ValueError(
                 f"made with another vocabulary than {folder}/vocab.txt"
             )
+        _check_whole(folder, manifest["files"], paths, patterns)
         for path in paths:
             _check_size(path, manifest["files"])
         return RecordSet(
@@ -159,6 +164,24 @@ def _read_own(folder: str, paths: Sequence[str]) -> RecordSet:
         raise ValueError(f"{file}: no entry {error}.") from None
     except (ValueError, TypeError) as error:
         raise ValueError(f"{file}: {error}.") from None
+
+
+def _check_whole(
+    folder: str,
+    listed: Iterable[str],
+    paths: Sequence[str],
+    patterns: Sequence[str],
+) -> None:
+    """Sees that every listed file that a pattern asks for is there."""
+    for name in listed:
+        path = os.path.join(folder, name)
+        asked = any(fnmatch.fnmatchcase(path, x) for x in patterns)
+        if not asked or path in paths:
+            continue
+        if not os.path.lexists(path):
+            raise ValueError(f"{path} is missing")
+        found = "a folder" if os.path.isdir(path) else "no regular file"
+        raise ValueError(f"{path} is {found}; needs the record file")
 
 
 def _check_size(path: str, listed: Mapping[str, Mapping[str, int]]) -> None:

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import tensorflow as tf
+from kbert import process
 
 Report = Callable[[int], object]
 
@@ -65,10 +65,10 @@ class Workers:
 
     def __exit__(self, *_) -> None:
         """Ends them, whatever they do."""
-        for process in self._processes.values():
-            process.terminate()
-        for process in self._processes.values():
-            process.join()
+        for worker in self._processes.values():
+            worker.terminate()
+        for worker in self._processes.values():
+            worker.join()
 
     def run(self, tasks: Sequence[Task], report: Report) -> None:
         """Does the tasks, in any order.
@@ -102,16 +102,16 @@ class Workers:
     def _start(self):
         context = multiprocessing.get_context("spawn")  # TensorFlow can't fork
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        worker = context.Process(target=_serve, args=(theirs,), daemon=True)
         # Ctrl-C goes to all; this process hears it and ends the others.
         multiprocessing.resource_tracker.ensure_running()  # resets the mask
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            process.start()
+            worker.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()  # so that the worker's end is the only one
-        self._processes[ours] = process
+        self._processes[ours] = worker
         return ours
 
     def _receive(self, connection, busy):
@@ -119,11 +119,11 @@ class Workers:
         try:
             value = connection.recv()
         except (EOFError, ConnectionResetError):
-            process = self._processes[connection]
-            process.join()
+            worker = self._processes[connection]
+            worker.join()
             raise WorkerDied(
-                f"The worker process {process.pid} ended with exit code "
-                f"{process.exitcode} at {busy[connection]} (-9 may be the "
+                f"The worker process {worker.pid} ended with exit code "
+                f"{worker.exitcode} at {busy[connection]} (-9 may be the "
                 "system, short of memory)"
             ) from None
         if isinstance(value, Exception):
@@ -136,6 +136,8 @@ def use_one_core() -> None:
 
     Raises: RuntimeError if it has begun to compute otherwise.
     """
+    import tensorflow as tf  # takes seconds, after `end_with_parent` in workers
+
     tf.config.set_visible_devices([], "GPU")
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -143,6 +145,9 @@ def use_one_core() -> None:
 
 def _serve(connection):
     """What a worker process runs, until its caller has gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        process.end_with_parent(signal.SIGKILL, parent.pid)
     use_one_core()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from kbert import input_files
 from kbert.checkpoints.folder import LoadedModel
 from kbert.markdown import code, escape, front_matter, table
 
@@ -131,6 +132,7 @@ def _training(run) -> Iterator[str]:
     if not (run / _FLAGS).is_file():
         yield "Not known: there is no record of a run beside the model."
         return
+    input_files.check_inside(run / _FLAGS)
     given = (run / _FLAGS).read_text("utf-8").splitlines()
     pairs = [x.removeprefix("--").partition("=")[::2] for x in given]
     pairs = [(name, _own_names(name, value)) for name, value in pairs]
@@ -168,6 +170,7 @@ def _read(path: pathlib.Path) -> Mapping[str, Any]:
     """A file's JSON object, or an empty one."""
     if not path.is_file():
         return {}
+    input_files.check_inside(path)
     try:
         found = json.loads(path.read_text("utf-8"))
     except ValueError:

@@ -16,6 +16,7 @@ go through the model together, and chunks are the same in both.
 import contextlib
 import dataclasses
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -170,15 +171,23 @@ class Predictor:
         Args:
             texts: to be answered.
             path: of the file, whose extension tells the format of
-                embeddings; one that is there is replaced.
+                embeddings; one that is there is replaced. A FIFO or
+                /dev/stdout is written to, as by `to_stream`.
             settings: what the answers depend on beside the texts, as JSON.
         Raises: ValueError, naming the file and the line of what is wrong;
             OSError.
         """
-        path = pathlib.Path(path)
-        if path.is_dir():
-            raise ValueError(f"{path}: a folder; wanted a file to write to.")
+        is_stream = atomic_files.is_stream(path)
+        if not is_stream:
+            atomic_files.check_file(path)
         form = answer_files.of(path, getattr(self._server, "width", None))
+        is_lines = isinstance(form, answer_files.JsonLines)
+        if is_lines and is_stream:
+            with atomic_files.open_stream(path) as stream:
+                self.to_stream(texts, io.TextIOWrapper(stream, "utf-8"))
+            return
+        atomic_files.check_file(path)
+        path = pathlib.Path(os.path.realpath(path))
         settings = {"input": texts.name, **settings}
         with atomic_files.partial_folder(path, settings) as folder:
             answers = _Answers(folder, form.head)

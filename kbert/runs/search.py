@@ -7,11 +7,12 @@ from it, and from the checkpoints of the trial that was under way.
 """
 
 import contextlib
-import ctypes
 import dataclasses
+import functools
 import itertools
 import json
 import math
+import os
 import pathlib
 import shutil
 import signal
@@ -21,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from kbert import atomic_files
+from kbert import atomic_files, input_files, process
 from kbert.runs import files, markdown, sigterm
 from kbert.runs.progress import clock
 
@@ -33,8 +34,6 @@ SEED = "seed"  # the flag that makes no other setting
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 
 Values = Mapping[str, float | int]  # by flag
-
-_PR_SET_PDEATHSIG = 1  # Linux, sys/prctl.h
 
 
 @dataclasses.dataclass
@@ -238,7 +237,10 @@ class Search:
         path = self._output / BEST_MODEL_FOLDER
         with atomic_files.writing_folder(path, "replace") as new:
             shutil.copytree(
-                self._output / best[1].model, new, dirs_exist_ok=True
+                self._output / best[1].model,
+                new,
+                copy_function=_copy_own,
+                dirs_exist_ok=True,
             )
         return path
 
@@ -326,6 +328,11 @@ def _estimate(wanted, rest) -> str:
     return f", {clock(seconds)} left in all"
 
 
+def _copy_own(source, target):
+    input_files.check_inside(source)
+    shutil.copyfile(source, target)
+
+
 class _Stop:
     """Whether the search was told to stop, and its process at work."""
 
@@ -347,7 +354,9 @@ class _Stop:
             command,
             stdin=subprocess.DEVNULL,
             process_group=0,
-            preexec_fn=_end_with_the_search,
+            preexec_fn=functools.partial(
+                process.end_with_parent, signal.SIGTERM, os.getpid()
+            ),
             **outputs,
         ) as self._process:
             if self.came:  # just now
@@ -355,13 +364,6 @@ class _Stop:
             code = self._process.wait()
         self._process = None
         return code
-
-
-def _end_with_the_search() -> None:
-    """In a trial: Linux tells it to stop where the search is killed."""
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl is not None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextlib.contextmanager

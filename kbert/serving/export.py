@@ -105,7 +105,7 @@ def export(
             f"The model computes in {signatures.compute_dtype}; wanted "
             f"{' or '.join(_TOLERANCE)}."
         )
-    base = pathlib.Path(base_dir).resolve()
+    base = atomic_files.folder_path(base_dir)
     base.mkdir(parents=True, exist_ok=True)
     version = _free_version(base, version)
     path = base / str(version)

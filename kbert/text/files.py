@@ -19,7 +19,9 @@ def expand(patterns: str) -> list[str]:
     Example: expand("notes.txt,books/**/*.txt"); `**` goes down folders.
 
     Returns: the paths, sorted, each once; folders are left out.
-    Raises: ValueError, naming the pattern that matches no file.
+    Raises: ValueError, naming the pattern that matches no file, or the path
+        that matches and is neither a file nor a folder (a FIFO, a device, a
+        link to nothing), so that no part of the data is left out silently.
     """
     found = set()
     for pattern in patterns.split(","):
@@ -27,11 +29,24 @@ def expand(patterns: str) -> list[str]:
             matches = [pattern]
         else:
             matches = glob.glob(pattern, recursive=True)
-            matches = [path for path in matches if os.path.isfile(path)]
+            matches = [path for path in matches if _is_file(path)]
         if not matches:
             raise ValueError(f"No file matches {pattern!r}.")
         found.update(matches)
     return sorted(found)
+
+
+def _is_file(path):
+    if os.path.isdir(path):
+        return False
+    try:
+        check_regular(path)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: a link that leads to no file ({error.strerror}); needs "
+            "a regular file."
+        ) from None
+    return True
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """kbert-make-vocab, in a process of its own."""
 
+import gzip
 import subprocess
 import sys
 
@@ -15,10 +16,10 @@ def run(*flags):
 
 def test_learns_writes_and_says_so(tmp_path):
     (tmp_path / "a.txt").write_text("Ab Ab\n")
-    (tmp_path / "b.txt").write_text("Ab\n")
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"Ab\n"))
     out = tmp_path / "out"
     code, stdout, stderr = run(
-        f"--input={tmp_path}/*.txt", f"--output_dir={out}", "--nolower_case"
+        f"--input={tmp_path}/*.txt*", f"--output_dir={out}", "--nolower_case"
     )
     assert (code, stderr) == (0, "")
     assert stdout == f"{out}/vocab.txt: 10 pieces, cased\n"

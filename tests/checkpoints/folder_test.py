@@ -4,8 +4,10 @@
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import shutil
+import subprocess
 
 import h5py
 import keras
@@ -149,10 +151,20 @@ def test_the_files_are_the_documented_ones(save):
         "labels": ["schön", "so-so", "bad"],
         "num_texts": 1,
         "settings": {"multi_label": True, "threshold": 0.25},
+        "text_columns": [],
+        "label_column": None,
+        "choice_columns": [],
     }
-    digest = hashlib.sha256((path / "model.weights.h5").read_bytes())
-    line = f"{digest.hexdigest()}  model.weights.h5\n"
-    assert (path / "model.weights.h5.sha256").read_text() == line
+    checked = subprocess.run(
+        ["sha256sum", "-c", "model.weights.h5.sha256"],
+        cwd=path,
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0
+    assert sorted(checked.stdout.splitlines()) == sorted(
+        f"{name}: OK" for name in FILES - {"model.weights.h5.sha256"}
+    )
     # Keras alone reads the weights too.
     other = tasks.build(folder.load(path).config, SPECS["classification"])
     other.load_weights(path / "model.weights.h5")
@@ -180,7 +192,7 @@ def test_what_is_no_model_is_not_replaced(save, tmp_path):
     with pytest.raises(ValueError, match=r"words: neither empty nor a kbert"):
         save(name="words")
     assert (vocabulary_only / "vocab.txt").read_text() == "mine"
-    with pytest.raises(ValueError, match=r"notes\.txt: a file; wanted"):
+    with pytest.raises(ValueError, match=r"notes\.txt: a file; needs"):
         save(name="model/notes.txt")
 
 
@@ -254,6 +266,7 @@ def test_a_token_table_may_be_longer_than_the_vocabulary(save, tiny_config):
 def test_weights_of_another_config(changes, found, wanted, saved, tiny_config):
     other = dataclasses.replace(tiny_config, **changes)
     other.to_json(saved / "bert_config.json")
+    _sign(saved)
     message = rf"model\.weights\.h5: does not fit .*{found}; wanted {wanted}\."
     with pytest.raises(ValueError, match=message):
         folder.load(saved)
@@ -263,6 +276,7 @@ def test_weights_of_another_config(changes, found, wanted, saved, tiny_config):
 def test_a_config_of_any_size_asks_for_no_memory(name, saved, tiny_config):
     huge = dataclasses.replace(tiny_config, **{name: 2**16})
     huge.to_json(saved / "bert_config.json")
+    _sign(saved)
     message = r"weights\.h5: holds \S+ weights; the encoder of the config"
     with pytest.raises(ValueError, match=message):
         folder.load(saved)
@@ -291,6 +305,7 @@ def test_weights_that_kbert_did_not_write(saved):
 
 
 def _sign(path):
+    """As kbert did before it summed the other files."""
     digest = hashlib.sha256((path / "model.weights.h5").read_bytes())
     (path / "model.weights.h5.sha256").write_text(digest.hexdigest())
 
@@ -307,6 +322,48 @@ def test_every_damaged_byte_is_seen(saved):
     weights.write_bytes(whole[:-100])
     with pytest.raises(ValueError, match=r"weights\.h5: damaged or exchanged"):
         folder.load(saved)
+
+
+@pytest.mark.parametrize(
+    "name", ["bert_config.json", "vocab.txt", "vocab.json", "task.json"]
+)
+def test_every_bit_of_the_small_files_is_seen(name, saved):
+    file = saved / name
+    whole = bytearray(file.read_bytes())
+    for at in range(len(whole)):
+        damaged = whole.copy()
+        damaged[at] ^= 1 << at % 8
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError):
+            folder.load(saved)
+    file.write_bytes(whole)
+    folder.load(saved)
+
+
+def test_a_changed_token_is_no_other_vocabulary(saved):
+    file = saved / "vocab.txt"
+    file.write_bytes(file.read_bytes()[:-2] + b"~\n")
+    with pytest.raises(ValueError, match=r"vocab\.txt: damaged or exchanged"):
+        folder.load(saved)
+
+
+def test_damaged_sums_are_seen(saved):
+    file = saved / "model.weights.h5.sha256"
+    whole = bytearray(file.read_bytes())
+    for at in range(0, len(whole), 3):
+        damaged = whole.copy()
+        damaged[at] ^= 1
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match="damaged"):
+            folder.load(saved)
+
+
+def test_a_folder_that_sums_its_weights_alone_loads(saved):
+    _sign(saved)
+    folder.load(saved)
+    sums = saved / "model.weights.h5.sha256"
+    sums.write_text(f"{sums.read_text()}  model.weights.h5\n")
+    folder.load(saved)
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
@@ -343,7 +400,7 @@ def test_another_librarys_folder(names, tmp_path):
     ("changes", "message"),
     [
         ({"format_version": 2}, "format_version is 2; this kbert reads 1"),
-        ({"head": "span"}, r"fields \['head', 'labels', .*; wanted \['labels"),
+        ({"head": "span"}, r"fields \[.*'head', .*; wanted \['choice"),
         ({"labels": "ab"}, "labels 'ab'; wanted a list of names"),
         ({"max_seq_length": "9"}, "max_seq_length is '9'; wanted a whole"),
         ({"task": ["encoder"]}, r"task is \['encoder'\]; wanted one of"),
@@ -410,6 +467,38 @@ def test_licences_stay_with_the_model(save, tmp_path):
     assert loaded.licences == licences
     save()  # such a folder is replaced too, and its licences go
     assert folder.load(path).licences == {}
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "notice.md", "COPYING"])
+def test_a_licence_is_no_link_out_of_its_folder(name, saved, tmp_path):
+    (tmp_path / "secret").write_text("mine")
+    (saved / name).symlink_to("../secret")
+    with pytest.raises(ValueError, match=f"{name}: a link to .*secret, outsi"):
+        folder.load(saved)
+    (saved / name).unlink()
+    os.mkfifo(saved / name)
+    with pytest.raises(ValueError, match=f"{name}: a FIFO"):
+        folder.load(saved)
+    (saved / name).unlink()
+    (saved / name).symlink_to(name)
+    with pytest.raises((ValueError, OSError), match=name):
+        folder.load(saved)
+
+
+def test_a_licence_may_be_a_link_in_its_folder_or_cache(tmp_path):
+    snapshot = tmp_path / "models--me--bert" / "snapshots" / "0a1b"
+    blobs = tmp_path / "models--me--bert" / "blobs"
+    for made in (snapshot, blobs):
+        made.mkdir(parents=True)
+    (blobs / "99ff").write_text("theirs")
+    (snapshot / "LICENSE").symlink_to("../../blobs/99ff")
+    (snapshot / "COPYING").symlink_to("LICENSE.txt")
+    (snapshot / "LICENSE.txt").write_text("mine")
+    assert folder.read_licences(snapshot) == {
+        "COPYING": b"mine",
+        "LICENSE": b"theirs",
+        "LICENSE.txt": b"mine",
+    }
 
 
 def test_copy_leaves_a_head_of_another_size(tiny_config):

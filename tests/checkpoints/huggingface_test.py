@@ -547,6 +547,8 @@ def test_the_tokenizer_that_is_written(casing, tmp_path, vocabulary):
     vocabulary = dataclasses.replace(vocabulary, tokens=words, **casing)
     loaded = _random_model("encoder", vocabulary)
     huggingface.save(loaded, tmp_path / "hf", report=print)
+    mode = (tmp_path / "hf" / "config.json").stat().st_mode
+    assert (tmp_path / "hf" / "model.safetensors").stat().st_mode == mode
     assert _load(tmp_path / "hf")[0].vocabulary == vocabulary
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
     assert theirs.model_max_length == 19

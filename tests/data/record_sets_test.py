@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import os
 import shutil
 
 import numpy as np
@@ -130,3 +131,36 @@ def test_a_damaged_manifest_is_named(folder, content, message):
     (folder / "records.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         record_sets.find(str(folder))
+
+
+def _leave_out(path):
+    pass
+
+
+def _link_to_itself(path):
+    path.symlink_to(path.name)
+
+
+def _link_to_nothing(path):
+    path.symlink_to("nothing")
+
+
+@pytest.mark.parametrize("pattern", ["{}", "{}/*.tfrecord", "{}/records-[01]*"])
+@pytest.mark.parametrize(
+    ("put", "message"),
+    [
+        (_leave_out, "is missing"),
+        (os.mkdir, "is a folder"),
+        (os.mkfifo, "a FIFO"),
+        (_link_to_itself, "a link that leads to no file"),
+        (_link_to_nothing, "a link that leads to no file"),
+    ],
+)
+def test_a_listed_file_that_is_none_is_named(folder, pattern, put, message):
+    file = folder / "records-0.tfrecord"
+    file.unlink()
+    put(file)
+    with pytest.raises(ValueError, match=f"records-0.tfrecord:? {message}"):
+        record_sets.find(pattern.format(folder))
+    one = record_sets.find(f"{folder}/records-1.tfrecord")
+    assert one.num_rows == 5

@@ -7,6 +7,9 @@ import operator
 import os
 import resource
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -487,3 +490,35 @@ def test_a_worker_that_dies_is_an_error(monkeypatch):
     message = "worker process [0-9]+ ended with exit code 1 at this task"
     with workers.Workers(2) as some, pytest.raises(OSError, match=message):
         some.run(["this task"], print)
+
+
+_WORKERS = """
+import os, signal, sys, time
+from kbert.data import workers
+
+class Wait:
+    amount = 1
+
+    def __call__(self, report):
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+
+if __name__ == "__main__":
+    with workers.Workers(2) as some:
+        some.run([Wait(), Wait()], print)
+"""
+
+
+def test_workers_end_with_a_caller_that_is_killed(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(_WORKERS)
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True
+    ) as caller:
+        assert caller.stdout is not None
+        numbers = [int(caller.stdout.readline()) for _ in range(2)]
+        caller.kill()
+        began = time.monotonic()
+        assert caller.stdout.read() == ""  # once no worker has it open
+    assert time.monotonic() - began < 5
+    assert len(set(numbers)) == 2

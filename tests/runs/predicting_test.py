@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -145,6 +146,29 @@ def begun(table, tmp_path):
     return begin
 
 
+def test_a_fifo_is_written_to(table, tmp_path):
+    _run(table, tmp_path / "a.jsonl", lambda *_: None)
+    fifo = tmp_path / "fifo.jsonl"
+    os.mkfifo(fifo)
+    got = []
+    reader = threading.Thread(target=lambda: got.append(fifo.read_bytes()))
+    reader.start()
+    _run(table, fifo, lambda *_: None)
+    reader.join()
+    assert got == [(tmp_path / "a.jsonl").read_bytes()]
+    assert fifo.is_fifo()
+
+
+def test_what_is_no_file_is_not_replaced(table, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "folder").mkdir()
+    for name in ("loop", "folder"):
+        with pytest.raises(ValueError, match=f"{name}: .*; needs a file to w"):
+            _run(table, tmp_path / name, lambda *_: None)
+    names = {"texts.tsv", "loop", "folder"}
+    assert {p.name for p in tmp_path.iterdir()} == names
+
+
 def test_answers_are_in_order_and_progress_tells_lines(table, tmp_path):
     steps = []
     seen = _run(table, tmp_path / "a.jsonl", lambda *step: steps.append(step))
@@ -267,7 +291,7 @@ def test_nothing_is_left_where_nothing_was_done(table, tmp_path):
         _run(table, tmp_path / "a.npy", server=_server(Lengths))
     with pytest.raises(ValueError, match="'.jsonl'; wanted .npy or .parquet"):
         _run(table, output, server=_server(Vectors))
-    with pytest.raises(ValueError, match=r": a folder; wanted a file to wri"):
+    with pytest.raises(ValueError, match=r": a folder; needs a file to wri"):
         _run(table, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["texts.tsv"]
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finding and reading text files."""
 
+import os
 import tracemalloc
 
 import pytest
@@ -53,3 +54,16 @@ def test_expand_names_the_pattern_without_a_file(tmp_path):
     (tmp_path / "a.txt").touch()
     with pytest.raises(ValueError, match=r"No file matches '.*/\*\.csv'"):
         files.expand(f"{tmp_path}/a.txt,{tmp_path}/*.csv")
+
+
+def test_expand_leaves_out_no_data_silently(tmp_path):
+    (tmp_path / "a.txt").touch()
+    os.mkfifo(tmp_path / "b.txt")
+    with pytest.raises(ValueError, match=r"b\.txt: a FIFO"):
+        files.expand(f"{tmp_path}/*.txt")
+    (tmp_path / "b.txt").unlink()
+    (tmp_path / "b.txt").symlink_to("b.txt")
+    with pytest.raises(ValueError, match=r"b\.txt: a link that leads to no"):
+        files.expand(f"{tmp_path}/*.txt")
+    with pytest.raises(ValueError, match=r"b\.txt: a link that leads to no"):
+        files.expand(f"{tmp_path}/b.txt")
