@@ -179,12 +179,14 @@ def _tokens(fields, max_seq_length, report) -> Head:
     types = dict.fromkeys(
         label[2:] for label in given if label.startswith(("B-", "I-"))
     )
+    if types and not tagging.mark_entities(given):
+        raise ValueError(
+            f"id2label has {', '.join(given)}; kbert's tagging has tags such "
+            "as O, B-x and I-x, or classes of words, not both."
+        )
     labels = tagging.labels_of(tuple(types))
     if sorted(labels) != sorted(given):
-        raise ValueError(
-            f"id2label has {', '.join(given)}; kbert's tagging has O, and B-x "
-            "and I-x of each type x."
-        )
+        labels = given  # of another scheme, or classes: they stay as they are
     order = None
     if labels != given:
         order = tuple(given.index(label) for label in labels)

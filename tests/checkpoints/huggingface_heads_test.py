@@ -273,6 +273,18 @@ def test_tags_in_another_order(tmp_path, vocabulary):
     _assert_close(ours, theirs[..., [given.index(x) for x in want]])
 
 
+def test_other_tags_stay_in_their_order(tmp_path, vocabulary):
+    """Those of BIOES, those that lack a B-, and parts of speech."""
+    _torch_folder(tmp_path, HEADS["tags"], vocabulary)
+    for names in (
+        ("O", "B-PER", "I-PER", "E-PER", "S-PER"),
+        ("I-PER", "I-LOC", "B-LOC", "O", "I-ORG"),
+        ("NOUN", "DET", "VERB", "X", "O"),
+    ):
+        _change_config(tmp_path, **_named(*names))
+        assert _load(tmp_path)[0].spec.labels == names
+
+
 @pytest.mark.parametrize(
     ("name", "fields", "message"),
     [
@@ -289,8 +301,8 @@ def test_tags_in_another_order(tmp_path, vocabulary):
         ("classes", {"problem_type": "ranking"}, "problem_type is 'ranking'; "),
         (
             "tags",
-            _named("O", "B-PER", "I-PER", "E-PER", "S-PER"),
-            "id2label has O, B-PER, I-PER, E-PER, S-PER; kbert's tagging has O",
+            _named("O", "B-PER", "I-PER", "MISC", "LOC"),
+            "id2label has O, B-PER, I-PER, MISC, LOC; kbert's tagging has tags",
         ),
         (
             "answers",
