@@ -12,6 +12,7 @@ TensorFlow.
 
 import importlib
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,21 +42,29 @@ _HOMES = {
 }
 
 
-def load(folder: str | os.PathLike) -> "TextServer | MaskFiller":
+def load(
+    folder: str | os.PathLike, settings: Mapping[str, Any] | None = None
+) -> "TextServer | MaskFiller":
     """Reads a model folder for answering texts with `.predict(texts)`.
 
     A model with a masked-LM output fills in the [MASK]s of texts.
 
+    Args:
+        folder: of a model.
+        settings: of its task, instead of those in the folder, such as
+            {"aggregation": "joined"} of a tagger.
     Raises: ValueError, naming the file, if the folder is not a whole kbert
-        model or if its task gives no answer to a text; OSError.
+        model or if its task gives no answer to a text, or for a setting that
+        the task has not; OSError.
     """
     from kbert.checkpoints import folder as model_folder
     from kbert.serving import make_server
 
     loaded = model_folder.load(folder)
     try:
+        spec = loaded.spec.with_settings(**(settings or {}))
         return make_server(
-            loaded.model, vocabulary=loaded.vocabulary, spec=loaded.spec
+            loaded.model, vocabulary=loaded.vocabulary, spec=spec
         )
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None

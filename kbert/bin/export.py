@@ -9,6 +9,7 @@ With --dtype=bfloat16 or --quantize=int8 the encoder's matrices have fewer
 bits. What that costs is measured on --dev and told in the export's README.
 """
 
+import dataclasses
 import functools
 import pathlib
 import sys
@@ -34,6 +35,7 @@ _MIN_SERVER = flags.DEFINE_string(
     "2.12",
     "Version of the oldest TensorFlow Serving that is to load it.",
 )
+_AGGREGATION = shared.aggregation()
 _LICENSE = flags.DEFINE_string(
     "license",
     None,
@@ -104,6 +106,8 @@ def main(argv):
     loaded, about = folder.load(_MODEL.value), ""
     if note := tasks.segment_note(loaded.config, loaded.spec):
         print(f"{_MODEL.value}: {note}", file=sys.stderr)
+    spec = loaded.spec.with_settings(**_AGGREGATION())
+    loaded = dataclasses.replace(loaded, spec=spec)
     if precision != "float32":
         loaded, signatures, about = _reduced(loaded, precision, reading)
     else:

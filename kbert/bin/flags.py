@@ -121,6 +121,14 @@ def reading(file_flag: str = "input") -> Callable[..., dict[str, Any]]:
             None,
             "Names of all columns, of a table without a line of them on top.",
         ),
+        "tag_scheme": flags.DEFINE_enum(
+            "tag_scheme",
+            None,
+            ["strict", "lenient"],
+            "tagging: whether tags of entities that break the rules of IOB1, "
+            "IOB2, BIOES and BILOU, such as an I- after an O, are refused, as "
+            "by default, or read as CoNLL's conlleval reads them.",
+        ),
         "encoding": flags.DEFINE_string(
             "encoding", "utf-8", "Of the files, such as latin-1."
         ),
@@ -139,6 +147,31 @@ def _refuse(holders, why):
     for name, holder in holders.items():
         if holder.value != holder.default:
             raise ValueError(f"--{name}: {why}.")
+
+
+def aggregation() -> Callable[..., dict[str, str]]:
+    """--aggregation, of a tagger, instead of the one of its folder.
+
+    Returns: a function of whether answers are wanted, that gives the settings
+        that are other than the folder's, see `TaskSpec.with_settings`; it
+        raises ValueError, naming the flag, if it was given in vain.
+    """
+    holder = flags.DEFINE_enum(
+        "aggregation",
+        None,
+        ["first", "simple", "joined"],
+        "How a tagger's tags become entities, if not as it was fine-tuned for. "
+        "first: a word has the tag of its first token; simple: each token of a "
+        "text has its own; joined: as first, and entities of one type side by "
+        "side are one.",
+    )
+
+    def given(wanted=True):
+        if not wanted:
+            _refuse({holder.name: holder}, "only for --output=answers")
+        return {holder.name: holder.value} if holder.value else {}
+
+    return given
 
 
 def worst() -> flags.FlagHolder[int]:

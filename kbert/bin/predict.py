@@ -39,6 +39,7 @@ _OUTPUT = flags.DEFINE_enum(
     "output", "answers", ["answers", "embeddings"], "What is wanted."
 )
 _EMBEDDING = shared.embedding()
+_AGGREGATION = shared.aggregation()
 _OUTPUT_FILE = flags.DEFINE_string(
     "output_file",
     None,
@@ -68,8 +69,9 @@ def main(argv):
     how = _EMBEDDING(_OUTPUT.value == "embeddings")
     if how and not _OUTPUT_FILE.value:
         raise ValueError("--output=embeddings: wanted an --output_file too.")
+    changed = _AGGREGATION(not how)
     load = kbert.load_embedder if how else kbert.load
-    server = load(_MODEL.value, **how)
+    server = load(_MODEL.value, **(how or {"settings": changed}))
     _TASK(None if how else server.spec.task)
     config = folder.read_config(_MODEL.value)
     if note := tasks.segment_note(config, server.spec):
@@ -84,7 +86,7 @@ def main(argv):
     if not _OUTPUT_FILE.value:
         return predictor.to_stream(texts, sys.stdout)
     settings = {h.name: h.value for h in (_OUTPUT, _BATCH_SIZE, _TOP_K)}
-    settings |= {"model": folder.fingerprint(_MODEL.value), **how}
+    settings |= {"model": folder.fingerprint(_MODEL.value), **how, **changed}
     return predictor.to_file(texts, _OUTPUT_FILE.value, settings)
 
 

@@ -30,6 +30,12 @@ _SETTINGS = {
         "a text that is longer than a row to the next; by default a half and a "
         "third of --max_seq_length.",
     ),
+    "aggregation": (
+        flags.DEFINE_string,
+        "tagging: how tags become entities. first, by default: a word has the "
+        "tag of its first token; simple: each token of a text has its own; "
+        "joined: as first, and entities of one type side by side are one.",
+    ),
     "max_query_length": (
         flags.DEFINE_integer,
         "question_answering: most tokens of a question; by default 64.",

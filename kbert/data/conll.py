@@ -2,13 +2,11 @@
 """Sentences from column files: a word a line, with its tag."""
 
 import dataclasses
-import re
 from collections.abc import Sequence
 
-from kbert.data import tag_schemes
+from kbert.data import tag_schemes, word_columns
+from kbert.data.tables import Rows
 from kbert.text import files
-
-_DOCUMENT = "-DOCSTART-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,18 +15,24 @@ class Sentences:
 
     Attributes:
         path: the file.
-        lines: for each sentence the line of its first word, from 1; the
-            others follow it.
+        word_lines: for each sentence the lines of its words, from 1.
         words: for each sentence its words.
-        tags: for each sentence its words' tags, in IOB2.
-        scheme: of the tags in the file: one of `tag_schemes.SCHEMES`.
+        tags: for each sentence its words' tags: in IOB2 if they mark
+            entities, and else as they are; all O where none were read.
+        scheme: of the tags in the file: one of `tag_schemes.SCHEMES`;
+            "lenient" if they were read so, or None if they mark no entities.
     """
 
     path: str
-    lines: list[int]
+    word_lines: list[list[int]]
     words: list[list[str]]
     tags: list[list[str]]
-    scheme: str
+    scheme: str | None
+
+    @property
+    def lines(self) -> list[int]:
+        """For each sentence the line of its first word."""
+        return [lines[0] for lines in self.word_lines]
 
     @property
     def texts(self) -> tuple[list[list[str]]]:
@@ -37,62 +41,115 @@ class Sentences:
 
     def __len__(self) -> int:
         """The number of sentences."""
-        return len(self.lines)
+        return len(self.words)
 
 
 def read(
-    path: str, encoding: str = "utf-8", *, labelled: bool = True
+    path: str, encoding: str = "utf-8", *, lenient: bool = False
 ) -> Sentences:
     """Reads sentences and tags.
 
     A line's first field is a word, its last one the word's tag, whatever is
-    between; fields are parted by tabs or, in a line without any, by blanks. A
-    line of white space ends a sentence, and so does one that begins with
-    -DOCSTART-, as in CoNLL 2003.
+    between; fields are parted by tabs or, in a line without any, by blanks.
+    CoNLL-U is told by its numbers: its words are FORM, their tags UPOS. Lines
+    that begin with # and have other fields are comments. A line of white
+    space ends a sentence, and so does one that begins with -DOCSTART-.
 
-    The tags tell their scheme: BIOES if there is an E- or S-; IOB2 if each
-    I- continues an entity; else IOB1. No file with an entity is legal in two
-    of them: what a sentence's first entity begins with tells IOB1 from IOB2,
-    and what it ends with tells BIOES.
+    Tags O, and B-, I-, E-, S-, L- or U- and a type, mark entities and tell
+    their scheme: BIOES if there is an E- or S-, BILOU if there is an L- or
+    U-; IOB2 if each I- continues an entity; else IOB1. No file with an entity
+    is legal in two of them: what a sentence's first entity begins with tells
+    IOB1 from IOB2, and what it ends with tells BIOES. If no tag marks an
+    entity, they are classes of words, such as parts of speech.
 
     Args:
         path: the file.
         encoding: of the file, as Python names it.
-        labelled: whether the tags are wanted; if not, a line's first field
-            alone is looked at, and all tags are O.
+        lenient: whether tags may break the rules of their scheme; entities
+            are then those of CoNLL's conlleval: see `tag_schemes.to_iob2`.
     Raises: OSError; ValueError, naming file and line, for a line that is not
         of the encoding, that has one field, or whose tag is none or breaks
-        the rules of its scheme; ValueError for a file without sentences.
+        the rules of its scheme; for the first doubtful line of a file of
+        another kind; ValueError for a file without sentences.
     """
-    lines, words, tags = [], [], []
-    goes_on = False
-    for number, line in enumerate(files.read_lines(path, encoding), start=1):
-        if not line.strip() or line.lstrip().startswith(_DOCUMENT):
-            goes_on = False
-            continue
-        word, tag = _fields(f"{path}:{number}", line, labelled)
-        if not goes_on:
-            lines.append(number)
-            words.append([])
-            tags.append([])
-        goes_on = True
-        words[-1].append(word)
-        tags[-1].append(tag)
+    lines = word_columns.split(path, [*files.read_lines(path, encoding)])
     if not lines:
         raise ValueError(f"{path}: no sentences.")
-    scheme = _scheme(path, lines, tags)
-    tags = [tag_schemes.to_iob2(row, scheme) for row in tags]
-    return Sentences(path, lines, words, tags, scheme)
+    layout = word_columns.labelled(path, lines)
+    found = _sentences(path, layout)
+    tags = [[word[2] for word in sentence] for sentence in found]
+    word_lines = [[word[0] for word in sentence] for sentence in found]
+    scheme = None
+    if not _are_classes(tags):
+        scheme = "lenient" if lenient else _scheme(path, word_lines, tags)
+        tags = [tag_schemes.to_iob2(row) for row in tags]
+    words = [[word[1] for word in sentence] for sentence in found]
+    return Sentences(path, word_lines, words, tags, scheme)
+
+
+def read_texts(path: str, encoding: str = "utf-8") -> Sentences | Rows:
+    """Reads what is to be tagged: columns as `read` does, or a text a line.
+
+    Of columns the tags are not looked at, and there may be none. A text may
+    be an empty line.
+
+    Args:
+        path: the file.
+        encoding: of the file, as Python names it.
+    Raises: OSError; ValueError, naming file and line, for a line that is not
+        of the encoding, for the first doubtful line of a file that is of no
+        such kind; ValueError for a file without any.
+    """
+    texts = [*files.read_lines(path, encoding)]
+    lines = word_columns.split(path, texts)
+    if not lines:
+        raise ValueError(f"{path}: no sentences.")
+    layout = word_columns.unlabelled(path, lines)
+    if layout is None:
+        return Rows(path, [*range(1, len(texts) + 1)], (texts,), None)
+    found = _sentences(path, layout._replace(tag=layout.word))
+    words = [[word[1] for word in sentence] for sentence in found]
+    return Sentences(
+        path,
+        [[word[0] for word in sentence] for sentence in found],
+        words,
+        [["O"] * len(row) for row in words],
+        None,
+    )
+
+
+def _sentences(
+    path: str, layout: word_columns.Layout
+) -> list[list[tuple[int, str, str]]]:
+    """Line, word and tag of each word of each sentence."""
+    found, number = [], None
+    for line in layout.lines:
+        if line.sentence != number:
+            number = line.sentence
+            found.append([])
+        word, tag = line.fields[layout.word], line.fields[layout.tag]
+        if layout.word != layout.tag and layout.word and tag == "_":
+            raise ValueError(
+                f"{path}:{line.number}: tag '_', which is none; expected one "
+                "of each word."
+            )
+        found[-1].append((line.number, word, tag))
+    return found
+
+
+def _are_classes(tags: Sequence[Sequence[str]]) -> bool:
+    """Whether a tag marks no entity; then none does, or all are O."""
+    return not all(word_columns.is_mark(tag) for row in tags for tag in row)
 
 
 def tag_ids(sentences: Sentences, labels: Sequence[str]) -> list[list[int]]:
-    """The places of all tags in a model's labels.
+    """The positions of all tags in a model's labels.
 
     Raises: ValueError, naming file and line, for a tag not among them.
     """
     ids = {label: i for i, label in enumerate(labels)}
-    for line, row in zip(sentences.lines, sentences.tags, strict=True):
-        for number, tag in enumerate(row, start=line):
+    for lines, row in zip(sentences.word_lines, sentences.tags, strict=True):
+        for number, tag in zip(lines, row, strict=True):
             if tag not in ids:
                 raise ValueError(
                     f"{sentences.path}:{number}: tag {tag!r} is not one of "
@@ -101,33 +158,20 @@ def tag_ids(sentences: Sentences, labels: Sequence[str]) -> list[list[int]]:
     return [[ids[tag] for tag in row] for row in sentences.tags]
 
 
-def _fields(where: str, line: str, labelled: bool) -> tuple[str, str]:
-    """The word and the tag."""
-    parts = line.split("\t") if "\t" in line else re.split(" +", line)
-    # A word may be white space of other kinds, which `strip` would delete.
-    fields = [part.strip(" ") for part in parts if part.strip(" ")]
-    if not labelled:
-        return fields[0], "O"
-    if len(fields) < 2:
-        raise ValueError(
-            f"{where}: one field, {line!r}; wanted a word and its tag."
-        )
-    try:
-        tag_schemes.split(fields[-1])
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    return fields[0], fields[-1]
-
-
-def _scheme(path: str, lines: list[int], tags: list[list[str]]) -> str:
+def _scheme(path: str, lines: list[list[int]], tags: list[list[str]]) -> str:
     """The one whose rules all sentences keep.
 
     Raises: ValueError, naming the line that breaks the rules of each scheme
         that it may be.
     """
     letters = {tag[0] for row in tags for tag in row}
-    if ends := letters & {"E", "S"}:  # of BIOES, or wrong in another
-        schemes = ("BIOES", "IOB2", "IOB1")
+    ends = []  # schemes with such letters, or they are wrong in another
+    if letters & {"E", "S"}:
+        ends.append("BIOES")
+    if letters & {"L", "U"}:
+        ends.append("BILOU")
+    if ends:
+        schemes = (*ends, "IOB2", "IOB1")
     elif "B" in letters:
         schemes = ("IOB2", "IOB1")
     else:
@@ -142,7 +186,10 @@ def _scheme(path: str, lines: list[int], tags: list[list[str]]) -> str:
         faults = [max(faults, key=lambda fault: fault[1])]
     (scheme, line, what), *others = faults
     also = "".join(f" (nor {s} in line {n}: {w})" for s, n, w in others)
-    raise ValueError(f"{path}:{line}: {what}, which is not {scheme}{also}.")
+    raise ValueError(
+        f"{path}:{line}: {what}, which is not {scheme}{also}; "
+        "--tag_scheme=lenient reads it as conlleval does."
+    )
 
 
 def _first_fault(lines, tags, scheme) -> tuple[int, str] | None:
@@ -153,6 +200,6 @@ def _first_fault(lines, tags, scheme) -> tuple[int, str] | None:
             continue
         before = repr(row[place - 1]) if place else "the sentence's start"
         if place == len(row):
-            return line + place - 1, f"{before} before the sentence's end"
-        return line + place, f"tag {row[place]!r} after {before}"
+            return line[-1], f"{before} before the sentence's end"
+        return line[place], f"tag {row[place]!r} after {before}"
     return None

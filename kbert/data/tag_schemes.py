@@ -5,13 +5,14 @@ Of an entity of type x, the words are tagged, with "O" for all others:
     IOB1   I-x; the first B-x if an entity of the same type ends before it
     IOB2   the first B-x, the others I-x
     BIOES  a single word S-x; of more the first B-x, the last E-x, else I-x
+    BILOU  the same with U-x for S-x, and L-x for E-x
 (Tjong Kim Sang and Veenstra 1999, arXiv:cs/9907006, section 2, for IOB1 and
 IOB2.)
 """
 
 from collections.abc import Sequence
 
-SCHEMES = ("IOB2", "IOB1", "BIOES")
+SCHEMES = ("IOB2", "IOB1", "BIOES", "BILOU")
 
 _OUTSIDE = ("O", "")
 
@@ -24,9 +25,9 @@ def split(tag: str) -> tuple[str, str]:
     if tag == "O":
         return _OUTSIDE
     letter, dash, name = tag.partition("-")
-    if letter not in ("B", "I", "E", "S") or not dash or not name:
+    if letter not in tuple("BIESLU") or not dash or not name:
         raise ValueError(
-            f"tag {tag!r}; wanted O, or B-, I-, E- or S- and a type."
+            f"tag {tag!r}; expected O, or B-, I-, E-, S-, L- or U- and a type."
         )
     return letter, name
 
@@ -48,20 +49,21 @@ def fault(tags: Sequence[str], scheme: str) -> int | None:
     return None
 
 
-def to_iob2(tags: Sequence[str], scheme: str) -> list[str]:
-    """The tags in IOB2, of a sentence that has no fault in the scheme.
+def to_iob2(tags: Sequence[str]) -> list[str]:
+    """The tags of a sentence in IOB2, whatever their scheme.
+
+    Where tags break the rules of each scheme, the entities are those that
+    CoNLL's conlleval finds (Tjong Kim Sang and De Meulder 2003,
+    doi:10.3115/1119176.1119195, section 2): one begins at a B-, S- or U-, at
+    another type, and after O, E-, S-, L- or U-.
 
     Example: I-x I-y B-y O in IOB1 is B-x B-y B-y O; B-x E-x S-x in BIOES is
-    B-x I-x B-x.
+    B-x I-x B-x; O I-x E-y, of none, is O B-x B-y.
     """
     before, found = _OUTSIDE, []
     for letter, name in map(split, tags):
-        if scheme == "BIOES":
-            prefix = {"S": "B", "E": "I"}.get(letter, letter)
-        else:
-            begins = letter == "I" and before[1] != name
-            prefix = "B" if begins else letter
-        found.append(f"{prefix}-{name}" if name else prefix)
+        begins = letter in "BSU" or before[1] != name or before[0] in "ESLU"
+        found.append(f"{'B' if begins else 'I'}-{name}" if name else "O")
         before = letter, name
     return found
 
@@ -88,4 +90,11 @@ def _bioes(before, now) -> bool:
     return letter in "BSO"
 
 
-_RULES = {"IOB1": _iob1, "IOB2": _iob2, "BIOES": _bioes}
+def _bilou(before, now) -> bool:
+    (letter_before, type_before), (letter, name) = before, now
+    if letter_before in "BI":
+        return letter in "IL" and type_before == name
+    return letter in "BUO"
+
+
+_RULES = {"IOB1": _iob1, "IOB2": _iob2, "BIOES": _bioes, "BILOU": _bilou}

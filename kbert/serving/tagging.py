@@ -38,12 +38,15 @@ class _Tagger(TextServer):
         super().__init__(
             model, vocabulary=vocabulary, spec=spec, tokenizer=tokenizer
         )
-        self.types = tagging.types_of(spec.labels)
+        self._table = tagging.label_table(
+            spec.labels, spec.settings.aggregation
+        )
+        self.types = self._table.types
 
     def _tag_words(self, ids, word_of, num_words):
         """The tags and probabilities, (B, W) int32 and float32, of words.
 
-        Each word has those of its first piece, a word without pieces "O".
+        Each word has those of its first piece, a word without pieces -1 and 0.
 
         Args:
             ids: (B, None) int32, pieces.
@@ -57,7 +60,7 @@ class _Tagger(TextServer):
         first = _where(tf.reduce_any(word != before, axis=1))
         word, shape = tf.gather(word, first), (ids.nrows(), num_words)
         return (
-            tf.scatter_nd(word, tf.gather(tags, first), shape),
+            tf.scatter_nd(word, tf.gather(tags, first) + 1, shape) - 1,
             tf.scatter_nd(word, tf.gather(scores, first), shape),
         )
 
@@ -95,11 +98,14 @@ class _Tagger(TextServer):
     def _entities(self, tags_BW, scores_BW):
         """What the answers have in common, and where the entities are.
 
+        Args:
+            tags_BW: int32, -1 where there is no word.
+            scores_BW: float32, 0 for words without pieces, which do not count.
         Returns: {entities, types, scores}; a function that pads a value of
             each entity to (B, E); row and place of the first and the last
             words, each (entities, 2) int64.
         """
-        first_BW, last_BW = tagging.entity_bounds(tags_BW)
+        type_BW, first_BW, last_BW = tagging.entity_bounds(tags_BW, self._table)
         firsts, lasts = tf.where(first_BW), tf.where(last_BW)
         is_first_BW = tf.cast(first_BW, tf.int32)
         count_B = tf.reduce_sum(is_first_BW, axis=1)
@@ -110,17 +116,18 @@ class _Tagger(TextServer):
         def padded(values):
             return tf.scatter_nd(at, values, shape)
 
-        length = tf.cast(lasts - firsts, tf.float32)[:, 1] + 1
-        inside = _where(tf.reshape(tags_BW, [-1]) != 0)
-        scores = tf.math.segment_sum(
-            tf.gather(tf.reshape(scores_BW, [-1]), inside),
-            tf.gather(tf.cumsum(tf.reshape(is_first_BW, [-1])) - 1, inside),
+        inside = _where(tf.reshape(type_BW, [-1]) != 0)
+        entity = tf.gather(tf.cumsum(tf.reshape(is_first_BW, [-1])), inside) - 1
+        scores = tf.gather(tf.reshape(scores_BW, [-1]), inside)
+        counted = tf.cast(scores > 0, tf.float32)
+        scores, counted = (
+            tf.math.segment_sum(x, entity) for x in (scores, counted)
         )
-        type_of = (tf.gather_nd(tags_BW, firsts) + 1) // 2  # 0 to pad
+        type_of = tf.gather_nd(type_BW, firsts)  # 0 to pad
         answers = {
             ENTITIES: count_B,
             TYPES: tf.gather(tf.constant(["", *self.types]), padded(type_of)),
-            SCORES: padded(scores / length),
+            SCORES: padded(tf.math.divide_no_nan(scores, counted)),
         }
         return answers, padded, firsts, lasts
 
@@ -150,17 +157,27 @@ class WordTagger(_Tagger):
         num_words = tf.shape(words_BW, tf.int64)[1]
         ids, word_of = alignment.tokenize_words(words, self._tokenizer)
         tags_BW, scores_BW = self._tag_words(ids, word_of, num_words)
+        is_word_BW = tf.sequence_mask(counts_B, num_words)
+        tags_BW = tf.where(is_word_BW, self._without_gaps(tags_BW), -1)
         answers, padded, firsts, lasts = self._entities(tags_BW, scores_BW)
         return {
             **answers,
-            TAGS: tf.where(
-                tf.sequence_mask(counts_B, num_words),
-                tf.gather(tf.constant(self.spec.labels), tags_BW),
-                "",
-            ),
+            TAGS: tf.gather(tf.constant(["", *self.spec.labels]), tags_BW + 1),
             FIRST_WORDS: padded(tf.cast(firsts[:, 1], tf.int32)),
             LAST_WORDS: padded(tf.cast(lasts[:, 1], tf.int32)),
         }
+
+    def _without_gaps(self, tags_BW):
+        """The same, where words without pieces have a tag by those around."""
+        # Each row begins with a word of no tag, which parts it from others.
+        is_tag = tf.pad(tags_BW >= 0, [[0, 0], [1, 0]], constant_values=True)
+        tags = tf.pad(tags_BW, [[0, 0], [1, 0]], constant_values=-1)
+        given = tf.concat([tf.boolean_mask(tags, is_tag), [-1]], 0)
+        number = tf.cumsum(tf.cast(tf.reshape(is_tag, [-1]), tf.int32))
+        number = tf.reshape(number, tf.shape(tags))[:, 1:]
+        before, after = tf.gather(given, number - 1), tf.gather(given, number)
+        by_others = tagging.between(before, after, self._table)
+        return tf.where(tags_BW >= 0, tags_BW, by_others)
 
     def _rows(self, answers, columns):
         rows = []
@@ -197,8 +214,10 @@ class TaggingServer(_Tagger):
         [the tag of each word, in IOB2]}.
 
     The score is the mean of the words' probabilities. An entity begins at a
-    "B-" and at an "I-" that continues none. Texts of any length are read
-    whole, in windows.
+    "B-" and at an "I-" that continues none: see `tagging.Settings` for other
+    ways. Where labels are classes of words, each word is an entity whose type
+    is its class. A word of which cleaning leaves nothing belongs to an entity
+    that goes on behind it. Texts of any length are read whole, in windows.
 
     Attributes:
         types: of the entities.
@@ -220,6 +239,8 @@ class TaggingServer(_Tagger):
         (texts_B,) = texts
         ids, starts, ends = self._tokenizer.with_spans(texts_B)
         begin = begin_words(texts_B, starts, ends)
+        if self.spec.settings.aggregation == "simple":
+            begin = begin.with_values(tf.ones_like(begin.values))
         number = tf.cumsum(tf.cast(begin.values, tf.int32))  # of all words
         # How many words there are before each row, and in the end.
         words = tf.gather(tf.concat([[0], number], 0), ids.row_splits)

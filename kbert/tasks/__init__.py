@@ -93,6 +93,22 @@ class TaskSpec:
                 f"label_column is {self.label_column!r}; needs a name."
             )
 
+    def with_settings(self, **changed: Any) -> "TaskSpec":
+        """The same with other values of some settings.
+
+        Raises: ValueError, naming the setting, for one that the task has not,
+            or for a wrong value.
+        """
+        if not changed:
+            return self
+        settings: Any = self.settings
+        names = [field.name for field in dataclasses.fields(settings or self)]
+        for name in changed:
+            if settings is None or name not in names:
+                raise ValueError(f"{name} is no setting of {self.task!r}.")
+        settings = dataclasses.replace(settings, **changed)
+        return dataclasses.replace(self, settings=settings)
+
     def _checked_settings(self):
         """The task's Settings, of the fields of a task.json too."""
         make = SETTINGS.get(self.task)

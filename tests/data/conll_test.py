@@ -7,13 +7,24 @@ from kbert.data import conll
 
 
 @pytest.fixture
-def read(tmp_path):
-    def read(text, **options):
+def write(tmp_path):
+    def write(text):
         path = tmp_path / "a.conll"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return conll.read(str(path), **options)
+        return str(path)
 
-    return read
+    return write
+
+
+@pytest.fixture
+def read(write):
+    return lambda text, **options: conll.read(write(text), **options)
+
+
+@pytest.fixture
+def read_texts(write):
+    """What a tagger is given: lists of words, or texts."""
+    return lambda text: conll.read_texts(write(text)).texts[0]
 
 
 def test_words_and_tags(read):
@@ -41,10 +52,135 @@ def test_words_and_tags(read):
     assert len(sentences) == 3 and sentences.scheme == "IOB2"
 
 
-def test_without_tags_the_words_are_there(read):
-    sentences = read("New\nYork NNP I-LOC\n\nYork\tB\tQ-9\n", labelled=False)
-    assert sentences.words == [["New", "York"], ["York"]]
-    assert sentences.tags == [["O", "O"], ["O"]]
+BOTH = [["New", "York"], ["is"]]
+COLUMNS = [
+    # CoNLL with tags, between blanks or tabs, and without
+    ("New NNP B-LOC\nYork NNP I-LOC\n\nis VBZ O\n", BOTH),
+    ("New\tB-LOC\nYork\tI-LOC\n\nis\tO\n", BOTH),
+    ("New\nYork\n\nis\n", BOTH),
+    ("New\r\nYork\r\n\r\nis\r\n", BOTH),
+    ("\ufeffNew\nYork\n\nis", BOTH),
+    ("New NNP\nYork NNP\n\nis VBZ\n", BOTH),
+    ("New n\nYork n\n\nis v\nis v\n", [["New", "York"], ["is", "is"]]),
+    # comments and documents
+    ("-DOCSTART- -X- O\n\n# a = b\nNew O\nYork O\n\n#\nis O\n", BOTH),
+    ("# text\nNew\tO\nYork\tO\n\n# text\nis\tO\n-DOCSTART-\n", BOTH),
+    ("# id 1 O\nNew\nYork\n\n# id 2 O\nis\n", BOTH),
+    # CoNLL-U with a range, an empty word, comments; GermEval
+    (
+        "# text = New York is\n"
+        "1-2\tNewYork" + 8 * "\t_" + "\n"
+        "1\tNew" + 8 * "\tX" + "\n1.1\tof" + 8 * "\t_" + "\n"
+        "2\tYork" + 8 * "\tX" + "\n\n# text\n1\tis" + 8 * "\tX" + "\n\n",
+        BOTH,
+    ),
+    ("# u\n1\tNew\tB-LOC\tO\n2\tYork\tI-LOC\tO\n\n1\tis\tO\tO\n", BOTH),
+    # numbers that are words
+    ("1 O\n2 O\n", [["1", "2"]]),
+    ("#\tO\n#a\tO\n", [["#", "#a"]]),
+    ("#\tO\nfilm\tB-x\n# O\n", [["#", "film", "#"]]),
+]
+
+
+@pytest.mark.parametrize(("text", "want"), COLUMNS)
+def test_columns_are_told_from_texts(read_texts, text, want):
+    assert read_texts(text) == want
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["Mary was born in London.", "She died."],
+        ["Mary Ann Nichols"],
+        ["Mary lives here.", "", "Anna lives there."],
+        ["#films are good", "so good"],
+        ["A fine film .", "Two dull hours .", "Not so bad ."],
+        ["#a b c"],
+        (["Nur in Berlin", "Nie in Wien", ""] * 40)[:-1],
+        ["日本語の文です。 これ", "次の文"],
+        ["- DOCSTART is a word here", "-DOCSTART- as well is one"],
+    ],
+)
+def test_a_text_a_line(read_texts, texts):
+    assert read_texts("\n".join(texts) + "\n") == texts
+    assert read_texts(b"\xef\xbb\xbf" + "\r\n".join(texts).encode()) == texts
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a O\nb B-x\nc\nd O\n", r":3: one field, 'c'; expected a word and"),
+        ("a O\nb B-x\nc LOC\n", r":3: tag 'LOC'; expected O, or B-, I-,"),
+        ("a\tNN\nb\tVB\nc\n", r":3: no tab, but other lines have tabs; exp"),
+        ("a b\nso\tgood\nc d\n", r":2: a tab, but other lines have none"),
+        ("a\tNN\nb\tVB\tx\nc\tX\n", r":2: 3 fields, but 2 in most lines"),
+        ("a\n" * 12 + "b c\nd\n", r":13: 2 fields, but 1 in most lines"),
+        ("A film\t1\nTwo hours\t0\n", r":1: 'A film' in a column: more than"),
+        ('{"data": []}\n', r":1: '{\"data\": \[\]}': JSON or XML; expected a"),
+        ("[\n  1,\n  2, 3]", r":1: '\[': JSON or XML"),
+        ("a\n\0b\n", r":2: a NUL"),
+        ("#begin document (x); part 000\nx 0 0 A\n", r":1: a file of CoNLL 20"),
+        (
+            "1" + 9 * "\ta" + "\n3" + 9 * "\ta" + "\n",
+            r":2: '3\\ta.*; expected ten columns of CoNLL-U, the words",
+        ),
+        (
+            "1" + 9 * "\ta" + "\n2" + 9 * "\ta" + "\nb\n",
+            r":3: 'b'; expected ten columns of CoNLL-U",
+        ),
+        ("", ": no sentences"),
+        ("\n \n", ": no sentences"),
+    ],
+)
+def test_files_of_no_kind_are_refused(read_texts, text, message):
+    with pytest.raises(ValueError, match=r"a\.conll" + message):
+        read_texts(text)
+
+
+def test_conll_u_has_parts_of_speech(read):
+    rows = [
+        "# sent_id = 1",
+        "1-2\tdel" + 8 * "\t_",
+        "1\tde\tde\tADP" + 6 * "\t_",
+        "2\tel\tel\tDET" + 6 * "\t_",
+        "2.1\tx\tx\tX" + 6 * "\t_",
+        "3\tmar\tmar\tNOUN" + 6 * "\t_",
+    ]
+    found = read("\n".join(rows) + "\n\n")
+    assert found.words == [["de", "el", "mar"]]
+    assert found.tags == [["ADP", "DET", "NOUN"]]
+    assert found.word_lines == [[3, 4, 6]] and found.scheme is None
+    with pytest.raises(ValueError, match=r"conll:6: tag 'NOUN' is not one of"):
+        conll.tag_ids(found, ["ADP", "DET"])
+    with pytest.raises(ValueError, match=r"a\.conll:3: tag '_', which is none"):
+        read("\n".join(rows).replace("\tADP", "\t_"))
+
+
+def test_germeval_has_numbers_and_its_tag_last(read):
+    found = read("#\thttp\n1\tNew\tB-LOC\n2\tYork\tI-LOC\n\n1\tist\tO\n")
+    assert found.words == [["New", "York"], ["ist"]]
+    assert found.tags == [["B-LOC", "I-LOC"], ["O"]] and found.lines == [2, 5]
+
+
+def test_tags_without_prefix_are_classes(read):
+    text = "The DT\nfilm NN\n\nwas VBD\ngood JJ\n. .\n"
+    found = read(text)
+    assert found.tags == [["DT", "NN"], ["VBD", "JJ", "."]]
+    assert found.scheme is None and found == read(text, lenient=True)
+    assert read("the det\nfilm noun\n").tags == [["det", "noun"]]
+    assert read("the x det\nfilm y noun\n" * 2).scheme is None
+    assert read("a O\nb PER\n").tags == [["O", "PER"]]  # such as these
+
+
+def test_stray_tags_where_they_are_allowed(read):
+    text = "a O\nb I-x\nc I-y\n\nd B-x\ne E-x\nf L-x\n"
+    with pytest.raises(ValueError, match="; --tag_scheme=lenient reads it as"):
+        read(text)
+    found = read(text, lenient=True)
+    assert found.tags == [["O", "B-x", "B-y"], ["B-x", "I-x", "B-x"]]
+    assert found.scheme == "lenient"
+    with pytest.raises(ValueError, match=":2: tag 'LOC'; expected O, or B-"):
+        read("a B-x\nb LOC\n", lenient=True)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +191,8 @@ def test_without_tags_the_words_are_there(read):
         ("B-x B-x O", "IOB2", "B-x B-x O"),
         ("S-x O", "BIOES", "B-x O"),
         ("B-x I-x E-x S-x", "BIOES", "B-x I-x I-x B-x"),
+        ("U-x O", "BILOU", "B-x O"),
+        ("B-x I-x L-x U-x", "BILOU", "B-x I-x I-x B-x"),
         ("O O", "IOB2", "O O"),
     ],
 )
@@ -73,9 +211,23 @@ def test_encodings(read):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a O\nb\n", r":2: one field, 'b'; wanted a word and its tag"),
-        ("a O\n\tO\n", r":2: one field"),
-        ("a O\n\nb LOC\n", r":3: tag 'LOC'; wanted O, or B-"),
+        ("a O\nb\n", r":2: one field, 'b', but 2 in most lines; expected a"),
+        ("a B-x\n\tO\n", r":2: one field"),
+        ("a B-x\n\nb LOC\n", r":3: tag 'LOC'; expected O, or B-"),
+        ("a\nb\n", r":1: one field, 'a'; expected a word and its tag"),
+        ("Mary was here\nShe died\n", r":1: 'Mary was here' looks like a te"),
+        ("a NN\nb VB\nc NN x\n", r":3: 3 fields, but 2 in most lines; exp"),
+        (
+            "a NN b\nb VB b\n" * 2 + "c\n",
+            r":5: one field, 'c', but 3 in most lines",
+        ),
+        ("1\tA man sings.\tA\n2\tA man\tB\n", r":1: 'A man sings.' in a colu"),
+        (
+            "Mary was born here\nAnna was not there\n",
+            r":1: 'Mary was born here' looks like a text; expected a word",
+        ),
+        ("A film\t1\nTwo hours\t0\n", r":1: 'A film' in a column"),
+        ('{"data": [1, 2]}\n{}\n', r":1: '{.*' looks like a text; expected"),
         ("", r": no sentences"),
         ("\n-DOCSTART- O\n\n", r": no sentences"),
         (
@@ -85,12 +237,12 @@ def test_encodings(read):
         ),
         (
             "a O\n\nb B-x\nc E-x\nd B-x\n\n",
-            r":5: 'B-x' before the sentence's end, which is not BIOES\.",
+            r":5: 'B-x' before the sentence's end, which is not BIOES;",
         ),
         # IOB2, but for one: what keeps BIOES's rules least is not blamed.
         (
             "a B-x\nb I-x\nc O\n\nd B-x\ne S-x\nf O\n",
-            r":6: tag 'S-x' after 'B-x', which is not IOB2\.",
+            r":6: tag 'S-x' after 'B-x', which is not IOB2;",
         ),
         ("a S-x\nb E-x\n", r":2: tag 'E-x' after 'S-x', which is not BIOES"),
     ],

@@ -17,9 +17,10 @@ def marked(entities, size, scheme):
         for place in range(first, last + 1):
             tags[place] = f"I-{name}"
         last_of[last + 1] = name
-        if scheme == "BIOES":
-            tags[last] = f"E-{name}"
-            tags[first] = f"{'S' if first == last else 'B'}-{name}"
+        if scheme in ("BIOES", "BILOU"):
+            end, single = {"BIOES": "ES", "BILOU": "LU"}[scheme]
+            tags[last] = f"{end}-{name}"
+            tags[first] = f"{single if first == last else 'B'}-{name}"
         elif scheme == "IOB2" or last_of.get(first) == name:
             tags[first] = f"B-{name}"
     return tags
@@ -38,7 +39,7 @@ def test_all_schemes_become_the_same_iob2():
         for scheme in tag_schemes.SCHEMES:
             tags = marked(entities, place, scheme)
             assert tag_schemes.fault(tags, scheme) is None
-            assert tag_schemes.to_iob2(tags, scheme) == want
+            assert tag_schemes.to_iob2(tags) == want
         legal = [
             scheme
             for tagged, scheme in itertools.product(
@@ -47,7 +48,7 @@ def test_all_schemes_become_the_same_iob2():
             )
             if tag_schemes.fault(tagged, scheme) is None
         ]
-        assert len(legal) == 3  # each one in its own scheme alone
+        assert len(legal) == 4  # each one in its own scheme alone
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,10 @@ def test_all_schemes_become_the_same_iob2():
         ("BIOES", "S-x I-x", 1),
         ("BIOES", "E-x", 0),
         ("BIOES", "B-x B-x", 1),
+        ("BIOES", "B-x L-x", 1),
+        ("BILOU", "B-x L-x U-x B-x I-x O", 5),
+        ("BILOU", "S-x", 0),
+        ("BILOU", "B-x E-x", 1),
     ],
 )
 def test_the_first_fault(scheme, tags, place):
@@ -75,5 +80,37 @@ def test_the_first_fault(scheme, tags, place):
 
 @pytest.mark.parametrize("tag", ["", "X-a", "B-", "B", "O-a", "PER", "i-a"])
 def test_what_is_no_tag(tag):
-    with pytest.raises(ValueError, match=f"tag '{tag}'; wanted O, or B-"):
+    with pytest.raises(ValueError, match=f"tag '{tag}'; expected O, or B-"):
         tag_schemes.split(tag)
+
+
+def _conlleval(tags):
+    """Chunks by conlleval's startOfChunk and endOfChunk, and seqeval's S."""
+    chunks, before, type_before, start = [], "O", "", None
+    for place, tag in enumerate([*tags, "O"]):
+        letter, _, kind = tag.partition("-")
+        letter = {"L": "E", "U": "S"}.get(letter, letter)
+        pair = before + letter
+        ends = pair in ("BB", "BS", "BO", "IB", "IS", "IO") or before in "ES"
+        ends |= before != "O" and type_before != kind
+        starts = letter in "BS" or pair in ("EE", "EI", "SE", "SI", "OE", "OI")
+        starts |= letter != "O" and type_before != kind
+        if start is not None and ends:
+            chunks.append((type_before, start, place - 1))
+            start = None
+        if starts:
+            start = place
+        before, type_before = letter, kind
+    return chunks
+
+
+def test_stray_tags_are_read_as_conlleval_reads_them():
+    draw = random.Random(2)
+    letters = ["O", *(f"{x}-{y}" for x in "BIESLU" for y in "xy")]
+    for size in range(400):
+        tags = draw.choices(letters, [4] + [1] * 12, k=size % 9)
+        want = marked(_conlleval(tags), len(tags), "IOB2")
+        assert tag_schemes.to_iob2(tags) == want
+    assert tag_schemes.to_iob2("O I-x I-y E-y I-y".split()) == (
+        "O B-x B-y I-y B-y".split()
+    )

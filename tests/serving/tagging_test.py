@@ -2,6 +2,7 @@
 """Entities of texts and of lists of words, against plain Python."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from kbert import tasks
 from kbert.serving import make_server
+from kbert.serving import tagging as serving
 from kbert.tasks import TaskSpec, tagging
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
@@ -107,7 +109,7 @@ def entities(tags, scores):
             found[-1][1].append(place)
         previous = tag
     return [
-        (name, np.mean([scores[i] for i in places]), places[0], places[-1])
+        (name, np.nanmean([scores[i] for i in places]), places[0], places[-1])
         for name, places in found
     ]
 
@@ -118,9 +120,15 @@ def of_words(words, tokenizer):
     found = iter(tagged(sum(cut, [])))
     tags, scores = [], []
     for pieces in cut:
-        first, *_ = [next(found) for _ in pieces] or [(0, 0)]
-        tags.append(LABELS[first[0]])
+        first, *_ = [next(found) for _ in pieces] or [(None, np.nan)]
+        tags.append(first[0] if first[0] is None else LABELS[first[0]])
         scores.append(first[1])
+    given = [place for place, tag in enumerate(tags) if tag]
+    for place in [place for place, tag in enumerate(tags) if not tag]:
+        before = "O" if place < min(given, default=99) else tags[place - 1]
+        after = tags[next((i for i in given if i > place), 0)] or "O"
+        same = after[0] == "I" and before[1:].strip("-") == after[2:]
+        tags[place] = after if same and given[-1] > place else "O"
     return tags, entities(tags, scores)
 
 
@@ -262,8 +270,160 @@ def test_a_row_that_is_neither_text_nor_words(row, server):
         server.predict(["a", ["b", "c"], row])
 
 
-def test_labels_that_are_no_tags(tiny_config, vocabulary):
-    spec = TaskSpec(task="tagging", max_seq_length=9, labels=("B-x", "O"))
-    model = tasks.build(tiny_config, spec)
-    with pytest.raises(ValueError, match="labels are .*; wanted 'O', then"):
-        make_server(model, vocabulary=vocabulary, spec=spec)
+@pytest.fixture
+def by_token(vocabulary, monkeypatch):
+    """A function of labels, settings and logits of each token: a server."""
+
+    def by_token(labels, logits, **settings):
+        def tag_pieces(self, ids):
+            found = tf.gather(tf.constant(logits, tf.float32), ids.values)
+            return tagging.decode(found)
+
+        monkeypatch.setattr(serving._Tagger, "_tag_pieces", tag_pieces)
+        spec = TaskSpec(
+            task="tagging", max_seq_length=9, labels=labels, settings=settings
+        )
+        return serving.TaggingServer(None, vocabulary=vocabulary, spec=spec)
+
+    return by_token
+
+
+def _always(labels, tags):
+    """Logits that give tokens a tag, and others the first label."""
+    logits = np.full((len(TOKENS), len(labels)), -50.0)
+    logits[:, 0] = 0
+    for token, tag in tags.items():
+        logits[TOKENS.index(token), labels.index(tag)] = 1
+    return logits
+
+
+def _found(row):
+    return [
+        (e["type"], e["first_word"], e["last_word"]) for e in row["entities"]
+    ]
+
+
+def test_words_without_tokens_do_not_split_an_entity(by_token):
+    tags = {"good": "B-loc", "film": "I-loc", "not": "I-per"}
+    server = by_token(LABELS, _always(LABELS, tags))
+    for words, want, entities_ in (
+        (["good", "\u200b", "film"], "B I I", [("loc", 0, 2)]),
+        (["good", "\u200b", "", "film", "film"], "B I I I I", [("loc", 0, 4)]),
+        (["good", "\u200b", "the"], "B O O", [("loc", 0, 0)]),
+        (["good", "\u200b"], "B O", [("loc", 0, 0)]),
+        (["\u200b", "film"], "O I", [("loc", 1, 1)]),
+        (["good", "\u200b", "good"], "B O B", [("loc", 0, 0), ("loc", 2, 2)]),
+        (["good", "\u200b", "not"], "B O I", [("loc", 0, 0), ("per", 2, 2)]),
+        (["\u200b"], "O", []),
+    ):
+        # The rows around end and begin with what would go on.
+        _, row, _ = server.predict([["the", "good"], words, ["film"]])
+        assert [tag[0] for tag in row["tags"]] == want.split()
+        assert _found(row) == entities_
+    (row,) = server.predict([["good", "\u200b", "film"]])
+    share = 1 / (1 + 1 / np.e)  # of either word, and so of both
+    assert row["entities"][0]["score"] == close(share)
+
+
+CLASSES = (".", "DET", "NOUN", "O")
+
+
+def test_classes_of_words(by_token):
+    tags = {"the": "DET", "film": "NOUN", "caf": "NOUN", "not": "O"}
+    server = by_token(CLASSES, _always(CLASSES, tags))
+    text, listed, empty = server.predict(
+        ["the film, not cafés", ["the", "\u200b", "cafés", "not"], ["", "film"]]
+    )
+    assert [(e["type"], e["text"]) for e in text["entities"]] == [
+        *(("DET", "the"), ("NOUN", "film"), (".", ",")),
+        *(("O", "not"), ("NOUN", "cafés")),
+    ]
+    assert listed["tags"] == ["DET", "DET", "NOUN", "O"]
+    assert _found(listed) == [(t, i, i) for i, t in enumerate(listed["tags"])]
+    assert [e["score"] > 0 for e in listed["entities"]] == [1, 0, 1, 1]
+    assert empty["tags"] == ["NOUN", "NOUN"]
+    (none,) = server.predict([["", "\u200b"]])
+    assert none["tags"] == ["O", "O"]
+    answers = server.signature()(tf.constant(["the film", ""]))
+    assert answers["types"].numpy().tolist() == [[b"DET", b"NOUN"], [b"", b""]]
+    assert answers["entities"].numpy().tolist() == [2, 0]
+
+
+def test_entities_side_by_side_are_joined(by_token):
+    tags = {"good": "B-per", "film": "B-per", "not": "I-per", "long": "B-loc"}
+    rows = ["good film not long the film", ["good", "", "film", "long"]]
+
+    def found(aggregation):
+        server = by_token(
+            LABELS, _always(LABELS, tags), aggregation=aggregation
+        )
+        return [
+            [(e["type"], e["text"]) for e in row["entities"]]
+            for row in server.predict(rows)
+        ]
+
+    apart = [("per", "good"), ("per", "film not"), ("loc", "long")]
+    assert found("first") == [
+        [*apart, ("per", "film")],
+        [("per", "good"), ("per", "film"), ("loc", "long")],
+    ]
+    assert found("joined") == [
+        [("per", "good film not"), ("loc", "long"), ("per", "film")],
+        [("per", "good  film"), ("loc", "long")],
+    ]
+
+
+@pytest.mark.parametrize("aggregation", ["first", "simple"])
+@pytest.mark.parametrize("labels", [LABELS, ("O", "PER", "LOC")])
+def test_aggregation_is_that_of_transformers(
+    by_token, vocabulary, aggregation, labels
+):
+    """Its pipeline on the same logits, of texts whose words it parts alike."""
+    if labels != LABELS and aggregation == "first":
+        pytest.skip("Each word has its class; the pipeline joins them.")
+    module = pytest.importorskip("transformers.pipelines.token_classification")
+    pipeline = object.__new__(module.TokenClassificationPipeline)
+    pipeline.model = types.SimpleNamespace(
+        config=types.SimpleNamespace(id2label=dict(enumerate(labels)))
+    )
+    pipeline.tokenizer = types.SimpleNamespace(
+        convert_tokens_to_string=" ".join
+    )
+    texts = ["the longer cafés , good long longer cafés film . not films"]
+    texts += ["films cafés " * 9, "longer"]
+    strategy = module.AggregationStrategy[aggregation.upper()]
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        logits = 2 * rng.normal(size=(len(TOKENS), len(labels)))
+        server = by_token(labels, logits, aggregation=aggregation)
+        shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        for text, row in zip(texts, server.predict(texts), strict=True):
+            ids, starts, ends = (
+                x[0].numpy() for x in Tokenizer(vocabulary).with_spans([text])
+            )
+            starts, ends = (  # bytes to characters
+                [len(text.encode()[:x].decode()) for x in offsets]
+                for offsets in (starts, ends)
+            )
+            tokens = [
+                {
+                    "word": TOKENS[i],
+                    "scores": shares[i],
+                    "start": start,
+                    "end": end,
+                    "index": place,
+                    "is_subword": TOKENS[i].startswith("##"),
+                }
+                for place, (i, start, end) in enumerate(
+                    zip(ids, starts, ends, strict=True)
+                )
+            ]
+            want = [
+                (e["entity_group"], close(e["score"]), e["start"], e["end"])
+                for e in pipeline.aggregate(tokens, strategy)
+                if e["entity_group"] != "O"
+            ]
+            assert want == [
+                (e["type"], e["score"], e["start"], e["end"])
+                for e in row["entities"]
+            ]

@@ -99,9 +99,19 @@ def test_bounds_in_the_graph_are_the_entities():
     rows = random_tags(500, 3)
     width = max(map(len, rows))
     tags = [[labels.index(t) for t in r] + [0] * (width - len(r)) for r in rows]
-    first, last = tagging.entity_bounds(np.array(tags, np.int32))
-    for row, *bounds in zip(rows, np.array(first), np.array(last), strict=True):
+    types, first, last = map(
+        np.array,
+        tagging.entity_bounds(
+            np.array(tags, np.int32), tagging.label_table(labels)
+        ),
+    )
+    for row, kinds, *bounds in zip(rows, types, first, last, strict=True):
         want = tagging.entities(row)
+        inside = [0] * width
+        for name, start, end in want:
+            places = range(start, end + 1)
+            inside[start : end + 1] = [1 + TYPES.index(name) for _ in places]
+        assert kinds.tolist() == inside
         places = [np.flatnonzero(x).tolist() for x in bounds]
         assert places == [[e[1] for e in want], [e[2] for e in want]]
 
@@ -114,13 +124,75 @@ def test_decoding_by_hand():
     np.testing.assert_allclose(np.array(probabilities), want, rtol=1e-5)
 
 
-def test_labels_are_of_types():
-    labels = ("O", "B-x", "I-x", "B-a-b", "I-a-b")
-    assert tagging.labels_of(("x", "a-b")) == labels
-    assert tagging.types_of(labels) == ("x", "a-b")
-    for wrong in (labels[1:], labels[:-1], ("O", "I-x", "B-x")):
-        with pytest.raises(ValueError, match="wanted 'O', then B-x and I-x"):
-            tagging.types_of(wrong)
+def test_labels_in_any_order_and_of_any_scheme():
+    """BIOES and BILOU as seqeval reads them, in the graph and outside."""
+    sequence_labeling = pytest.importorskip("seqeval.metrics.sequence_labeling")
+    for last, single in ("ES", "LU"):
+        labels = [f"{x}-{name}" for name in "xy" for x in (last, "B", single)]
+        labels += ["O", "I-y", "I-x"]
+        table = tagging.label_table(labels)
+        assert (table.types, table.classes) == (("x", "y"), False)
+        draw = random.Random(4)
+        for _ in range(200):
+            row = draw.choices(labels, k=9)
+            as_bioes = [
+                {"L": "E", "U": "S"}.get(t[0], t[0]) + t[1:] for t in row
+            ]
+            want = sequence_labeling.get_entities(as_bioes)
+            assert tagging.entities(row) == want
+            ids = np.array([[labels.index(tag) for tag in row]], np.int32)
+            bounds = tagging.entity_bounds(ids, table)[1:]
+            first, last_words = (np.flatnonzero(x[0]).tolist() for x in bounds)
+            assert first == [e[1] for e in want]
+            assert last_words == [e[2] for e in want]
+
+
+def test_classes_of_words_are_no_entities():
+    assert tagging.mark_entities(tagging.labels_of(("x", "a-b")))
+    for labels in (("NN", "VB"), ("O", "PER"), ("O", "B-x", "I-")):
+        assert not tagging.mark_entities(labels)
+    tags = np.array([[0, 1, 1, -1], [2, 2, 0, 0]], np.int32)
+
+    def found(aggregation):
+        table = tagging.label_table(("O", "x", "y"), aggregation)
+        types, *bounds = tagging.entity_bounds(tags, table)
+        names = np.array(["", *table.types])[np.array(types)]
+        return names.tolist(), *(np.array(x, int).tolist() for x in bounds)
+
+    every = [[1, 1, 1, 0], [1, 1, 1, 1]]
+    names = [["O", "x", "x", ""], ["y", "y", "O", "O"]]
+    assert found("first") == (names, every, every)
+    for aggregation in ("simple", "joined"):
+        assert found(aggregation) == (
+            [["", "x", "x", ""], ["y", "y", "", ""]],
+            [[0, 1, 0, 0], [1, 0, 0, 0]],
+            [[0, 0, 1, 0], [0, 1, 0, 0]],
+        )
+
+
+def test_scores_of_classes_are_those_of_scikit_learn():
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    tags = [rng.choice([*"abcd"], (2, n)).tolist() for n in (1, 7, 30)]
+    found, wanted = zip(*tags, strict=True)
+    flat = sum(wanted, []), sum(found, [])
+    assert tagging.word_scores(found, wanted) == pytest.approx(
+        {
+            "accuracy": metrics.accuracy_score(*flat),
+            "macro_f1": metrics.f1_score(*flat, average="macro"),
+        }
+    )
+    report = tagging.word_class_report(found, wanted)
+    by_class = metrics.precision_recall_fscore_support(*flat)
+    assert list(report) == [*"abcd"]
+    for numbers, want in zip(
+        report.values(), np.stack(by_class, 1), strict=True
+    ):
+        assert list(numbers.values()) == pytest.approx(want)
+    assert tagging.word_scores([["a", "a"]], [["a", "b"]]) == {
+        "accuracy": 0.5,
+        "macro_f1": pytest.approx(1 / 3),
+    }
 
 
 def test_the_model_and_its_settings(tiny_config, batch):
@@ -138,6 +210,8 @@ def test_the_model_and_its_settings(tiny_config, batch):
         settings={"stride": 3},
     )
     assert spec.settings == tagging.Settings(stride=3)
+    with pytest.raises(ValueError, match="aggregation is 'max'; expected one"):
+        tagging.Settings(aggregation="max")
     for stride in (0, 2.0, True):
         with pytest.raises(ValueError, match="stride is .*; wanted a whole"):
             tagging.Settings(stride=stride)

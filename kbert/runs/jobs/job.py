@@ -45,6 +45,7 @@ class JobOptions:
         choice_columns: likewise, of multiple choice.
         label_column: likewise; None for "label".
         header: names of the columns, of tables that have none on top.
+        tag_scheme: "strict" or "lenient", of tagging; None for strict.
         encoding: of the files.
         labels: all that there are, in their order; None for those of the
             training rows.
@@ -58,6 +59,7 @@ class JobOptions:
     choice_columns: Sequence[str] | None = None
     label_column: str | None = None
     header: Sequence[str] | None = None
+    tag_scheme: str | None = None
     encoding: str = "utf-8"
     labels: Sequence[str] | None = None
     max_seq_length: int = 128
@@ -67,7 +69,7 @@ class JobOptions:
 
 _NOT_OF_ALL = (
     *("text_columns", "choice_columns", "label_column", "header"),
-    *("labels", "class_weights"),
+    *("labels", "class_weights", "tag_scheme"),
 )
 LABEL_COLUMN = "label"  # the column, where no other is named
 

@@ -12,26 +12,37 @@ from kbert.text.tokenizer import Tokenizer
 
 
 class TaggingJob(Job[Sentences]):
-    """A CoNLL file: a word a line, its tag in the last column."""
+    """A CoNLL file: a word a line, its tag in the last column; or CoNLL-U.
+
+    Tags mark entities, or they are classes of words.
+    """
 
     task = "tagging"
     metric = tagging.METRIC
-    takes = ("labels",)
+    takes = ("labels", "tag_scheme")
+
+    def metric_of(self, spec):
+        """F1 of entities, or the accuracy of words."""
+        marks = tagging.mark_entities(spec.labels)
+        return self.metric if marks else tagging.WORD_METRIC
 
     def read(self, path, spec=None):
-        return conll.read(path, self.options.encoding)
+        lenient = self.options.tag_scheme == "lenient"
+        return conll.read(path, self.options.encoding, lenient=lenient)
 
     def read_texts(self, path):
-        return conll.read(path, self.options.encoding, labelled=False)
+        return conll.read_texts(path, self.options.encoding)
 
     def spec(self, rows):
-        types = {tag[2:] for row in rows.tags for tag in row} - {""}
-        if not types:
+        tags = {tag for row in rows.tags for tag in row}
+        if len(tags) < 2 and (rows.scheme is None or tags == {"O"}):
             raise ValueError(
-                f"{rows.path}: the only tag is {tagging.OUTSIDE!r}; wanted "
-                "entities."
+                f"{rows.path}: the only tag is {tags.pop()!r}; expected others."
             )
-        labels = tagging.labels_of(self.options.labels or sorted(types))
+        labels = tuple(self.options.labels or sorted(tags))
+        if rows.scheme is not None:  # the tags of entities
+            types = {tag[2:] for tag in tags} - {""}
+            labels = tagging.labels_of(self.options.labels or sorted(types))
         conll.tag_ids(rows, labels)  # a wrong one is named
         return TaskSpec(
             task="tagging",
@@ -62,7 +73,10 @@ class TaggingJob(Job[Sentences]):
         return tagging.metrics()
 
     def scores(self, answers, rows, spec):
-        return tagging.scores([answer[TAGS] for answer in answers], rows.tags)
+        found = [answer[TAGS] for answer in answers]
+        if not tagging.mark_entities(spec.labels):
+            return tagging.word_scores(found, rows.tags)
+        return tagging.scores(found, rows.tags)
 
     def row_scores(self, answers, rows, spec):
         """The share of its words that are tagged right."""
@@ -72,7 +86,9 @@ class TaggingJob(Job[Sentences]):
         ]
 
     def label_counts(self, rows):
-        """Of the entities, by their type."""
+        """Of the entities, by their type; of words, where tags mark none."""
+        if rows.scheme is None:
+            return collections.Counter(x for row in rows.tags for x in row)
         begun = (x[2:] for row in rows.tags for x in row if x[:2] == "B-")
         return collections.Counter(begun)
 
@@ -81,4 +97,6 @@ class TaggingJob(Job[Sentences]):
 
     def class_report(self, answers, rows, spec):
         found = [answer[TAGS] for answer in answers]
+        if not tagging.mark_entities(spec.labels):
+            return tagging.word_class_report(found, rows.tags)
         return tagging.class_report(found, rows.tags)

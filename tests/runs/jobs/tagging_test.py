@@ -9,6 +9,7 @@ import pytest
 from kbert import tasks
 from kbert.checkpoints import folder
 from kbert.runs.jobs.job import JobOptions
+from kbert.runs.jobs.summarization import SummarizationJob
 from kbert.runs.jobs.tagging import TaggingJob
 from kbert.tasks import TaskSpec
 
@@ -37,6 +38,28 @@ good JJ I-y
 longer JJ I-y
 . . O
 """
+
+
+def _spans(answer):
+    return [(e["type"], e["text"], e["start"]) for e in answer["entities"]]
+
+
+def _check_text_files(call, tmp_path, model, path, answer):
+    """A text a line, a word a line, and neither."""
+    texts = tmp_path / "texts.txt"
+    texts.write_text("The film, was good.\n\nthe film\n", "utf-8")
+    rows = call("predict", model, f"--input={texts}").splitlines()
+    assert len(rows) == 3 and json.loads(rows[1]) == {"entities": []}
+    assert _spans(json.loads(rows[0])) == _spans(answer)
+    flags = [f"--input={path}", "--aggregation=joined"]
+    rows = call("predict", model, *flags).splitlines()
+    assert _spans(json.loads(rows[1])) == [
+        ("y", "longer", 0),
+        ("x", "film film", 7),
+    ]
+    texts.write_text("the\tO\nfilm\n", "utf-8")
+    with pytest.raises(ValueError, match=r"texts\.txt:2: no tab, but other"):
+        call("predict", model, f"--input={texts}")
 
 
 @pytest.fixture
@@ -80,7 +103,7 @@ def test_from_a_file_to_entities(
     assert f"{path}: 3 rows, 0 of them cut" in printed
     spec = json.loads((tmp_path / "out/model/task.json").read_text("utf-8"))
     assert spec["labels"] == ["O", "B-x", "I-x", "B-y", "I-y"]
-    assert spec["settings"] == {"stride": 2}
+    assert spec["settings"] == {"stride": 2, "aggregation": "first"}
 
     model = f"--model={tmp_path}/out/model"
     file = tmp_path / "scores.json"
@@ -91,15 +114,18 @@ def test_from_a_file_to_entities(
     assert {name: scores[name] for name in perfect} == perfect
     predicted = call("predict", model, "--text=The film, was good.")
     answer = json.loads(predicted)
-    found = [(e["type"], e["text"], e["start"]) for e in answer["entities"]]
-    assert ("x", "film", 4) in found
+    assert ("x", "film", 4) in _spans(answer)
+
+    _check_text_files(call, tmp_path, model, path, answer)
 
     # Words as files part them, and each of the scores of its own.
     rows = job.read(path)
     answers = [{"tags": tags} for tags in rows.tags]
     answers[1] = {"tags": ["B-y", "B-x", "O", "O"]}
     assert job.row_scores(answers, rows, None) == [1, 0.75, 1]
-    report = job.class_report(answers, rows, None)
+    spec = job.spec(rows)
+    assert job.metric_of(spec) == "f1"
+    report = job.class_report(answers, rows, spec)
     assert report["x"] == {
         "precision": pytest.approx(2 / 3),
         "recall": pytest.approx(2 / 3),
@@ -122,3 +148,52 @@ def test_what_is_refused(job, path, tmp_path, vocabulary, call):
         job.spec(job.read(str(other)))
     with pytest.raises(ValueError, match="stride is 0; wanted a whole number"):
         TaggingJob(JobOptions(settings={"stride": 0})).spec(job.read(path))
+
+
+def test_classes_of_words(job, tmp_path, vocabulary):
+    """A dev file's are those of the model; scores are of words."""
+    path = tmp_path / "pos.conll"
+    path.write_text("the DET\nfilm NOUN\n\n. PUNCT\nfilm NOUN\n", "utf-8")
+    rows = job.read(str(path))
+    spec = job.spec(rows)
+    assert spec.labels == ("DET", "NOUN", "PUNCT")
+    assert job.metric_of(spec) == "accuracy"
+    examples = job.examples(rows, spec, vocabulary)
+    assert examples.parts["labels"].to_list() == [[0, 1], [2, 1]]
+    answers = [{"tags": ["DET", "DET"]}, {"tags": ["PUNCT", "NOUN"]}]
+    assert job.scores(answers, rows, spec) == pytest.approx(
+        {"accuracy": 0.75, "macro_f1": (2 / 3 + 2 / 3 + 1) / 3}
+    )
+    assert job.row_scores(answers, rows, spec) == [0.5, 1]
+    report = job.class_report(answers, rows, spec)
+    assert report["NOUN"] == {
+        **{"precision": 1, "recall": 0.5},
+        **{"f1": pytest.approx(2 / 3), "rows": 2},
+    }
+    path.write_text("the B-x\nfilm O\n", "utf-8")
+    with pytest.raises(ValueError, match=r"pos\.conll:1: tag 'B-x' is not one"):
+        job.examples(job.read(str(path)), spec, vocabulary)
+
+
+def test_the_tag_scheme_is_an_option(tmp_path):
+    path = tmp_path / "stray.conll"
+    path.write_text("the O\nfilm B-x\n. O\nlong I-y\n", "utf-8")
+    with pytest.raises(ValueError, match=r"stray\.conll:4: tag 'I-y' after"):
+        TaggingJob(JobOptions(tag_scheme="strict")).read(str(path))
+    rows = TaggingJob(JobOptions(tag_scheme="lenient")).read(str(path))
+    assert rows.tags == [["O", "B-x", "O", "B-y"]]
+    with pytest.raises(ValueError, match="--tag_scheme: not of --task=summa"):
+        SummarizationJob(JobOptions(tag_scheme="lenient"))
+
+
+def test_settings_of_a_spec_are_changed_by_name():
+    spec = TaskSpec(task="tagging", max_seq_length=9, labels=("O", "B-x"))
+    changed = spec.with_settings(aggregation="joined")
+    assert changed.settings.aggregation == "joined"
+    assert spec.with_settings() is spec
+    with pytest.raises(ValueError, match="aggregation is 'max'; expected one"):
+        spec.with_settings(aggregation="max")
+    for task in ("regression", "summarization"):
+        spec = TaskSpec(task=task, max_seq_length=9)
+        with pytest.raises(ValueError, match=f"aggregation is no .* '{task}'"):
+            spec.with_settings(aggregation="joined")
