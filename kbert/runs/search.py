@@ -22,8 +22,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from kbert import atomic_files, input_files, process
-from kbert.runs import files, markdown, sigterm
+from kbert import atomic_files, input_files, markdown, process
+from kbert.runs import files, sigterm
 from kbert.runs.progress import clock
 
 SEARCH_FILE, TABLE_FILE = "search.json", "search.md"
@@ -285,7 +285,7 @@ class Search:
         head = (*names, "done", "mean", "deviation", "best", "")
         parts = [
             f"# {self.metric or 'no score yet'}",
-            markdown.table(head, rows),
+            markdown.table(head, rows, terminal=True),  # it is printed too
         ]
         if best:
             path = self._output / best[1].model
