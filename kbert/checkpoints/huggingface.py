@@ -14,7 +14,6 @@ import os
 import pathlib
 from typing import Any
 
-import keras
 import safetensors.numpy
 
 from kbert import json_files, tasks
@@ -31,9 +30,8 @@ from kbert.checkpoints.foreign import (
     new_folder,
     task_spec,
 )
-from kbert.checkpoints.huggingface_heads import Head
 from kbert.checkpoints.huggingface_weights import Weights, tensors_of
-from kbert.config import BertConfig
+from kbert.config import Activation, BertConfig
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import Vocabulary
 
@@ -54,7 +52,7 @@ _FIELDS = {
     },
     "layer_norm_eps": "layer_norm_epsilon",
 }
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu_erf",
     "gelu_new": "gelu",
     "gelu_pytorch_tanh": "gelu",
@@ -110,15 +108,14 @@ def load(
     weights = Weights.open(folder)
     weights.check(config)
     try:
-        head = _head(fields, weights, config, wrapping, max_length, report)
+        spec = _spec(fields, weights, config, wrapping, max_length, report)
     except ValueError as error:
         raise ValueError(f"{folder / _CONFIG}: {error}") from None
-    model = tasks.build(config, head.spec)
-    optional = ["pooler"] if head.spec.task == "encoder" else []
+    model = tasks.build(config, spec)
+    optional = ["pooler"] if spec.task == "encoder" else []
     weights.assign(model, config, optional=optional, report=report)
-    _reorder(model, head.order)
     licences = {**read_licences(wrapping.root), **read_licences(folder)}
-    return LoadedModel(model, config, vocabulary, head.spec, licences)
+    return LoadedModel(model, config, vocabulary, spec, licences)
 
 
 def _check_folder(folder):
@@ -169,16 +166,16 @@ def _config(path, fields, lower_case) -> BertConfig:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _head(fields, weights, config, wrapping, max_length, report) -> Head:
-    """The head that the weights have and kbert has too, with its task."""
+def _spec(fields, weights, config, wrapping, max_length, report) -> TaskSpec:
+    """The task whose heads the weights have, and kbert too."""
     architecture = (fields.get("architectures") or ["BertModel"])[0]
     longest = config.max_position_embeddings
     if wrapping.max_seq_length is None:
         longest = min(longest, max_length or longest)
-    head = None
+    spec = None
     if not wrapping.settings:
-        head = huggingface_heads.read(architecture, fields, longest, report)
-    if head is None:
+        spec = huggingface_heads.read(architecture, fields, longest, report)
+    if spec is None:
         stated = _TASKS.get(architecture)
         task = "encoder"
         if not wrapping.settings:
@@ -189,8 +186,8 @@ def _head(fields, weights, config, wrapping, max_length, report) -> Head:
                     "other head left out."
                 )
         spec = task_spec(task, config)
-        head = Head(dataclasses.replace(spec, max_seq_length=longest))
-    return dataclasses.replace(head, spec=wrapping.spec(head.spec, report))
+        spec = dataclasses.replace(spec, max_seq_length=longest)
+    return wrapping.spec(spec, report)
 
 
 def _pretraining_task(stated, weights: Weights):
@@ -202,13 +199,6 @@ def _pretraining_task(stated, weights: Weights):
     if has_mlm:
         return "masked_lm"
     return "next_sentence" if has_nsp else "encoder"
-
-
-def _reorder(model: keras.Model, order):
-    """Brings the outputs of a tagger into the order of its labels."""
-    if order is not None:
-        tagger = model.get_layer("tagger")
-        tagger.set_weights([x[..., list(order)] for x in tagger.get_weights()])
 
 
 def save(

@@ -33,26 +33,12 @@ _CROSS_ENCODER = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Head:
-    """A head that kbert has.
-
-    Attributes:
-        spec: of the model.
-        order: the classifier's outputs in the order of `spec.labels`, or
-            None where it is the same.
-    """
-
-    spec: TaskSpec
-    order: tuple[int, ...] | None = None
-
-
 def read(
     architecture: str,
     fields: Mapping[str, Any],
     max_seq_length: int,
     report: Report,
-) -> Head | None:
+) -> TaskSpec | None:
     """Reads what config.json says of a head.
 
     Args:
@@ -60,7 +46,8 @@ def read(
         fields: of config.json.
         max_seq_length: of the model.
         report: told what no file says, and what is left out.
-    Returns: None for a class that is not one of `ARCHITECTURES`.
+    Returns: what the model is for, or None for a class that is not one of
+        `ARCHITECTURES`.
     Raises: ValueError, naming the field, if kbert has no such head.
     """
     readers = {
@@ -72,19 +59,19 @@ def read(
     if architecture not in readers:
         return None
     try:
-        head = readers[architecture](fields, max_seq_length, report)
+        spec = readers[architecture](fields, max_seq_length, report)
     except ValueError as error:
         raise ValueError(
             f'{error} To read the encoder alone, make it "architectures": '
             '["BertModel"].'
         ) from None
     dropout = fields.get("classifier_dropout")
-    if dropout is not None and head.spec.task != "question_answering":
+    if dropout is not None and spec.task != "question_answering":
         report(
             f"classifier_dropout {dropout} is left out: kbert drops out "
             "hidden_dropout_prob there."
         )
-    return head
+    return spec
 
 
 def write(spec: TaskSpec, report: Report) -> dict[str, Any]:
@@ -138,7 +125,7 @@ def _settings(task, max_seq_length) -> dict[str, Any]:
     return dataclasses.asdict(tasks.SETTINGS[task](**given))
 
 
-def _sequence(fields, max_seq_length, report) -> Head:
+def _sequence(fields, max_seq_length, report) -> TaskSpec:
     labels, problem = _labels(fields, report), fields.get("problem_type")
     if problem not in (None, _SINGLE, _MULTI, _REGRESSION):
         raise ValueError(
@@ -162,7 +149,7 @@ def _sequence(fields, max_seq_length, report) -> Head:
     if any(fields.get(name) for name in _CROSS_ENCODER):
         parts["num_texts"] = 2
         _report_cross_encoder(fields, report)
-    return Head(TaskSpec(max_seq_length=max_seq_length, **parts))
+    return TaskSpec(max_seq_length=max_seq_length, **parts)
 
 
 def _report_cross_encoder(fields, report):
@@ -174,35 +161,27 @@ def _report_cross_encoder(fields, report):
         report(f"Its activation {name} is left out: kbert gives what it takes.")
 
 
-def _tokens(fields, max_seq_length, report) -> Head:
-    given = _labels(fields, report)
-    types = dict.fromkeys(
-        label[2:] for label in given if label.startswith(("B-", "I-"))
-    )
-    if types and not tagging.mark_entities(given):
-        raise ValueError(
-            f"id2label has {', '.join(given)}; kbert's tagging has tags such "
-            "as O, B-x and I-x, or classes of words, not both."
+def _tokens(fields, max_seq_length, report) -> TaskSpec:
+    labels = _labels(fields, report)
+    if not tagging.mark_entities(labels):
+        if any(label.startswith(("B-", "I-")) for label in labels):
+            raise ValueError(
+                f"id2label has {', '.join(labels)}; kbert's tagging has tags "
+                "such as O, B-x and I-x, or classes of words, not both."
+            )
+        report(
+            "The labels mark no entities (O, and B-x and the like): they are "
+            "classes of words."
         )
-    labels = tagging.labels_of(tuple(types))
-    if sorted(labels) != sorted(given):
-        labels = given  # of another scheme, or classes: they stay as they are
-    order = None
-    if labels != given:
-        order = tuple(given.index(label) for label in labels)
-        report(f"The labels change their order: {', '.join(labels)}.")
-    return Head(
-        TaskSpec(
-            task="tagging",
-            max_seq_length=max_seq_length,
-            labels=labels,
-            settings=_settings("tagging", max_seq_length),
-        ),
-        order,
+    return TaskSpec(
+        task="tagging",
+        max_seq_length=max_seq_length,
+        labels=labels,
+        settings=_settings("tagging", max_seq_length),
     )
 
 
-def _answers(fields, max_seq_length, report) -> Head:
+def _answers(fields, max_seq_length, report) -> TaskSpec:
     count = len(_labels(fields, report))
     if count != 2:
         raise ValueError(
@@ -213,17 +192,15 @@ def _answers(fields, max_seq_length, report) -> Head:
         "No file says whether a question may have no answer: no_answer is "
         "false (--no_answer for a model of SQuAD 2.0)."
     )
-    return Head(
-        TaskSpec(
-            task="question_answering",
-            max_seq_length=max_seq_length,
-            num_texts=2,
-            settings=_settings("question_answering", max_seq_length),
-        )
+    return TaskSpec(
+        task="question_answering",
+        max_seq_length=max_seq_length,
+        num_texts=2,
+        settings=_settings("question_answering", max_seq_length),
     )
 
 
-def _choices(fields, max_seq_length, report) -> Head:
+def _choices(fields, max_seq_length, report) -> TaskSpec:
     count = fields.get(_NUM_CHOICES)
     if count is None:
         count = _SWAG_CHOICES
@@ -231,12 +208,10 @@ def _choices(fields, max_seq_length, report) -> Head:
             f"No file says how many choices there are: {count}, as in SWAG "
             "(--num_choices for another number)."
         )
-    return Head(
-        TaskSpec(
-            task="multiple_choice",
-            max_seq_length=max_seq_length,
-            settings={_NUM_CHOICES: count},
-        )
+    return TaskSpec(
+        task="multiple_choice",
+        max_seq_length=max_seq_length,
+        settings={_NUM_CHOICES: count},
     )
 
 

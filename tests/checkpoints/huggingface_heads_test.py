@@ -227,7 +227,7 @@ def test_the_token_classification_pipeline(tmp_path, vocabulary):
         "token-classification", str(tmp_path / "hf"), ignore_labels=[]
     )
     words = ["the", "film", "was", "bad", "not", "good", "very", "long"]
-    server = kbert.load(_save(tmp_path / "kbert", loaded))
+    server: Any = kbert.load(_save(tmp_path / "kbert", loaded))
     (answer,) = server.predict([words])
     theirs = pipeline(" ".join(words))
     assert [token["word"] for token in theirs] == words
@@ -260,17 +260,33 @@ def test_one_label_without_a_problem_type_is_a_number(
     assert _load(tmp_path)[0].spec.task == "regression"
 
 
-def test_tags_in_another_order(tmp_path, vocabulary):
-    """As of dbmdz/bert-large-cased-finetuned-conll03-english and others."""
-    given = ("B-LOC", "I-PER", "O", "I-LOC", "B-PER")
-    head = HEADS["tags"]._replace(fields=_named(*given))
-    torch_model = _torch_folder(tmp_path, head, vocabulary)
-    loaded, lines = _load(tmp_path)
-    want = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
-    assert loaded.spec.labels == want
-    assert f"The labels change their order: {', '.join(want)}." in lines
-    ours, theirs = _logits(loaded, torch_model)
-    _assert_close(ours, theirs[..., [given.index(x) for x in want]])
+@pytest.mark.parametrize(
+    ("labels", "mark_entities"),
+    [
+        # As of dbmdz/bert-large-cased-finetuned-conll03-english and others.
+        (("B-LOC", "I-PER", "O", "I-LOC", "I-MISC"), True),
+        (("O", "B-PER", "I-PER", "E-PER", "S-PER"), True),
+        (("O", "B-PER", "I-PER", "L-PER", "U-PER"), True),
+        (("NOUN", "VERB", "ADJ", "O", "X"), False),
+        (("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3", "LABEL_4"), False),
+    ],
+)
+def test_tags_of_any_scheme_and_order(
+    labels, mark_entities, tmp_path, vocabulary
+):
+    head = HEADS["tags"]._replace(fields=_named(*labels))
+    torch_model = _torch_folder(tmp_path / "hf", head, vocabulary)
+    loaded, lines = _load(tmp_path / "hf")
+    assert loaded.spec.labels == labels
+    _assert_close(*_logits(loaded, torch_model))
+    assert any("classes of words" in x for x in lines) is not mark_entities
+    pipeline = transformers.pipeline(
+        "token-classification", str(tmp_path / "hf"), ignore_labels=[]
+    )
+    words = ["the", "film", "was", "bad", "not", "good", "very", "long"]
+    theirs = [token["entity"] for token in pipeline(" ".join(words))]
+    server: Any = kbert.load(_save(tmp_path / "kbert", loaded))
+    assert server.predict([words])[0]["tags"] == theirs
 
 
 def test_other_tags_stay_in_their_order(tmp_path, vocabulary):
@@ -299,6 +315,7 @@ def test_other_tags_stay_in_their_order(tmp_path, vocabulary):
             f"problem_type is '{MULTI}' with 1 labels; kbert has",
         ),
         ("classes", {"problem_type": "ranking"}, "problem_type is 'ranking'; "),
+        ("tags", _named("O"), "labels are .*O.*"),
         (
             "tags",
             _named("O", "B-PER", "I-PER", "MISC", "LOC"),

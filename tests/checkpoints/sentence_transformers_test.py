@@ -48,8 +48,10 @@ def _make(
     if types is OLD:
         sentence = {"max_seq_length": length, "do_lower_case": False}
         modes = ("cls_token", "mean_tokens", "max_tokens", "lasttoken")
-        pooling = {f"pooling_mode_{x}": x == "mean_tokens" for x in modes}
-        pooling["word_embedding_dimension"] = 24
+        pooling = {
+            "word_embedding_dimension": 24,
+            **{f"pooling_mode_{x}": x == "mean_tokens" for x in modes},
+        }
     else:
         sentence, pooling = _new_settings(path, path / inner, kinds)
     _write(path / inner / "sentence_bert_config.json", sentence)
