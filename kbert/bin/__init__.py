@@ -14,6 +14,7 @@ and imports TensorFlow, Keras and the rest of kbert inside `main` only, so that
 `--help` is quick and nothing is printed before the environment is set.
 """
 
+import functools
 import os
 import pathlib
 import sys
@@ -24,18 +25,24 @@ from absl import flags as absl_flags  # kbert.bin.flags is another module
 from absl import logging as absl_logging
 
 from kbert import process
-from kbert.bin import quiet, standard_streams
+from kbert.bin import flag_errors, quiet, standard_streams
+from kbert.runs import stop_signals
 
 # Here, not in `run`, for the processes that a command starts: they import it.
 sys.meta_path.insert(0, quiet.TensorFlowFinder())
 
 
-def run(main: Callable[[list[str]], object], module_file: str) -> None:
+def run(
+    main: Callable[[list[str]], object],
+    module_file: str,
+    *,
+    resumes: bool = False,
+) -> None:
     """Runs one command and exits.
 
     0 done or help, 1 bad input, 130 Ctrl-C, 141 where nobody reads stdout any
-    more; a training run that SIGTERM stopped has a code of its own, of
-    `kbert.runs.sigterm`. What is printed is UTF-8, whatever the locale.
+    more, 75 of a command that resumes where SIGTERM ended it. What is printed
+    is UTF-8, whatever the locale.
 
     ValueError, OSError and wrong flags become one line on stderr, such as
     `kbert-pretrain: error: vocab.txt: no [MASK].`; any other exception is a
@@ -44,26 +51,16 @@ def run(main: Callable[[list[str]], object], module_file: str) -> None:
     Args:
         main: Takes what is left of argv once the flags are parsed.
         module_file: `__file__` of the command, whose name names the command.
+        resumes: whether it resumes when it is started again.
     """
+    if resumes:
+        stop_signals.exit_to_be_resumed()
     command = "kbert-" + pathlib.Path(module_file).stem.replace("_", "-")
     quiet.quieten_libraries()
     process.use_onednn()
     # The commands are TensorFlow programs, whatever ~/.keras/keras.json says.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     _name_module_for_help(main, command)
-
-    def parse(argv):
-        try:
-            left = absl_flags.FLAGS(argv)
-        # The last two of a --flagfile that is not text.
-        except (absl_flags.Error, ValueError, OSError) as error:
-            _end(command, error)
-        except SystemExit:  # absl has printed help, but exits with 1
-            sys.exit(0)
-        if absl_flags.FLAGS["verbosity"].using_default_value:
-            # Else absl shows the libraries' messages from "info" upwards.
-            absl_flags.FLAGS.verbosity = absl_logging.WARNING
-        return left
 
     def guarded_main(argv):
         try:
@@ -75,7 +72,23 @@ def run(main: Callable[[list[str]], object], module_file: str) -> None:
             sys.exit(130)
 
     with standard_streams.utf8_until_closed():
-        app.run(guarded_main, flags_parser=parse)
+        app.run(guarded_main, flags_parser=functools.partial(_parse, command))
+
+
+def _parse(command, argv):
+    """What is left of argv."""
+    try:
+        left = absl_flags.FLAGS(argv)
+    except absl_flags.Error as error:
+        _end(command, ValueError(flag_errors.describe(error)))
+    except (ValueError, OSError) as error:  # a --flagfile that is not text
+        _end(command, error)
+    except SystemExit:  # absl has printed help, but exits with 1
+        sys.exit(0)
+    if absl_flags.FLAGS["verbosity"].using_default_value:
+        # Else absl shows the libraries' messages from "info" upwards.
+        absl_flags.FLAGS.verbosity = absl_logging.WARNING
+    return left
 
 
 def _end(command, error):

@@ -79,13 +79,13 @@ def main(argv):
             metric=_METRIC.value,
             worst=_WORST.value,
         ),
-        options=run_flags.options(),
+        options=run_flags.options("finetune"),
     )
 
 
 def cli():
     """The console script."""
-    run(main, __file__)
+    run(main, __file__, resumes=True)
 
 
 if __name__ == "__main__":

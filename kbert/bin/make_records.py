@@ -130,7 +130,7 @@ def _workers(beam_flags):
 
 def cli():
     """The console script."""
-    run(main, __file__)
+    run(main, __file__, resumes=True)
 
 
 if __name__ == "__main__":

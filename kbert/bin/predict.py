@@ -105,7 +105,7 @@ def _texts(server):
 
 def cli():
     """The console script."""
-    run(main, __file__)
+    run(main, __file__, resumes=True)
 
 
 if __name__ == "__main__":

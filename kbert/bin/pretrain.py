@@ -62,13 +62,13 @@ def main(argv):
         vocabulary=vocabulary,
         masking=_MASKING(),
         steps=_STEPS.value,
-        options=run_flags.options(),
+        options=run_flags.options("pretrain"),
     )
 
 
 def cli():
     """The console script."""
-    run(main, __file__)
+    run(main, __file__, resumes=True)
 
 
 if __name__ == "__main__":

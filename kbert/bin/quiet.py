@@ -27,10 +27,11 @@ def quieten_libraries() -> None:
 
 
 class TensorFlowFinder(importlib.abc.MetaPathFinder):
-    """Sends file descriptor 2 away while TensorFlow is imported.
+    """Sends file descriptor 2 away while TensorFlow starts.
 
-    TensorFlow 2.21 writes there, on a machine without a GPU, before it looks
-    at TF_CPP_MIN_LOG_LEVEL. An exception still gets out.
+    On a machine without a GPU it writes there, when it is imported and when
+    it first looks for devices ("failed call to cuInit"), some of it before it
+    looks at TF_CPP_MIN_LOG_LEVEL. An exception still gets out.
     """
 
     def find_spec(self, fullname, path, target=None):
@@ -51,6 +52,7 @@ def _load_silently(load, module):
         os.dup2(nowhere.fileno(), 2)
     try:
         load(module)
+        module.config.list_physical_devices()
     finally:
         os.dup2(kept, 2)
         os.close(kept)

@@ -20,8 +20,8 @@ def define(*, batch_size: int, learning_rate: float) -> None:
         "output_dir",
         None,
         "Folder of the run: its model/, checkpoints, TensorBoard logs and "
-        "history. A run that was stopped goes on from its last checkpoint; "
-        "SIGTERM saves one and exits with 75.",
+        "history. A run that was stopped is resumed from its last checkpoint; "
+        "SIGTERM and Ctrl-C save one and exit with 75.",
         required=True,
     )
     whole = {
@@ -40,17 +40,24 @@ def define(*, batch_size: int, learning_rate: float) -> None:
     flags.DEFINE_integer(
         "eval_every",
         None,
-        "Steps between two scores on the held-out data, each with a "
-        "checkpoint; the best step's model goes to best_model/. Without it, "
-        "scores are from before and after.",
+        "Steps between two scores on the validation data, each with a "
+        "checkpoint. Without it kbert-finetune scores --dev at the end of each "
+        "epoch, kbert-pretrain before and after.",
         lower_bound=1,
     )
     flags.DEFINE_integer(
         "patience",
         None,
-        "End after so many of the scores of --eval_every without a better "
-        "one. The learning rate falls as if the run went on.",
+        "End after so many of these scores without a better one. The learning "
+        "rate falls as if the run went on.",
         lower_bound=1,
+    )
+    flags.DEFINE_enum(
+        "keep",
+        None,
+        ["best", "last"],
+        "Which step's weights go to model/: by default the best one's, where "
+        "there are scores from during the run, else the last one's.",
     )
     shares = {
         "warmup_share": (0.1, "Share of the steps in which the rate rises."),
@@ -130,8 +137,12 @@ def _define_devices():
     )
 
 
-def options():
-    """The RunOptions that the flags say."""
+def options(command):
+    """The RunOptions that the flags say.
+
+    Args:
+        command: that runs, such as "finetune".
+    """
     from kbert.runs.run import RunOptions
 
     own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
@@ -139,6 +150,11 @@ def options():
     values = {
         field.name: flags.FLAGS[field.name].value
         for field in dataclasses.fields(RunOptions)
-        if field.name != "settings"
+        if field.name in flags.FLAGS
     }
-    return RunOptions(**values, settings="".join(f"{x}\n" for x in lines))
+    return RunOptions(
+        **values,
+        command=command,
+        settings={flag.name: flag.value for flag in own},
+        flags="".join(f"{x}\n" for x in lines),
+    )

@@ -9,10 +9,11 @@ What stands after -- goes to kbert-finetune as it is. Each trial is a run of
 its own, in a folder of its own, and without the checkpoints once it is done.
 search.md has a row for each setting: mean, standard deviation and best score
 over the seeds; search.json has all of it. The best trial of the setting with
-the best mean is copied to best_model/.
+the best mean is copied to model/.
 
-SIGTERM or Ctrl-C saves the trial at work and exits with 75. Started again, the
-search goes on: trials that are done are not run again, those that failed are.
+SIGTERM or Ctrl-C saves the trial at work and exits with 75; a second Ctrl-C
+does not wait for it. Started again, the search resumes: trials that are done
+are not run again, those that failed are.
 Without lists it shows the table of a folder, of a search at work too.
 """
 
@@ -40,7 +41,7 @@ _LISTS = {
 
 def main(argv):
     """Reads the flags, runs the trials, and prints the table."""
-    from kbert.runs import sigterm
+    from kbert.runs import stop_signals
     from kbert.runs.search import FAILED, Search
 
     command, grid = argv[1:], _grid()
@@ -54,8 +55,8 @@ def main(argv):
         search = Search(_OUTPUT_DIR.value, command)
         program = [sys.executable, "-m", "kbert.bin.finetune"]
         if not search.run(grid, program, lambda line: print(line, flush=True)):
-            print("Stopped; start it again to go on.", file=sys.stderr)
-            sys.exit(sigterm.EXIT_CODE)
+            print("Stopped; start it again to resume.", file=sys.stderr)
+            sys.exit(stop_signals.EXIT_CODE)
         path = search.copy_best_model()
     print(f"\n{search.table()}", end="")
     if path:
@@ -95,7 +96,7 @@ def _grid():
 
 def cli():
     """The console script."""
-    run(main, __file__)
+    run(main, __file__, resumes=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from kbert import models, tasks
 from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
 from kbert.data import finetuning
-from kbert.runs import devices, files, run, scoring
+from kbert.runs import devices, run, run_record, scoring
 from kbert.runs.jobs.job import Job, Rows
 from kbert.runs.run import RunOptions
 from kbert.runs.scoring import TaskScores
@@ -53,10 +53,11 @@ def finetune(
 ) -> None:
     """Trains a model for a task and writes <output_dir>/model.
 
-    The labels are those of the training rows. Scores on dev, if given,
-    and the best step's stand in evaluation.json, with the metric by which it
-    is the best; <output_dir>/report tells more. What a task tunes, such as a
-    threshold, is tuned on dev.
+    The labels are those of the training rows. The model is scored on dev, if
+    given, at the end of each epoch, and is that of the best step. Its scores,
+    and those of the best and of the last step, stand in evaluation.json, with
+    the metric by which it is the best; <output_dir>/report has more. What a
+    task tunes, such as a threshold, is tuned on dev.
 
     Args:
         job: the task.
@@ -73,10 +74,9 @@ def finetune(
     spec = job.spec(train)
     _check_model(initial.config, spec, tuning, options)
     examples = scoring.tokenized(job, train, spec, initial.vocabulary)
-    origin = files.fingerprint(
-        [train.path], (job.task, job.options, folder.fingerprint(init))
-    )
-    with run.begun(options, strategy, origin):
+    with run.begun(
+        options, strategy, lambda: _inputs(init, train, dev)
+    ) as record:
         with strategy.scope():
             model = _begun(init, initial, spec, options)
             _freeze(model, tuning.freeze_blocks)
@@ -91,22 +91,13 @@ def finetune(
                 batch_size=options.batch_size,
                 metric=tuning.metric,
             )
-            if tuning.metric and strategy.extended.should_checkpoint:
-                score()  # a wrong one is told now, not after hours
+            if tuning.metric and record:
+                score.check_metric()  # now, not after hours
         with strategy.scope():
+            epoch = finetuning.steps_per_epoch(examples, options.batch_size)
+            steps = tuning.epochs * epoch
             seen = _seen_tokens(examples, initial.vocabulary, tuning, options)
-            computation = computed(model, seen, options.xla)
-            steps = tuning.epochs * finetuning.steps_per_epoch(
-                examples, options.batch_size
-            )
-            trainer = run.make_trainer(
-                computation.model,
-                losses=job.losses(spec),
-                metrics=job.metrics(spec),
-                steps=steps,
-                options=options,
-                give_back=computation.give_back,
-            )
+            trainer = _trainer(model, job, spec, seen, steps, options)
             run.train(
                 trainer,
                 lambda step: finetuning.dataset(
@@ -118,18 +109,19 @@ def finetune(
                 steps=steps,
                 config=initial.config,
                 score=score,
+                eval_every=options.eval_every or epoch,
                 options=options,
+                record=record,
             )
         if not strategy.extended.should_checkpoint:
             return
-        if dev and score:
-            spec, answers = score.tuned()
-            _keep_scores(score, answers, dev, tuning, options)
+        kept = run.keep(trainer, options, is_scored=bool(score))
+        if score:
+            spec = _score(score, kept, dev, tuning, options)
         trained = LoadedModel(
             model, initial.config, initial.vocabulary, spec, initial.licences
         )
-        tuned = (lambda: score.tuned()[0]) if score else None
-        run.save(trained, trainer, options, tuned)
+        run.save(trained, options, kept)
 
 
 class Computation(NamedTuple):
@@ -169,9 +161,19 @@ def computed(
     )
 
 
+def _inputs(init, train, dev):
+    inputs = {
+        "init": run_record.named_model(init),
+        "train": run_record.named_file(train.path),
+    }
+    if dev:
+        inputs["dev"] = run_record.named_file(dev.path)
+    return inputs
+
+
 def _check_dev(dev, tuning, options):
     """Raises: ValueError, naming the flag that wants dev."""
-    run.check_eval_every(options, "--dev", dev)
+    run.check_scores(options, "--dev", dev, by_epoch=True)
     if tuning.metric and not dev:
         raise ValueError(f"--metric={tuning.metric}: wanted --dev too.")
 
@@ -204,8 +206,21 @@ def _begun(init, initial, spec, options):
     fresh = folder.copy_weights(initial.model, model)
     if note := tasks.segment_note(initial.config, spec):
         print(f"{init}: {note}")
-    print(f"{init}: begun with random weights: {', '.join(fresh) or '-'}")
+    if not run.is_resumed(options):
+        run.say_initialized(init, fresh)
     return model
+
+
+def _trainer(model, job, spec, seen, steps, options):
+    computation = computed(model, seen, options.xla)
+    return run.make_trainer(
+        computation.model,
+        losses=job.losses(spec),
+        metrics=job.metrics(spec),
+        steps=steps,
+        options=options,
+        give_back=computation.give_back,
+    )
 
 
 def _seen_tokens(examples, vocabulary, tuning, options):
@@ -226,10 +241,22 @@ def _freeze(model, blocks):
         print(f"--freeze_blocks={blocks}: {frozen:,} weights stay as they are")
 
 
-def _keep_scores(score, answers, dev, tuning, options):
-    """Prints the scores on dev, and writes them and the report."""
+def _score(score, kept, dev, tuning, options):
+    """Scores what is kept on dev, writes scores and report, gives the spec."""
+    if kept.is_restored:
+        score.forget()
+    spec, answers = score.tuned()
     scores = score.scores(answers)
     print(f"{dev.path}: {run.describe(scores)}", flush=True)
-    run.keep_scores(options, **scores, metric=score.metric)
+    run.keep_scores(
+        options,
+        {
+            **scores,
+            **kept.told,
+            "metric": score.metric,
+            "input": pathlib.Path(dev.path).name,
+        },
+    )
     report = pathlib.Path(options.output_dir) / REPORT_FOLDER
     score.report(answers, scores, report, tuning.worst)
+    return spec

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What whoever is given a model wants to know, from how it was trained."""
 
+import itertools
 import json
 import pathlib
 import re
@@ -10,6 +11,7 @@ from typing import Any
 from kbert import input_files
 from kbert.checkpoints.folder import LoadedModel
 from kbert.markdown import code, escape, front_matter, table
+from kbert.runs import run_record
 
 _USES = {
     "classification": "Tells which of its classes a text or a pair has.",
@@ -129,6 +131,9 @@ def _sizes(loaded) -> Iterator[tuple[str, int]]:
 
 
 def _training(run) -> Iterator[str]:
+    if record := run_record.read(run):
+        yield from itertools.chain(*map(_part, record["parts"]))
+        return
     if not (run / _FLAGS).is_file():
         yield "Not known: there is no record of a run beside the model."
         return
@@ -149,6 +154,20 @@ def _own_names(flag, value):
     if flag in _PATHS or any(map(_ABSOLUTE.match, parts)):
         parts = [re.split(r"[/\\]", x.rstrip("/\\"))[-1] for x in parts]
     return ",".join(parts)
+
+
+def _part(part) -> Iterator[str]:
+    """Steps of the run that had the same settings."""
+    last = part["last_step"]
+    until = f" to {last:,}" if last else " and later"
+    versions = ", ".join(f"{k} {v}" for k, v in part["versions"].items())
+    when = escape(f"{part['date']}, {versions}.")
+    yield f"Steps {part['first_step']:,}{until}: {when}"
+    inputs = part["inputs"].items()
+    rows = [(flag, x["name"], x["fingerprint"][:16]) for flag, x in inputs]
+    yield table(("data", "file", "content"), rows)
+    lines = run_record.flag_lines(part["settings"])
+    yield code("\n".join(lines))
 
 
 def _scores(run) -> Iterator[str]:

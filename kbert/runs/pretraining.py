@@ -10,7 +10,7 @@ from kbert.config import BertConfig
 from kbert.data import pretraining, record_sets
 from kbert.data.masking import Masking
 from kbert.data.record_sets import RecordSet
-from kbert.runs import run, scoring
+from kbert.runs import run, run_record, scoring
 from kbert.runs.run import RunOptions
 from kbert.text.vocabulary import Vocabulary
 from kbert.training import losses
@@ -30,8 +30,9 @@ def pretrain(
     """Trains the pre-training outputs and writes <output_dir>/model.
 
     Records without next-sentence labels train the masked-LM output alone,
-    and the model has no other. Held-out scores from before and after, and
-    the best step's, stand in evaluation.json.
+    and the model has no other. Scores on eval_records from before and after,
+    which are the trained model's, and those of the best and of the last step
+    stand in evaluation.json.
 
     Args:
         records: folders, paths and globs, by commas.
@@ -44,7 +45,7 @@ def pretrain(
         options: how to train.
     Raises: ValueError, naming the file or the flag; OSError.
     """
-    run.check_eval_every(options, "--eval_input", eval_records)
+    run.check_scores(options, "--eval_input", eval_records, by_epoch=False)
     strategy = run.strategy(options)
     if bool(init) == bool(model_config):
         raise ValueError("Give one of --model_config and --init.")
@@ -54,16 +55,26 @@ def pretrain(
     record_set = record_sets.find(records, vocabulary=vocabulary)
     config = _config(initial, model_config or init, record_set)
     _check_length(records, record_set, config)
-    held_out = None
-    if eval_records:
-        held_out = record_sets.find(
-            eval_records,
-            vocabulary=record_set.vocabulary,
-            max_positions=config.max_position_embeddings,
-        )
-    all_sets = [record_set, held_out] if held_out else [record_set]
+    held_out = eval_records and record_sets.find(
+        eval_records,
+        vocabulary=record_set.vocabulary,
+        max_positions=config.max_position_embeddings,
+    )
+    all_sets = list(filter(None, (record_set, held_out)))
     pretraining.check_masking(all_sets, masking)
-    with run.begun(options, strategy):
+    with run.begun(
+        options,
+        strategy,
+        lambda: _inputs(
+            records,
+            record_set,
+            eval_records,
+            held_out,
+            init,
+            model_config,
+            config,
+        ),
+    ) as record:
         with strategy.scope():
             model = models.build_pretrainer(
                 run.with_dropout(config, options),
@@ -71,27 +82,52 @@ def pretrain(
                 packed=any(s.row.packed for s in all_sets),
             )
             if initial:
-                _start_from(initial, model, init)
+                _start_from(initial, model, init, options)
         score = held_out and scoring.RecordScores(
             model, held_out, options.batch_size, masking
         )
-        if strategy.extended.should_checkpoint:
+        if record:
             _score(score, "before", options)
         with strategy.scope(), record_set.damage_named():
             trainer = _train(
-                model, record_set, config, steps, masking, score, options
+                model,
+                record_set,
+                config,
+                steps=steps,
+                masking=masking,
+                score=score,
+                options=options,
+                record=record,
             )
-        if not strategy.extended.should_checkpoint:
+        if not record:
             return
-        _score(score, "after", options)
-        trained = LoadedModel(
-            model,
-            config,
-            record_set.vocabulary,
-            _spec(record_set),
-            initial.licences if initial else {},
+        kept = run.keep(trainer, options, bool(score and options.eval_every))
+        _score(score, "after", options, kept.told)
+        licences = initial.licences if initial else {}
+        parts = config, record_set.vocabulary, _spec(record_set), licences
+        run.save(LoadedModel(model, *parts), options, kept)
+
+
+def _inputs(
+    records, record_set, eval_records, held_out, init, model_config, config
+):
+    named = {
+        "input": run_record.named_records(records, record_set.files),
+        "vocab": run_record.named_text(
+            "vocab.txt", record_set.vocabulary.fingerprint
+        ),
+    }
+    if held_out:
+        named["eval_input"] = run_record.named_records(
+            eval_records, held_out.files
         )
-        run.save(trained, trainer, options)
+    if init:
+        named["init"] = run_record.named_model(init)
+    if model_config:
+        named["model_config"] = run_record.named_text(
+            model_config, repr(config)
+        )
+    return named
 
 
 def _outputs(record_set: RecordSet) -> list[str]:
@@ -130,10 +166,11 @@ def _check_length(records, record_set, config):
         )
 
 
-def _start_from(initial: LoadedModel, model: keras.Model, path) -> None:
+def _start_from(initial: LoadedModel, model: keras.Model, path, options):
     fresh = folder.copy_weights(initial.model, model)
-    if fresh:
-        print(f"{path}: begun with random weights: {', '.join(fresh)}")
+    if run.is_resumed(options):
+        return
+    run.say_initialized(path, fresh)
     ours = {layer.name for layer in model.layers}
     dropped = [
         layer.name
@@ -144,7 +181,9 @@ def _start_from(initial: LoadedModel, model: keras.Model, path) -> None:
         print(f"{path}: left out: {', '.join(dropped)}")
 
 
-def _train(model, record_set, config, steps, masking, score, options):
+def _train(
+    model, record_set, config, *, steps, masking, score, options, record
+):
     trainer = run.make_trainer(
         model,
         losses=scoring.chosen(losses.pretraining_losses(), model.output),
@@ -164,17 +203,22 @@ def _train(model, record_set, config, steps, masking, score, options):
         steps=steps,
         config=config,
         score=score,
+        eval_every=options.eval_every,
         options=options,
+        record=record,
     )
     return trainer
 
 
-def _score(score, moment, options):
+def _score(score, moment, options, told=None):
     """Prints the held-out scores and keeps them in evaluation.json."""
     if not score:
         return
-    scores = run.kept_scores(options).get(moment)
+    known = run.kept_scores(options)
+    if known.get("data") != score.data:
+        known = {"data": score.data}
+    scores = known.get(moment)
     if moment == "after" or not scores:  # a resumed run keeps "before"
         scores = {**score(), **score.label_entropies}
-        run.keep_scores(options, **{moment: scores})
+        run.keep_scores(options, {**known, moment: scores, **(told or {})})
     print(f"held out, {moment}: {run.describe(scores)}", flush=True)

@@ -8,8 +8,8 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
@@ -19,11 +19,11 @@ from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
 from kbert.config import BertConfig
 from kbert.layers import rematerialize
-from kbert.runs import devices, files, sigterm
+from kbert.runs import devices, files, stop_signals
 from kbert.runs.progress import Progress
-from kbert.tasks import TaskSpec
+from kbert.runs.run_record import Named, RunRecord
 from kbert.training import history, loop, throughput
-from kbert.training.checkpoints import CHECKPOINTS_FOLDER
+from kbert.training.checkpoints import CHECKPOINTS_FOLDER, saved_steps
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.optimizer import AdamW, Lamb, WarmupDecay
 from kbert.training.plan import HeldOut, Plan, Watcher
@@ -34,20 +34,13 @@ POLICIES = {
     "float16": "mixed_float16",
 }
 OPTIMIZERS = {"adamw": FusedAdamW, "lamb": Lamb}
-# In output_dir: the last weights, and the best step's if it is another.
-MODEL_FOLDER, BEST_MODEL_FOLDER = "model", "best_model"
+MODEL_FOLDER = "model"  # in output_dir
 EVALUATION_FILE = "evaluation.json"
-ORIGIN_FILE = "origin.txt"
 # What TensorFlow raises in a step when another worker does not answer.
 _WORKER_GONE = (
     *(tf.errors.UnavailableError, tf.errors.AbortedError),
     *(tf.errors.CancelledError, tf.errors.InternalError),
 )
-# Of a log's values, those that do not say how well the model is.
-_SPEEDS = {
-    *("tokens_per_second", "model_tflops"),
-    *("flop_utilization", "peak_memory_gb"),
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,15 +69,19 @@ class RunOptions:
         seed: of weights, dropout and batches.
         log_every: steps between two logs.
         save_every: steps between two checkpoints.
-        eval_every: steps between two scores on held-out data, each with a
-            checkpoint; None to score before and after alone.
+        eval_every: steps between two scores on validation data, each with a
+            checkpoint; None for the run's own choice.
         patience: the run ends after so many of these scores without a better
             one; or None.
+        keep: which step's weights the trained model has, "best" or "last";
+            None for the best where there are scores from during the run.
         keep_checkpoints: how many to keep, the newest; the best step's is
             kept beside them.
         peak_tflops: what a device can do in the dtype, in 10**12 operations
             a second, for the share that the run makes of it; or None.
-        settings: all settings of the run, for its flags.txt.
+        command: that runs, such as "finetune".
+        settings: all settings of the run, by flag, for its record.
+        flags: the same as lines, for its flags.txt.
     """
 
     output_dir: str
@@ -109,14 +106,21 @@ class RunOptions:
     save_every: int
     eval_every: int | None
     patience: int | None
+    keep: str | None
     keep_checkpoints: int
     peak_tflops: float | None
-    settings: str
+    command: str
+    settings: Mapping[str, Any]
+    flags: str
 
     @property
     def model_folder(self) -> pathlib.Path:
         """Where the trained model goes."""
         return pathlib.Path(self.output_dir) / MODEL_FOLDER
+
+
+# Of a log's values, those that do not say how good the model is.
+_NOT_SHOWN = {*throughput.MEASURES, "learning_rate", "gradient_norm"}
 
 
 class Score(Protocol):
@@ -158,62 +162,79 @@ def strategy(options: RunOptions) -> tf.distribute.Strategy:
     return chosen
 
 
-def check_eval_every(options: RunOptions, flag: str, given: object) -> None:
-    """Sees that there are held-out data to score, if they are to be.
+def check_scores(
+    options: RunOptions, flag: str, given: object, *, by_epoch: bool
+) -> None:
+    """Sees that there are scores during the run, if they are asked for.
 
-    Raises: ValueError, naming the flag that gives them, or --eval_every.
+    Args:
+        options: of the run.
+        flag: gives the validation data.
+        given: its value.
+        by_epoch: whether each epoch's end is scored without --eval_every.
+    Raises: ValueError, naming the flag that asks and the one that it needs.
     """
-    if options.patience and not options.eval_every:
-        raise ValueError(
-            f"--patience={options.patience}: no scores to wait for; wanted "
-            "--eval_every too."
-        )
-    if options.eval_every and not given:
-        raise ValueError(
-            f"--eval_every={options.eval_every}: nothing to score the model "
-            f"on; wanted {flag} too."
-        )
+    needed = "" if options.eval_every or by_epoch else "--eval_every"
+    needed = needed if given else flag
+    asks = {
+        "eval_every": options.eval_every,
+        "patience": options.patience,
+        "keep": options.keep if options.keep == "best" else None,
+    }
+    for name, value in asks.items():
+        if value and needed:
+            raise ValueError(
+                f"--{name}={value}: the model is not scored while it trains; "
+                f"needs {needed} too."
+            )
 
 
 @contextlib.contextmanager
 def begun(
     options: RunOptions,
     strategy: tf.distribute.Strategy,
-    origin: str | None = None,
-) -> Iterator[None]:
+    inputs: Callable[[], Mapping[str, Named]],
+) -> Iterator[RunRecord | None]:
     """Sets seed and dtype, and keeps output_dir to this run.
 
     Args:
         options: of the run.
-        strategy: likewise.
-        origin: a name of what is trained on what, if a run on something else
-            may not go on from the checkpoints there.
+        strategy: of the run.
+        inputs: gives what is read, by flag, for the record.
+    Yields: the record of the folder; None on a process that is not the chief.
     Raises: ValueError if another run has it, or if its checkpoints are of
-        another origin; OSError.
+        a run with other settings; OSError.
     """
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(POLICIES[options.dtype])
     if not strategy.extended.should_checkpoint:
-        yield
+        yield None
         return
     with atomic_files.locked(options.output_dir, "--output_dir") as output:
-        if origin:
-            _check_origin(output, origin)
-        atomic_files.write_text(output / "flags.txt", options.settings)
-        yield
-
-
-def _check_origin(output, origin):
-    """And keeps it for the next run there."""
-    path = output / ORIGIN_FILE
-    known = path.read_text("utf-8") if path.exists() else origin
-    if known != origin and any((output / CHECKPOINTS_FOLDER).glob("*")):
-        raise ValueError(
-            f"--output_dir={output}: its checkpoints are of a run with "
-            "another --init or --train, or that read it otherwise; wanted "
-            "those it had, or another folder."
+        record = RunRecord(
+            output,
+            options.command,
+            settings=options.settings,
+            inputs=inputs(),
+            flags=options.flags,
         )
-    atomic_files.write_text(path, origin)
+        record.check(_say)
+        yield record
+
+
+def is_resumed(options: RunOptions) -> bool:
+    """Whether there are checkpoints of the run to resume from."""
+    path = pathlib.Path(options.output_dir) / CHECKPOINTS_FOLDER
+    return bool(saved_steps(path))
+
+
+def say_initialized(init: str, fresh: Sequence[str]) -> None:
+    """Prints which layers have no weights in the model to start from."""
+    source = f"all other weights are from {init}"
+    if fresh:
+        print(f"newly initialized: {', '.join(fresh)}; {source}", flush=True)
+    else:
+        print(source.replace("other ", ""), flush=True)
 
 
 def with_dropout(config: BertConfig, options: RunOptions) -> BertConfig:
@@ -268,24 +289,28 @@ def train(
     steps: int,
     config: BertConfig,
     score: Score | None,
+    eval_every: int | None,
     options: RunOptions,
+    record: RunRecord | None,
 ) -> None:
     """Trains a model, and prints a line for each log.
 
-    Exits with sigterm.EXIT_CODE, all saved, if SIGTERM comes.
+    Exits with stop_signals.EXIT_CODE, all saved, at SIGTERM or Ctrl-C.
 
     Args:
         trainer: of the model.
         batches_from: gives the batches after so many steps.
         steps: of the whole run.
         config: of the model.
-        score: gives held-out scores of the model, or None.
+        score: gives validation scores of the model, or None.
+        eval_every: steps between two of them; None for none while it trains.
         options: how to train.
+        record: of the folder, on the process that writes.
     """
     held_out = None
-    if options.eval_every and score:
+    if eval_every and score:
         held_out = HeldOut(
-            every=options.eval_every,
+            every=eval_every,
             score=score,
             metric=score.metric,
             data=score.data,
@@ -293,8 +318,8 @@ def train(
     measure = functools.partial(
         throughput.measures, config=config, peak_tflops=options.peak_tflops
     )
-    with sigterm.remembered() as came:
-        watcher = _watcher(steps, measure, came)
+    with stop_signals.remembered() as came:
+        watcher = _watcher(steps, measure, came, record)
         try:
             ended = loop.fit(
                 trainer, batches_from, _plan(options, steps), watcher, held_out
@@ -304,13 +329,18 @@ def train(
                 raise
             raise ValueError(
                 f"A worker of TF_CONFIG is gone ({type(error).__name__}); "
-                "start all of them again to go on from the last checkpoint."
+                "start all of them again to resume from the last checkpoint."
             ) from None
+    if record:
+        record.end(ended.step)
     # Heard in the last step too; workers, who cannot ask then, go on.
     heard = came() and options.strategy != "multi_worker"
     if ended.stopped or heard:
-        _say(f"SIGTERM: saved at step {ended.step:,}; start it again to go on.")
-        sys.exit(sigterm.EXIT_CODE)
+        _say(
+            f"{came.name or 'told to stop'}: saved at step {ended.step:,}; "
+            "start it again to resume."
+        )
+        sys.exit(stop_signals.EXIT_CODE)
     trainer.finish()  # the checkpoints have averages and weights
 
 
@@ -325,9 +355,9 @@ def _plan(options, steps):
     )
 
 
-def _watcher(steps, measure, should_stop):
-    """Prints, on the one process that does."""
-    if not tf.distribute.get_strategy().extended.should_checkpoint:
+def _watcher(steps, measure, should_stop, record):
+    """Prints and records, on the one process that does."""
+    if not record:
         return Watcher(measure=measure, should_stop=should_stop)
     progress = Progress()
     report = _Report(steps)
@@ -335,6 +365,7 @@ def _watcher(steps, measure, should_stop):
         measure=measure,
         should_stop=should_stop,
         say=_say,
+        begins=record.begin,
         tick=lambda step: progress("training", step, steps),
         report=report,
         scored=report.scored,
@@ -375,7 +406,7 @@ class _Report:
 
     def __call__(self, step, values):
         now = time.monotonic()
-        shown = {k: v for k, v in values.items() if k not in _SPEEDS}
+        shown = {k: v for k, v in values.items() if k not in _NOT_SHOWN}
         line = f"step {step:,}/{self._steps:,}  {describe(shown)}"
         if self._last:  # the first steps also compile
             last_step, last_time = self._last
@@ -399,10 +430,10 @@ class _Report:
             self._last = (last_step, last_time + seconds)
 
 
-def keep_scores(options: RunOptions, **scores: object) -> None:
-    """Writes scores into evaluation.json, beside others that it has."""
+def keep_scores(options: RunOptions, scores: Mapping[str, object]) -> None:
+    """Writes evaluation.json."""
     path = pathlib.Path(options.output_dir) / EVALUATION_FILE
-    files.write_json(path, kept_scores(options) | scores)
+    files.write_json(path, scores)
 
 
 def kept_scores(options: RunOptions) -> dict:
@@ -411,51 +442,99 @@ def kept_scores(options: RunOptions) -> dict:
     return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
 
-def save(
-    trained: LoadedModel,
-    trainer: loop.Trainer,
-    options: RunOptions,
-    tuned: Callable[[], TaskSpec] | None = None,
-) -> None:
-    """Writes the model folder, and of a run with eval_every the best one.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Whose weights the model has that is to be saved.
+
+    Attributes:
+        step: of the run.
+        told: for evaluation.json: the step, which it is ("best" or "last"),
+            and both steps' scores.
+        line: the same for the user; empty without scores.
+        is_restored: whether the model had others at the end of training.
+    """
+
+    step: int
+    told: Mapping[str, object]
+    line: str
+    is_restored: bool
+
+
+def keep(trainer: loop.Trainer, options: RunOptions, is_scored: bool) -> Kept:
+    """Gives the model the weights of the best step, or leaves the last one's.
 
     Args:
-        trained: the model, with the weights that it ended with. Later it may
-            have those of another step.
-        trainer: of the model.
+        trainer: at the end of training.
         options: of the run.
-        tuned: gives the spec for the weights that the model has when it is
-            called, if that depends on them.
-    Raises: ValueError if something else is where a folder belongs; OSError.
+        is_scored: whether it was scored during training.
+    Raises: ValueError if the checkpoint of neither is whole.
     """
-    _save(options.model_folder, trained)
-    print(f"{options.model_folder}: the trained model", flush=True)
-    if not options.eval_every:
-        return
+    step = int(trainer.step.numpy())
+    if not is_scored:
+        told = {"step": step, "kept": "last"}
+        return Kept(step=step, told=told, line="", is_restored=False)
     scored = history.scored(options.output_dir)
     best, last = history.best(scored), scored[-1]
-    path = pathlib.Path(options.output_dir) / BEST_MODEL_FOLDER
-    if best:
-        keep_scores(options, best={"step": best.step, **best.scores})
-    if not best:
-        print(f"best step: none, for no held-out {last.metric} is finite")
-    elif best.step == last.step:
-        print(f"best step: the last, held-out {last}")
-    elif loop.restore(trainer, _plan(options, last.step), best.step, _say):
+    chosen = last if options.keep == "last" or not best else best
+    is_restored = chosen.step != step
+    if is_restored and not _restore(trainer, options, chosen.step):
+        if not _restore(trainer, options, step):
+            raise ValueError(
+                f"--output_dir={options.output_dir}: the checkpoints of the "
+                "best and of the last step are both damaged."
+            )
+        chosen = last
+    is_best = bool(best) and chosen.step == best.step
+    told = {
+        "step": chosen.step,
+        "kept": "best" if is_best else "last",
+        "best": best and {"step": best.step, **best.scores},
+        "last": {"step": last.step, **last.scores},
+    }
+    return Kept(
+        step=chosen.step,
+        told=told,
+        line=_kept_line(chosen, best, last),
+        is_restored=is_restored,
+    )
+
+
+def _restore(trainer, options, step):
+    """The weights of a step as they would be at the end."""
+    plan = _plan(options, step)
+    is_whole = loop.restore(trainer, plan, step, _say)
+    if is_whole:
         trainer.finish()
-        if tuned:
-            trained = dataclasses.replace(trained, spec=tuned())
-        _save(path, trained)
-        print(
-            f"{path}: step {best.step:,}, the best: held-out {best}; "
-            f"{last.number:.4f} at the last step"
-        )
-        return
-    else:
-        _say(f"{path}: not written, for that was the best step's.")
-    if path.exists():  # an earlier run's
-        folder.check_replaceable(path)
-        atomic_files.remove_folder(path)
+    return is_whole
+
+
+def _kept_line(chosen, best, last):
+    if not best:
+        return f"of step {last.step:,}, the last; no {last.metric} is finite"
+    if best.step == last.step:
+        return f"of step {last.step:,}, the last and the best: {last}"
+    name, other = ("last", best) if chosen is last else ("best", last)
+    other_name = "best" if chosen is last else "last"
+    return (
+        f"of step {chosen.step:,}, the {name}: {chosen}; step "
+        f"{other.step:,}, the {other_name}, has {other.number:.4f}"
+    )
+
+
+def save(trained: LoadedModel, options: RunOptions, kept: Kept) -> None:
+    """Writes the model folder, and removes scores of another step's model.
+
+    Args:
+        trained: the model, with the weights that were kept.
+        options: of the run.
+        kept: which those are.
+    Raises: ValueError if something else is where a folder belongs; OSError.
+    """
+    if kept_scores(options).get("step", kept.step) != kept.step:
+        (pathlib.Path(options.output_dir) / EVALUATION_FILE).unlink()
+    _save(options.model_folder, trained)
+    of_step = f", {kept.line}" if kept.line else ""
+    print(f"{options.model_folder}: the trained model{of_step}", flush=True)
 
 
 def _save(path, trained):

@@ -122,7 +122,7 @@ class TaskScores:
 
     The answers are those of the task's own server, from the texts. Call it
     as often as there are new weights, and make it outside of a strategy's
-    scope.
+    scope. What it found is used again until `forget` is called.
 
     Attributes:
         metric: the score that tells the best model, or "loss".
@@ -163,6 +163,8 @@ class TaskScores:
             finetuning.by_length(examples), batch_size=batch_size, seed=None
         )
         self._num_batches = finetuning.steps_per_epoch(examples, batch_size)
+        self._answers: Answers | None = None
+        self._losses: dict[str, float] | None = None
         self._evaluation = loop.Evaluation(
             model,
             losses=job.losses(spec),
@@ -171,14 +173,28 @@ class TaskScores:
 
     def __call__(self) -> dict[str, float]:
         """Those of the weights that the model has now."""
-        return self.scores(self.answers())
+        self.forget()
+        self._answers = self.answers()
+        return self.scores(self._answers)
+
+    def check_metric(self) -> None:
+        """Scores once.
+
+        Raises: ValueError, naming the flag, if the metric is no score.
+        """
+        self()
+        self.forget()
+
+    def forget(self) -> None:
+        """To be called when the model has other weights than were scored."""
+        self._answers = self._losses = None
 
     def tuned(self) -> tuple[TaskSpec, list[dict[str, Any]]]:
         """The spec that the job chooses by the answers, and answers with it.
 
         Later answers and scores are those with it too.
         """
-        answers = self.answers()
+        answers = self._answers or self.answers()
         spec = self._job.tuned(answers, self._rows, self._spec)
         if spec != self._spec:
             self._spec, self._server = spec, self._make_server(spec=spec)
@@ -198,9 +214,12 @@ class TaskScores:
 
         Raises: ValueError, naming the flag, if the metric is none of them.
         """
-        batches = shown("scoring", self._batches, self._num_batches)
-        losses = self._evaluation(batches)
-        scores = losses | self._job.scores(answers, self._rows, self._spec)
+        if self._losses is None:
+            batches = shown("scoring", self._batches, self._num_batches)
+            self._losses = self._evaluation(batches)
+        scores = self._losses | self._job.scores(
+            answers, self._rows, self._spec
+        )
         highest = [x for x in scores if not x.endswith(_NO_METRIC)]
         if self.metric not in ("loss", *highest):
             raise ValueError(

@@ -23,11 +23,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kbert import atomic_files, input_files, markdown, process
-from kbert.runs import files, sigterm
+from kbert.runs import files, stop_signals
 from kbert.runs.progress import clock
 
 SEARCH_FILE, TABLE_FILE = "search.json", "search.md"
-BEST_MODEL_FOLDER = "best_model"
+MODEL_FOLDER = "model"  # of a trial; the best one's is copied to the search's
+# In a trial's folder beside its model: what was trained how, and its scores.
+# Named here too, for the modules that write them take seconds to import.
+EVALUATION_FILE = "evaluation.json"
+RECORD_FILES = ("run.json", "flags.txt", EVALUATION_FILE)
 OUTPUT_FILE = "output.txt"  # in a trial's folder, what it printed
 SEED = "seed"  # the flag that makes no other setting
 # Of a trial: "done" has a score, "failed" an error, "stopped" only seconds.
@@ -182,7 +186,7 @@ class Search:
                 stderr=subprocess.STDOUT,
             )
         trial.seconds += time.monotonic() - began
-        if code == sigterm.EXIT_CODE or stop.came:
+        if code == stop_signals.EXIT_CODE or stop.came:
             trial.state = STOPPED
         elif code:
             trial.state, trial.error = FAILED, _error(folder, start, code)
@@ -191,14 +195,13 @@ class Search:
 
     def _take(self, trial, folder):
         """The score of a trial that is done, and the best model's path."""
-        path = folder / "evaluation.json"
+        path = folder / EVALUATION_FILE
         if not path.exists():
             raise ValueError(f"{path}: not there; give --dev after the --.")
         told = json.loads(path.read_text("utf-8"))
         self.metric = told["metric"]
-        trial.score = _number(told.get("best", told), self.metric)
-        there = (folder / "best_model").exists()
-        trial.model = f"{trial.name}/{'best_model' if there else 'model'}"
+        trial.score = _number(told, self.metric)
+        trial.model = f"{trial.name}/{MODEL_FOLDER}"
         trial.state, trial.error = DONE, ""
         # They are most of what it wrote, and nothing goes on from them.
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -227,14 +230,16 @@ class Search:
         return setting, max(done, key=lambda x: sign * x.score)
 
     def copy_best_model(self) -> pathlib.Path | None:
-        """Copies the best trial's model to best_model/, if there is one.
+        """Copies the best trial's model to model/, if there is one.
+
+        Beside it go what its run recorded and its scores.
 
         Raises: OSError.
         """
         best = self.best()
         if not best:
             return None
-        path = self._output / BEST_MODEL_FOLDER
+        path = self._output / MODEL_FOLDER
         with atomic_files.writing_folder(path, "replace") as new:
             shutil.copytree(
                 self._output / best[1].model,
@@ -242,6 +247,10 @@ class Search:
                 copy_function=_copy_own,
                 dirs_exist_ok=True,
             )
+        for name in RECORD_FILES:
+            kept = self._output / best[1].name / name
+            if kept.exists():
+                atomic_files.write_bytes(self._output / name, kept.read_bytes())
         return path
 
     def write(self) -> None:
@@ -339,17 +348,21 @@ class _Stop:
     def __init__(self):
         self.came = False
         self._process = None
+        self._presses = stop_signals.Presses()
 
-    def __call__(self, *_):
+    def __call__(self, number, _):
         self.came = True
-        if self._process:
+        second = number == signal.SIGINT and self._presses.is_second()
+        if self._process and second:
+            self._process.kill()
+        elif self._process:
             self._process.terminate()  # it saves
 
     def run(self, command, **outputs) -> int:
         """Runs a process, which hears of signals from here alone."""
         if self.came:
-            return sigterm.EXIT_CODE
-        # In a group of its own Ctrl-C, which saves nothing, stays away.
+            return stop_signals.EXIT_CODE
+        # In a group of its own, where Ctrl-C does not come a second time.
         with subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -369,8 +382,7 @@ class _Stop:
 @contextlib.contextmanager
 def _stop_signs() -> Iterator[_Stop]:
     stop = _Stop()
-    numbers = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
-    kept = {n: signal.getsignal(n) for n in numbers}
+    kept = {n: signal.getsignal(n) for n in stop_signals.STOP_SIGNALS}
     for number, handler in kept.items():
         if handler is not signal.SIG_IGN:  # nohup
             signal.signal(number, stop)

@@ -18,6 +18,13 @@ _STATE = "state"  # what TensorFlow's files in a checkpoint's folder begin with
 _DAMAGE = (tf.errors.OpError, IndexError, DecodeError)
 
 
+def saved_steps(folder: str | os.PathLike) -> list[int]:
+    """The steps of a folder's checkpoints, in order; whole ones or not."""
+    path = pathlib.Path(folder)
+    names = [x.name for x in path.iterdir()] if path.is_dir() else []
+    return sorted(int(x[1]) for x in map(_NAME.fullmatch, names) if x)
+
+
 class Checkpoints:
     """Folders step-00001000, ...: each is written atomically.
 
@@ -124,10 +131,7 @@ class Checkpoints:
         return self._folder / f"step-{step:08}"
 
     def _paths(self):
-        if not self._folder.is_dir():
-            return []
-        found = self._folder.iterdir()
-        return sorted(path for path in found if _NAME.fullmatch(path.name))
+        return [self._path(step) for step in saved_steps(self._folder)]
 
     def _put_aside(self, path):
         if tf.distribute.get_strategy().extended.should_checkpoint:

@@ -3,7 +3,8 @@
 
 A line is {"step": ..., "<name>": ...}; several of one step add up. Held-out
 scores, whose names begin with "held_out_", stand in lines of their own, with
-the metric and the data by which they may be compared.
+the metric and the data by which they may be compared. TensorBoard has them in
+groups: train/<name>, validation/<name> and speed/<name>.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Mapping
 import tensorflow as tf
 
 from kbert import atomic_files
+from kbert.training import throughput
 
 HISTORY_FILE = "history.jsonl"
 HELD_OUT = "held_out_"
@@ -116,24 +118,30 @@ class History:
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Writes a line and TensorBoard's scalars."""
-        self._write(step, values, {})
+        groups = {
+            name: "speed" if name in throughput.MEASURES else "train"
+            for name in values
+        }
+        scalars = {f"{groups[name]}/{name}": x for name, x in values.items()}
+        self._write(step, values, scalars)
 
     def log_held_out(self, scored: Scored) -> None:
         """Writes held-out scores, whose names are without "held_out_"."""
         values = {HELD_OUT + name: x for name, x in scored.scores.items()}
         judged = {"metric": scored.metric, "data": scored.data}
-        self._write(scored.step, values, judged)
+        scalars = {f"validation/{name}": x for name, x in scored.scores.items()}
+        self._write(scored.step, values | judged, scalars)
         self.scored.append(scored)
 
-    def _write(self, step, values, words):
+    def _write(self, step, values, scalars):
         if not self._writes:
             return
         with self._writer.as_default():
-            for name, value in values.items():
+            for name, value in scalars.items():
                 tf.summary.scalar(name, value, step=step)
         self._writer.flush()
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values, **words}) + "\n")
+            file.write(json.dumps({"step": step, **values}) + "\n")
 
 
 def scored(output_dir: str | os.PathLike) -> list[Scored]:

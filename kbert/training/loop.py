@@ -73,6 +73,8 @@ class Trainer:
         self._variables = [v.value for v in model.trainable_variables]
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._lost_at = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._rate = tf.Variable(0.0, trainable=False)
+        self._norm = tf.Variable(0.0, trainable=False)
         self._work = tf.Variable(
             tf.zeros(len(Work._fields)),
             trainable=False,
@@ -100,10 +102,12 @@ class Trainer:
     def _replica_step(self, batch):
         loss, *gradients = self._reduce(self._mean_gradients(batch))
         scale = getattr(self.optimizer, "dynamic_scale", None)
-        longest = self._clip_norm
-        if scale is not None:
-            longest = longest * tf.convert_to_tensor(scale)
-        gradients, norm = tf.clip_by_global_norm(gradients, longest)
+        times = 1.0 if scale is None else tf.convert_to_tensor(scale)
+        gradients, norm = tf.clip_by_global_norm(
+            gradients, self._clip_norm * times
+        )
+        self._norm.assign(norm / times)
+        self._rate.assign(tf.cast(self.optimizer.learning_rate, tf.float32))
         # Scaled gradients may overflow; then the step is skipped.
         number = loss if scale is not None else loss + norm
         is_lost = ~tf.math.is_finite(number) & (self._lost_at == 0)
@@ -162,6 +166,17 @@ class Trainer:
     def lost_at(self) -> int:
         """The first step whose loss or gradient was not finite; 0 if none."""
         return int(self._lost_at.numpy())
+
+    def last_step(self) -> dict[str, float]:
+        """What the last step had, for logs.
+
+        Returns: learning_rate, that of the heads; and gradient_norm, of all
+            gradients together, before they were clipped.
+        """
+        return {
+            "learning_rate": float(self._rate.numpy()),
+            "gradient_norm": float(self._norm.numpy()),
+        }
 
     def take_work(self) -> Work:
         """What all replicas were trained on since this was last called."""
@@ -283,10 +298,14 @@ def fit(
     checkpoints.restore()
     done = int(trainer.step.numpy())
     _check_same_step(done)
-    if done:
+    if done >= plan.steps:
         watcher.say(
             f"{plan.output_dir}: {done:,} of {plan.steps:,} steps are done "
             "already."
+        )
+    elif done:
+        watcher.say(
+            f"{plan.output_dir}: resumed from step {done:,} of {plan.steps:,}."
         )
     told = History(plan.output_dir, done)
     judge = Judge(
@@ -303,6 +322,7 @@ def fit(
 def _train(trainer, batches_from, plan, watcher, judge, told, checkpoints):
     """The steps that are left, or those until a reason to end."""
     done = int(trainer.step.numpy())
+    watcher.begins(done)
     batches = replicas.parts_of(batches_from(done))
     # One graph for batches of all lengths, not another for the first batch's.
     trainer.train_step.get_concrete_function(batches.element_spec)
@@ -321,7 +341,8 @@ def _train(trainer, batches_from, plan, watcher, judge, told, checkpoints):
         if (is_log or is_save) and trainer.lost_at:
             _stop_lost(trainer.lost_at, batches_from, plan.output_dir)
         if is_log:
-            _log(step, trainer.scores.take() | pace.take(), told, watcher)
+            values = trainer.scores.take() | trainer.last_step() | pace.take()
+            _log(step, values, told, watcher)
         if is_save:
             checkpoints.save(step)
         if step == done + 1:

@@ -59,6 +59,7 @@ class Watcher:
 
     Attributes:
         say: takes a line that the user should see.
+        begins: takes the steps that are done when more of them begin.
         tick: takes the number of each step when it is done.
         measure: what a log should say of so much work in so many seconds.
         report: takes the step and the values of a log, when they stand in
@@ -69,6 +70,7 @@ class Watcher:
     """
 
     say: Callable[[str], object] = _nothing
+    begins: Callable[[int], object] = _nothing
     tick: Callable[[int], object] = _nothing
     measure: Callable[[Work, float], Mapping[str, float]] = lambda *_: {}
     report: Callable[[int, dict[str, float]], object] = _nothing

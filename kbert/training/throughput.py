@@ -9,6 +9,12 @@ import tensorflow as tf
 from kbert import features
 from kbert.config import BertConfig
 
+# What `measures` gives, which says nothing of how good the model is.
+MEASURES = (
+    *("tokens_per_second", "model_tflops"),
+    *("flop_utilization", "peak_memory_gb"),
+)
+
 
 class Work(NamedTuple):
     """What was trained on, padding left out; sums over rows.

@@ -2,6 +2,7 @@
 """Fine-tuning that is scored while it trains, through the commands."""
 
 import dataclasses
+import hashlib
 import json
 import re
 import shutil
@@ -11,7 +12,7 @@ import pytest
 
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.runs import finetuning, run
+from kbert.runs import finetuning, run, run_record
 from kbert.tasks import TaskSpec
 from tests.runs import cluster
 
@@ -66,9 +67,45 @@ def _held_out(out):
     }
 
 
-@pytest.mark.slow
-def test_the_best_step_is_a_model_of_its_own(finetune, call, tmp_path):
+def _evaluation(out):
+    return json.loads((out / "evaluation.json").read_text("utf-8"))
+
+
+def test_each_epoch_is_scored_and_the_best_step_kept(finetune, tmp_path):
     """Most held-out labels are the other one: the first score is the best."""
+    flags = "--metric=loss", "--epochs=3"
+    printed = finetune("flipped", *flags)
+    out = tmp_path / "out"
+    scores = _held_out(out)
+    assert list(scores) == [2, 4, 6]
+    losses = [loss for loss, _ in scores.values()]
+    assert losses[0] < losses[1] < losses[2]
+    found = _evaluation(out)
+    assert found["loss"] == pytest.approx(losses[0], rel=1e-6)
+    assert (found["step"], found["kept"], found["input"]) == (
+        *(2, "best", "flipped.tsv"),
+    )
+    best, last = found["best"], found["last"]
+    assert (best["step"], best["loss"]) == (2, losses[0])
+    assert (last["step"], last["loss"]) == (6, losses[2])
+    assert (
+        f"out/model: the trained model, of step 2, the best: loss "
+        f"{losses[0]:.4f}; step 6, the last, has {losses[2]:.4f}\n" in printed
+    )
+    trained = (out / "model/model.weights.h5").read_bytes()
+    printed = finetune("flipped", *flags, "--keep=last")
+    assert (out / "model/model.weights.h5").read_bytes() != trained
+    found = _evaluation(out)
+    assert found["loss"] == pytest.approx(losses[2], rel=1e-6)
+    assert (found["step"], found["kept"]) == (6, "last")
+    assert f"of step 6, the last: loss {losses[2]:.4f}; step 2, the" in printed
+    # Nothing says how good the model is that comes of more steps.
+    finetune("flipped", "--dev=", "--epochs=4")
+    assert not (out / "evaluation.json").exists()
+
+
+@pytest.mark.slow
+def test_the_best_step_by_eval_every(finetune, call, tmp_path, said):
     flags = ["--strategy=mirrored", "--ema_decay=0.3", "--keep_checkpoints=1"]
     flags += ["--metric=loss"]
     printed = finetune("flipped", "--eval_every=4", *flags)
@@ -76,49 +113,42 @@ def test_the_best_step_is_a_model_of_its_own(finetune, call, tmp_path):
     scores = _held_out(out)
     assert list(scores) == [4, 8, 12]
     assert scores[4][0] < scores[8][0] < scores[12][0]
-    evaluation = json.loads((out / "evaluation.json").read_text("utf-8"))
-    best = evaluation.pop("best")
-    assert evaluation == {
-        "loss": pytest.approx(scores[12][0], rel=1e-6),
-        "accuracy": scores[12][1],
-        "f1": pytest.approx(2 / 9),  # 1 of 7 rows and 1 of 2 answers
-        "matthews": 0,  # a single answer
-        "metric": "loss",
-    }
-    assert best.items() >= {
-        *{"step": 4, "loss": scores[4][0], "accuracy": scores[4][1]}.items()
-    }
-    assert f"step 8/12  held out: loss {scores[8][0]:.4f}, accu" in printed
-    assert (
-        f"best_model: step 4, the best: held-out loss {scores[4][0]:.4f}; "
-        f"{scores[12][0]:.4f} at the last step" in printed
+    found = _evaluation(out)
+    assert (found["step"], found["kept"], found["metric"]) == (
+        *(4, "best", "loss"),
     )
-    for name, step in (("model", 12), ("best_model", 4)):
+    assert found["accuracy"] == scores[4][1]
+    assert f"step 8/12  held out: loss {scores[8][0]:.4f}, accu" in printed
+
+    def evaluated():
         call(
             "evaluate",
-            f"--model={out / name}",
+            f"--model={out}/model",
             f"--input={tmp_path}/flipped.tsv",
             "--text_columns=text",
             f"--output={tmp_path}/scores.json",
         )
-        found = json.loads((tmp_path / "scores.json").read_text("utf-8"))
-        assert found["loss"] == pytest.approx(scores[step][0], rel=1e-6), name
+        return json.loads((tmp_path / "scores.json").read_text("utf-8"))
 
-    # It is told to end again, when its best step's checkpoint is damaged.
+    assert evaluated()["loss"] == pytest.approx(scores[4][0], rel=1e-6)
+    # The best step's checkpoint is damaged: the last step's it is.
     checkpoints = {path.name for path in (out / "checkpoints").iterdir()}
     assert checkpoints == {"step-00000004", "step-00000012"}
     (out / "checkpoints/step-00000004/state.index").write_bytes(b"")
+    said.clear()
     finetune("flipped", "--eval_every=4", *flags)
-    assert (out / "model").exists() and not (out / "best_model").exists()
+    assert "step-00000004: damaged" in said[-1]
+    assert _evaluation(out)["kept"] == "last"
+    assert evaluated()["loss"] == pytest.approx(scores[12][0], rel=1e-6)
 
-    # It goes on, and learns what is now held out.
-    (out / "model").rename(out / "best_model")
+    # It is resumed, and learns what is now held out.
     printed = finetune("same", "--eval_every=9", "--epochs=12", *flags)
     scores = _held_out(out)
     assert list(scores) == [4, 8, 12, 18, 24]
     assert min(scores.values())[0] == scores[24][0]
-    assert re.search(r"best step: the last, held-out loss 0\.\d{4}\n", printed)
-    assert (out / "model").exists() and not (out / "best_model").exists()
+    assert re.search(
+        r"step 24, the last and the best: loss 0\.\d{4}\n", printed
+    )
 
 
 @pytest.mark.slow
@@ -132,7 +162,7 @@ def test_patience_ends_a_run_by_its_metric(finetune, call, tmp_path):
     assert evaluation["metric"] == "accuracy"
     assert evaluation["best"]["step"] == 4
     accuracy = evaluation["best"]["accuracy"]
-    assert f"4, the best: held-out accuracy {accuracy:.4f};" in printed
+    assert f"4, the best: accuracy {accuracy:.4f}; step 8" in printed
     assert "--freeze_blocks=0: " in printed
     before, after = (
         {v.path: v.numpy() for v in folder.load(path).model.weights}
@@ -164,29 +194,110 @@ def test_patience_ends_a_run_by_its_metric(finetune, call, tmp_path):
     assert worst[0]["score"] == worst[0]["answer"]["probabilities"]["bad"]
 
 
-def test_a_run_on_other_rows_does_not_go_on(finetune, tmp_path, monkeypatch):
-    """Else it would end at once, and give old weights new labels."""
-    finetune("same")
-    model = tmp_path / "out" / "model"
-    before = (model / "task.json").read_bytes()
+@pytest.fixture
+def said(monkeypatch):
+    """The lines on stderr."""
     said = []
     monkeypatch.setattr(run, "_say", said.append)
-    finetune("same")  # it may, and is done
-    assert said == [f"{tmp_path}/out: 12 of 12 steps are done already."]
-    flags = f"--train={tmp_path}/flipped.tsv", "--max_seq_length=6"
-    for other in flags:
-        with pytest.raises(ValueError, match="/out: its checkpoints are of a"):
-            finetune("same", other)
-    assert (model / "task.json").read_bytes() == before
-    told = (tmp_path / "out" / "flags.txt").read_text("utf-8")
-    assert "--max_seq_length=8" in told and "/same.tsv" in told
-    shutil.rmtree(tmp_path / "out" / "checkpoints")
-    finetune("same", flags[0])
+    return said
+
+
+def _files(out):
+    """All that a run wrote but its events and the locks."""
+    return {
+        path.relative_to(out): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and "tensorboard" not in path.parts
+    }
+
+
+def test_a_run_with_other_settings_is_not_resumed(finetune, tmp_path, said):
+    """Neither while it is under way nor when it is done."""
+    out = tmp_path / "out"
+    finetune("same", "--epochs=1")
+    before = _files(out)
+    with pytest.raises(
+        ValueError,
+        match=r"/out: the run there cannot be resumed with "
+        r"--freeze_blocks=0 \(none before\), --max_seq_length=6 \(8 before\): ",
+    ):
+        finetune(
+            "same", "--epochs=1", "--max_seq_length=6", "--freeze_blocks=0"
+        )
+    with pytest.raises(ValueError) as info:
+        finetune("same", f"--train={tmp_path}/flipped.tsv", "--seed=7")
+    assert (
+        "with --seed=7 (0 before), --train=flipped.tsv (same.tsv before): that"
+        in str(info.value)
+    )
+    rows = (tmp_path / "same.tsv").read_text("utf-8")
+    (tmp_path / "same.tsv").write_text(rows + "long\tbad\n", "utf-8")
+    with pytest.raises(ValueError, match="same.tsv .with another content befo"):
+        finetune("same", "--epochs=1")
+    assert _files(out) == before
+    assert said == []
+    shutil.rmtree(out / "checkpoints")
+    finetune("same", "--epochs=1", "--batch_size=3")
+    assert said == [
+        f"{out}: no checkpoint of the earlier run there; starts at step 1."
+    ]
+    [part] = run_record.read(out)["parts"]
+    assert part["settings"]["batch_size"] == part["last_step"] == 3
+
+
+def _sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_what_ran_is_recorded(finetune, tmp_path, said):
+    """A part for each run with steps; what is only scored is none."""
+    out = tmp_path / "out"
+    text = finetune("same", "--epochs=1")
+    assert f"all weights are from {tmp_path}/init" in text
+    flags = (out / "flags.txt").read_text("utf-8")
+    [part] = run_record.read(out)["parts"]
+    assert (part["first_step"], part["last_step"]) == (1, 2)
+    assert part["settings"]["learning_rate"] == 0.03
+    assert part["versions"].keys() == {"kbert", "tensorflow", "keras"}
+    assert (
+        part["inputs"]["train"]
+        == part["inputs"]["dev"]
+        == {
+            "name": "same.tsv",
+            "fingerprint": _sha256(tmp_path / "same.tsv"),
+        }
+    )
+    assert str(tmp_path) not in (out / "run.json").read_text("utf-8")
+
+    said.clear()
+    text = finetune("flipped", "--epochs=1", "--log_every=7")
+    assert "weights are from" not in text
+    changed = "--log_every=7 (5 before)", "--dev=flipped.tsv (same.tsv before)"
+    assert said == [
+        *(f"{out}: {x}, which is no change of the steps." for x in changed),
+        f"{out}: 2 of 2 steps are done already.",
+    ]
+    assert (out / "flags.txt").read_text("utf-8") == flags
+    assert run_record.read(out)["parts"] == [part]
+
+    finetune("flipped", "--epochs=2", "--log_every=7")
+    assert said[3].startswith(f"{out}: --epochs=2 (1 before): the learning-ra")
+    assert said[-1] == f"{out}: resumed from step 2 of 4."
+    first, second = run_record.read(out)["parts"]
+    assert first == part
+    assert (second["first_step"], second["last_step"]) == (3, 4)
+    assert second["settings"] == {
+        **part["settings"],
+        **{"epochs": 2, "log_every": 7},
+    }
+    assert "--epochs=2" in (out / "flags.txt").read_text("utf-8")
+    with pytest.raises(ValueError, match=r"--epochs=1 \(2 before\): that"):
+        finetune("flipped", "--epochs=1")
 
 
 def test_rows_of_tokens_that_are_not_seen_decay_alone(finetune, tmp_path):
     """As in the published training, which moves all of them at each step."""
-    flags = "--weight_decay=0.1", "--warmup_share=0"
+    flags = "--weight_decay=0.1", "--warmup_share=0", "--dev="
     finetune("same", *flags, "--epochs=3")
     finetune("same", *flags)  # goes on
     before, after = (
@@ -245,7 +356,8 @@ def test_options_take_the_same_steps(finetune, tmp_path):
     ):
         finetune("same", *flags, *options)
         lines = (path / "history.jsonl").read_text("utf-8").splitlines()
-        found.append([json.loads(line)["loss"] for line in lines])
+        logs = map(json.loads, lines)
+        found.append([log["loss"] for log in logs if "loss" in log])
         path.rename(tmp_path / f"out{len(found)}")
     assert len(found[0]) == 4 and np.ptp(found[0]) > 0.2
     for losses in found[1:]:
@@ -286,7 +398,8 @@ def test_steps_leave_padding_out_unless_xla_takes_them(
             ["--freeze_blocks=1", "--layer_decay=0.9"],
             "=1 no block is left to t",
         ),
-        (["--patience=2"], "--patience=2: no scores to wait for; wanted --eva"),
+        (["--patience=2", "--dev="], "--patience=2: the model is not scored"),
+        (["--keep=best", "--dev="], "scored while it trains; needs --dev too"),
         (["--metric=bleu"], "--metric=bleu: wanted loss, or a score of the ta"),
     ],
 )
@@ -297,11 +410,20 @@ def test_settings_that_cannot_be(finetune, tmp_path, flags, message):
 
 
 def test_scores_now_and_then_need_held_out_data(finetune, call, tmp_path):
-    message = "--eval_every=4: nothing to score the model on; wanted {} too"
-    with pytest.raises(ValueError, match=message.format("--dev")):
+    message = "--{}: the model is not scored while it trains; needs {} too"
+    with pytest.raises(
+        ValueError, match=message.format("eval_every=4", "--dev")
+    ):
         finetune("same", "--eval_every=4", "--dev=")
-    with pytest.raises(ValueError, match=message.format("--eval_input")):
-        call("pretrain", "--input=x", "--eval_every=4", "--output_dir=none")
+    pretrain = "pretrain", "--input=x", "--output_dir=none"
+    with pytest.raises(
+        ValueError, match=message.format("eval_every=4", "--eval_input")
+    ):
+        call(*pretrain, "--eval_every=4")
+    with pytest.raises(
+        ValueError, match=message.format("keep=best", "--eval_every")
+    ):
+        call(*pretrain, "--keep=best", "--eval_input=y")
 
 
 def test_worst_rows_need_held_out_data(finetune):

@@ -126,3 +126,28 @@ def test_names_and_labels_are_escaped(loaded, tmp_path):
     assert "| \\[a\\](http&#58;//b) " in card
     assert " &lt;i&gt;.tsv |" in card
     assert "\n````\n--train=<i>.tsv\n--header=```\n````\n" in card
+
+
+def test_each_part_has_its_settings(loaded, tmp_path):
+    """A record of the run counts more than the flags of its last start."""
+    part = {
+        "first_step": 1,
+        "last_step": 1200,
+        "date": "2026-01-02T03:04:05+00:00",
+        "versions": {"kbert": "0.1.0", "keras": "3.1"},
+        "inputs": {"train": {"name": "films.tsv", "fingerprint": "ab" * 32}},
+        "settings": {"learning_rate": 0.01, "remat": False, "metric": None},
+    }
+    settings = {"learning_rate": 0.01, "remat": True, "metric": "f1"}
+    later = {**part, "first_step": 1201, "last_step": 1500}
+    parts = [part, {**later, "settings": settings}]
+    record = {"command": "finetune", "parts": parts}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    (tmp_path / "flags.txt").write_text("--train=/home/me/films.tsv\n")
+    card = model_card.markdown(tmp_path / "model", loaded(), None)
+    first, second = card.split("Steps 1,201 to 1,500: 2026-")
+    assert "Steps 1 to 1,200: 2026-01-02T03:04:05+00:00, kbert 0.1.0" in first
+    assert "films.tsv | abababababababab |" in first
+    assert "--learning_rate=0.01\n--noremat\n" in first
+    assert "--learning_rate=0.01\n--metric=f1\n--remat\n" in second
+    assert "/home/me" not in card

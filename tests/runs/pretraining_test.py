@@ -167,7 +167,49 @@ def test_a_head_that_is_not_trained_is_dropped_and_named(
     out = pretrain("next", packed[0], *MASKING, begin=begin)
     [line] = re.findall(r".*/both: left out: (.*)", out)
     assert set(line.split(", ")) == {"pooler", "nsp"}
-    assert "random weights" not in out
+    assert "newly initialized" not in out
+
+
+def test_a_run_on_other_records_is_not_resumed(
+    pretrain, published, tmp_path, config, monkeypatch
+):
+    """Nor is one whose schedule is another; steps may be added."""
+    out = tmp_path / "out"
+    first = published.replace("--input", "--eval_input")
+    pretrain("out", published, first, "--steps=2")
+    scores = json.loads((out / "evaluation.json").read_text())
+    before = (out / "run.json").read_bytes(), (out / "flags.txt").read_bytes()
+    other = tmp_path / "other.tfrecord"
+    other.write_bytes((tmp_path / "published.tfrecord").read_bytes() * 2)
+    for flag, was in {
+        f"--input={other}": "published.tfrecord",
+        "--learning_rate=0.5": "0.0001",
+        "--seed=3": "0",
+        "--batch_size=2": "4",
+        "--steps=1": "2",
+    }.items():
+        shown = flag.replace(f"{tmp_path}/", "")
+        message = f"/out: .* resumed with {shown} .{was} before.: that would"
+        with pytest.raises(ValueError, match=message):
+            pretrain("out", published, "--steps=2", flag)
+    wider = dataclasses.replace(config, intermediate_size=40)
+    wider.to_json(tmp_path / "config.json")
+    message = r"--model_config=config.json \(with another content before\): "
+    with pytest.raises(ValueError, match=message):
+        pretrain("out", published, "--steps=2")
+    config.to_json(tmp_path / "config.json")
+    assert before == (
+        *((out / "run.json").read_bytes(), (out / "flags.txt").read_bytes()),
+    )
+    said = []
+    monkeypatch.setattr(run, "_say", said.append)
+    pretrain("out", published, f"--eval_input={other}", "--steps=3")
+    assert said[-1] == f"{out}: resumed from step 2 of 3."
+    found = json.loads((out / "evaluation.json").read_text())
+    # The file has the same rows, each twice: scored again, as at first.
+    assert found["data"] != scores["data"]
+    assert found["before"] == pytest.approx(scores["before"], rel=1e-4)
+    assert (found["step"], found["kept"]) == (3, "last")
 
 
 def test_flags_of_masking_that_do_not_fit_the_records(

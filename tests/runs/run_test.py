@@ -17,7 +17,7 @@ import pytest
 from absl import flags
 
 from kbert.data import record_writer
-from kbert.runs import devices, pretraining, run, sigterm
+from kbert.runs import devices, pretraining, run, run_record, stop_signals
 from kbert.training import optimizer
 from tests.runs import cluster
 
@@ -200,27 +200,40 @@ def test_a_killed_run_ends_as_if_it_had_not_been(work, call, strategy):
     assert steps == [4, 4, 8, 8, 12, 12]
 
 
-def test_a_run_that_is_told_to_stop_saves(work, call, capsys):
-    flags = _flags(work, "stopped", strategy="one_device", steps=100_000)
-    history = work / "stopped" / "history.jsonl"
+@pytest.fixture
+def heeded():
+    """No signal is ignored, as SIGINT is in what a shell starts with &."""
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, kept)
+
+
+@pytest.mark.usefixtures("heeded")
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")]
+)
+def test_a_run_that_is_told_to_stop_saves(work, call, capsys, number, name):
+    flags = _flags(work, name, strategy="one_device", steps=100_000)
+    history = work / name / "history.jsonl"
 
     def stop():
         while not history.exists() or not history.stat().st_size:
             time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=stop, daemon=True)
     thread.start()
     with pytest.raises(SystemExit) as info:
         call("pretrain", *flags)
     thread.join()
-    assert info.value.code == sigterm.EXIT_CODE == 75
-    step = _history(work / "stopped")[-1]["step"]
-    saved = work / "stopped" / "checkpoints" / f"step-{step:08}"
-    assert saved.is_dir()
-    assert f"SIGTERM: saved at step {step:,};" in capsys.readouterr().err
-    assert not (work / "stopped" / "model").exists()
-    assert "tokens_per_second" in _history(work / "stopped")[-1]
+    assert info.value.code == stop_signals.EXIT_CODE == 75
+    step = _history(work / name)[-1]["step"]
+    assert (work / name / "checkpoints" / f"step-{step:08}").is_dir()
+    assert f"{name}: saved at step {step:,};" in capsys.readouterr().err
+    assert not (work / name / "model").exists()
+    assert "tokens_per_second" in _history(work / name)[-1]
+    [part] = run_record.read(work / name)["parts"]
+    assert (part["first_step"], part["last_step"]) == (1, step)
 
 
 def test_a_second_run_in_a_folder_is_refused(work, call):
@@ -296,7 +309,7 @@ def test_a_worker_that_waits_hears_sigterm(work):
     assert worker.poll() is None
     worker.terminate()
     worker.communicate(timeout=5)
-    assert worker.returncode == -signal.SIGTERM
+    assert worker.returncode == 75
 
 
 @pytest.mark.slow

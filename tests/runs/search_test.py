@@ -51,14 +51,13 @@ for step in (1, 2):
     path.touch()
     with open(output / "steps", "a") as file:
         file.write(f"{step} ")
-last = {"loss": 3 * rate, "f1": 0.1}
+kept = {"loss": 3 * rate, "f1": 0.1}
 if seed:
-    last["best"] = {"step": 1, "loss": rate, "f1": rate + seed / 10}
-    (output / "best_model").mkdir()
-    (output / "best_model" / "of").write_text(output.name)
+    kept = {"step": 1, "loss": rate, "f1": rate + seed / 10}
+kept["last"] = kept["best"] = {"step": 2, "loss": 0.01, "f1": 0.99}
 (output / "model").mkdir()
 (output / "model" / "of").write_text(output.name)
-text = json.dumps({**last, "metric": flags["metric"]})
+text = json.dumps({**kept, "metric": flags["metric"]})
 (output / "evaluation.json").write_text(text)
 """
 ERROR = "kbert-finetune: error: train.tsv:3: no label."
@@ -171,16 +170,18 @@ def _comes(path):
 
 
 def test_a_search_names_the_best_and_what_failed(search, tmp_path):
-    """The best seed of the best setting, and its best step's model."""
+    """The best seed of the best setting, by the scores of its model."""
     found, ended, _ = search()
     assert ended and len(_asked(tmp_path)) == 4
     setting, best = found.best()
     assert setting.values == {"learning_rate": 0.1}
     assert (best.name, best.score) == ("learning_rate=0.1_seed=1", 0.2)
     out = tmp_path / "out"
-    assert found.copy_best_model() == out / "best_model"
-    assert (out / "best_model" / "of").read_text() == best.name
-    assert best.model == f"{best.name}/best_model"
+    assert found.copy_best_model() == out / "model"
+    assert (out / "model" / "of").read_text() == best.name
+    assert best.model == f"{best.name}/model"
+    scores = (out / best.name / "evaluation.json").read_text()
+    assert (out / "evaluation.json").read_text() == scores
     told = json.loads((out / "search.json").read_text())
     assert told["best"] == {"setting": setting.values, "trial": best.name}
     assert told["settings"][0] == {
@@ -280,8 +281,8 @@ def test_through_the_commands(call, tmp_path, tiny_config, vocabulary):
     scores = json.loads((trial / "evaluation.json").read_text())
     assert scores["metric"] == "accuracy"
     assert f"1/1  accuracy {scores['accuracy']:.4f}, 0:0" in printed
-    assert f"{tmp_path}/out/best_model: its model" in printed
-    folder.load(tmp_path / "out" / "best_model")
+    assert f"{tmp_path}/out/model: its model" in printed
+    folder.load(tmp_path / "out" / "model")
     assert (trial / "report" / "errors.jsonl").exists()
     assert call("search", output) == (tmp_path / "out/search.md").read_text()
     # All is done: no process is needed.

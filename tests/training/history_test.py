@@ -4,6 +4,9 @@
 import json
 import math
 
+import pytest
+import tensorflow as tf
+
 from kbert.training import history
 from kbert.training.history import History, Scored
 
@@ -65,3 +68,21 @@ def test_scores_of_lost_steps_are_forgotten(tmp_path):
     again = History(tmp_path, 5)
     assert [found.step for found in again.scored] == [2, 4]
     assert history.best(again.scored).step == 2
+
+
+def test_tensorboard_has_groups(tmp_path):
+    written = History(tmp_path, 0)
+    written.log(2, {"loss": 0.5, "learning_rate": 0.1, "model_tflops": 3.0})
+    written.log_held_out(Scored(2, {"f1": 0.25}, "f1"))
+    [file] = (tmp_path / "tensorboard").iterdir()
+    found = {}
+    for event in tf.compat.v1.train.summary_iterator(str(file)):
+        for value in event.summary.value:
+            number = tf.make_ndarray(value.tensor).item()
+            found[value.tag] = event.step, pytest.approx(number)
+    assert found == {
+        "train/loss": (2, 0.5),
+        "train/learning_rate": (2, 0.1),
+        "speed/model_tflops": (2, 3.0),
+        "validation/f1": (2, 0.25),
+    }

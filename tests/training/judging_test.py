@@ -99,7 +99,7 @@ def test_patience_ends_a_run_however_often_it_is_stopped(fit, tmp_path):
         fit("cut", kill_at=10)
 
     def done(name, steps):
-        return f"{tmp_path}/{name}: 10 of {steps} steps are done already."
+        return f"{tmp_path}/{name}: resumed from step 10 of {steps}."
 
     again, *rest = fit("cut")
     assert rest == [(10, False), [10], [done("cut", 20), end]]

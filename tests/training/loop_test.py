@@ -160,6 +160,37 @@ def test_gradients_are_clipped(tiny_config, batches):
     assert moved[1] == pytest.approx(1.0, rel=1e-2)
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_log_has_the_rate_and_the_gradients_length(
+    one_block, batches, tmp_path, scaled
+):
+    """Of its step; the length is that before clipping, and not scaled."""
+    config = dataclasses.replace(
+        one_block, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    optimizer = FusedAdamW(WarmupDecay(1e-2, 2, 4))
+    if scaled:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    trainer = _trainer(config, 1e-3, optimizer=optimizer)
+    inputs, labels, weights = next(iter(batches(0)))
+    with tf.GradientTape() as tape:
+        outputs = trainer.model(inputs, training=True)
+        losses = trainer.scores.loss_values(outputs, labels)
+        total = sum(
+            tf.reduce_mean(losses[name] * weights[name]) for name in losses
+        )
+    variables = [v.value for v in trainer.model.trainable_variables]
+    norm = tf.linalg.global_norm(tape.gradient(total, variables)).numpy()
+    logs = []
+    _fit(trainer, batches, tmp_path, 4, logs, log_every=1)
+    assert norm > 1e-2
+    assert logs[0][1]["gradient_norm"] == pytest.approx(norm, rel=1e-4)
+    rates = [values["learning_rate"] for _, values in logs]
+    assert rates == pytest.approx([5e-3, 1e-2, 1e-2, 5e-3])
+    lines = (tmp_path / "history.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["learning_rate"] for line in lines] == rates
+
+
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     tiny_config, batches, tmp_path
 ):

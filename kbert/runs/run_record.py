@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ran in a run's folder: run.json, one part for each set of settings.
+
+A part has the first and the last of its steps, the date, all flags, the
+versions of kbert, TensorFlow and Keras, and the name and the fingerprint of
+each file that was read: no step stands under settings that it did not have.
+"""
+
+import contextlib
+import datetime
+import hashlib
+import importlib.metadata
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypedDict
+
+from kbert import atomic_files, json_files
+from kbert.checkpoints import folder
+from kbert.runs import files
+from kbert.training.checkpoints import CHECKPOINTS_FOLDER, saved_steps
+
+RUN_FILE = "run.json"
+FLAGS_FILE = "flags.txt"  # of the last part, for --flagfile
+# Flags of files and folders, which are known by what is in them.
+_PATHS = (
+    *("output_dir", "init", "model_config", "vocab"),
+    *("train", "dev", "input", "eval_input"),
+)
+# Of these alone more may be asked for.
+_LENGTHS = ("epochs", "steps")
+# What changes neither the steps nor what is trained on: any may change.
+_FREE = (
+    *("log_every", "save_every", "keep_checkpoints", "peak_tflops"),
+    *("eval_every", "patience", "metric", "keep", "worst"),
+    *("dev", "eval_input"),
+    *("strategy", "start_timeout", "accumulate_steps", "remat", "xla"),
+)
+_ENDS = 2**16  # bytes of a large file's begin and end that tell it apart
+
+
+class Named(TypedDict):
+    """A file or a folder by its own name and its content."""
+
+    name: str
+    fingerprint: str
+
+
+class Part(TypedDict):
+    """Steps with the same settings, of which `last_step` is None at work."""
+
+    first_step: int
+    last_step: int | None
+    date: str
+    versions: dict[str, str]
+    inputs: dict[str, Named]
+    settings: dict[str, Any]
+
+
+class Record(TypedDict):
+    """What run.json has: the command, and parts, the first steps' first."""
+
+    command: str
+    parts: list[Part]
+
+
+def named_file(path: str | os.PathLike) -> Named:
+    """A file's own name and its SHA-256.
+
+    Raises: OSError.
+    """
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    return {"name": pathlib.Path(path).name, "fingerprint": digest.hexdigest()}
+
+
+def named_model(path: str | os.PathLike) -> Named:
+    """A model folder's own name, with the run's if it is one's, and content.
+
+    Raises: OSError.
+    """
+    resolved = pathlib.Path(path).resolve()
+    parts = [resolved.name]
+    if (resolved.parent / RUN_FILE).exists():
+        parts.insert(0, resolved.parent.name)
+    return {"name": "/".join(parts), "fingerprint": folder.fingerprint(path)}
+
+
+def named_records(patterns: str, paths: Sequence[str]) -> Named:
+    """The names given for record files, and the files' sizes and ends.
+
+    They may be terabytes, so that not all of their content is read.
+
+    Raises: OSError.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        size = os.path.getsize(path)
+        with open(path, "rb") as file:
+            digest.update(f"{size}\n".encode() + file.read(_ENDS))
+            file.seek(max(0, size - _ENDS))
+            digest.update(file.read(_ENDS))
+    names = [pathlib.Path(x).name for x in patterns.split(",")]
+    return {"name": ",".join(names), "fingerprint": digest.hexdigest()}
+
+
+def named_text(name: str, text: str) -> Named:
+    """What was made of a file, such as a config, and the file's own name."""
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()
+    return {"name": pathlib.Path(name).name, "fingerprint": fingerprint}
+
+
+class RunRecord:
+    """The record in a folder, and the part that this process would add.
+
+    Args:
+        output_dir: of the run.
+        command: that runs, such as "finetune".
+        settings: all, by flag.
+        inputs: what was read, by flag.
+        flags: all flags as they were given, for FLAGS_FILE.
+    Raises: ValueError if there is a record that cannot be read.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike,
+        command: str,
+        *,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, Named],
+        flags: str,
+    ):
+        self._output = pathlib.Path(output_dir)
+        self._command = command
+        self._flags = flags
+        self._part = {
+            "date": _now(),
+            "versions": _versions(),
+            "inputs": dict(inputs),
+            "settings": {
+                name: list(x) if isinstance(x, tuple) else x
+                for name, x in settings.items()
+                if name not in _PATHS
+            },
+        }
+        self._known = read(output_dir)
+        self._saved = saved_steps(self._output / CHECKPOINTS_FOLDER)
+
+    def check(self, say: Callable[[str], object]) -> None:
+        """Says which settings changed since the checkpoints there.
+
+        Raises: ValueError, naming them, if they would make it another run.
+        """
+        if not self._saved:
+            if self._known:
+                say(
+                    f"{self._output}: no checkpoint of the earlier run there; "
+                    "starts at step 1."
+                )
+            return
+        self._check_comparable()
+        changes = list(_changes(self._known["parts"][-1], self._part))
+        refused = [text for kind, text in changes if kind == "refused"]
+        if refused:
+            raise ValueError(
+                f"--output_dir={self._output}: the run there cannot be "
+                f"resumed with {', '.join(refused)}: that would be another "
+                "run; give what it began with, or another --output_dir."
+            )
+        for kind, text in changes:
+            say(f"{self._output}: {text}{_NOTES[kind]}")
+
+    def _check_comparable(self):
+        if not self._known or not self._known["parts"]:
+            raise ValueError(
+                f"--output_dir={self._output}: has checkpoints but no "
+                f"{RUN_FILE}, which says how they were trained; give another "
+                "--output_dir."
+            )
+        command = self._known["command"]
+        if command != self._command:
+            raise ValueError(
+                f"--output_dir={self._output}: has the checkpoints of a "
+                f"kbert-{command} run; give another --output_dir."
+            )
+
+    def begin(self, done: int) -> None:
+        """Writes that steps are trained after those that are done.
+
+        Raises: OSError.
+        """
+        parts = self._parts_until(done)
+        if not parts or any(_changes(parts[-1], self._part)):
+            parts.append({"first_step": done + 1, **self._part})
+        parts[-1]["last_step"] = None
+        self._write(parts)
+        atomic_files.write_text(self._output / FLAGS_FILE, self._flags)
+
+    def end(self, step: int) -> None:
+        """Writes which step was the last.
+
+        Raises: OSError.
+        """
+        self._write(self._parts_until(step))
+
+    def _parts_until(self, step):
+        """What is known of these steps, whichever were trained and lost."""
+        parts = self._known["parts"] if self._known else []
+        parts = [dict(x) for x in parts if x["first_step"] <= step]
+        if parts:
+            parts[-1]["last_step"] = step
+        return parts
+
+    def _write(self, parts):
+        known = {"command": self._command, "parts": parts}
+        if known != self._known:
+            files.write_json(self._output / RUN_FILE, known)
+        self._known = known
+
+
+_NOTES = {
+    "free": ", which is no change of the steps.",
+    "longer": ": the learning-rate schedule now extends to there.",
+    "version": ".",
+}
+
+
+def _changes(before, now) -> Iterator[tuple[str, str]]:
+    """What kind of change, and what: --batch_size=16 (32 before)."""
+    for name, value in now["settings"].items():
+        was = before["settings"].get(name, value)
+        if value != was:
+            longer = name in _LENGTHS and value > was
+            kind = "longer" if longer else _kind(name)
+            yield kind, f"--{name}={_shown(value)} ({_shown(was)} before)"
+    for name in {**before["inputs"], **now["inputs"]}:
+        was, new = before["inputs"].get(name), now["inputs"].get(name)
+        if (was or {}).get("fingerprint") == (new or {}).get("fingerprint"):
+            continue
+        text = f"--{name}={new['name'] if new else 'none'}"
+        yield _kind(name), f"{text} ({_before(was, new)})"
+    for name, version in now["versions"].items():
+        was = before["versions"].get(name)
+        if was != version:
+            yield "version", f"{name} {version} ({was} before)"
+
+
+def _kind(name):
+    return "free" if name in _FREE else "refused"
+
+
+def _before(was, new):
+    if not was:
+        return "none before"
+    if new and new["name"] == was["name"]:
+        return "with another content before"
+    return f"{was['name']} before"
+
+
+def _shown(value):
+    if value is None:
+        return "none"
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def flag_lines(settings: Mapping[str, Any]) -> list[str]:
+    """The flags of a part's settings, such as --batch_size=32."""
+    return [
+        f"--{'' if x else 'no'}{name}"
+        if isinstance(x, bool)
+        else f"--{name}={_shown(x)}"
+        for name, x in sorted(settings.items())
+        if x is not None
+    ]
+
+
+def _now():
+    return datetime.datetime.now(datetime.UTC).isoformat("T", "seconds")
+
+
+def _versions():
+    found = {}
+    for name in ("kbert", "tensorflow", "keras"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def read(output_dir: str | os.PathLike) -> Record | None:
+    """The record of a run's folder, None if there is none.
+
+    Raises: ValueError, naming file and field; OSError.
+    """
+    path = pathlib.Path(output_dir) / RUN_FILE
+    return json_files.read(path, Record) if path.exists() else None
