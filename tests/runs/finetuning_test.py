@@ -364,6 +364,25 @@ def test_options_take_the_same_steps(finetune, tmp_path):
         assert losses == pytest.approx(found[0], abs=1e-5)
 
 
+@pytest.mark.slow
+def test_a_run_may_be_resumed_on_other_devices(finetune, tmp_path, said):
+    """What changes no step, as the record has it, fits the checkpoints."""
+    finetune("same", "--epochs=1")
+    finetune(
+        *("same", "--epochs=2", "--strategy=mirrored"),
+        *("--accumulate_steps=2", "--remat", "--keep=last"),
+    )
+    finetune("same", "--epochs=3", "--xla", "--metric=loss", "--patience=9")
+    out = tmp_path / "out"
+    assert [line for line in said if "resumed" in line] == [
+        *(f"{out}: resumed from step {x} of {x + 2}." for x in (2, 4))
+    ]
+    parts = run_record.read(out)["parts"]
+    assert [(x["first_step"], x["last_step"]) for x in parts] == [
+        *((1, 2), (3, 4), (5, 6))
+    ]
+
+
 @pytest.mark.parametrize(("xla", "rows"), [(False, 11), (True, 16)])
 def test_steps_leave_padding_out_unless_xla_takes_them(
     xla, rows, tiny_config, monkeypatch
