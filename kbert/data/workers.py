@@ -146,7 +146,7 @@ def use_one_core() -> None:
 def _serve(connection):
     """What a worker process runs, until its caller has gone."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent is not None and parent.pid:
         process.end_with_parent(signal.SIGKILL, parent.pid)
     use_one_core()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):

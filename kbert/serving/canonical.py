@@ -33,7 +33,7 @@ def write(folder: pathlib.Path) -> None:
         _renumber(graph)
     content = saved.SerializeToString(deterministic=True)
     graphs.write_bytes(content)
-    made = fingerprint_pb2.FingerprintDef.FromString(
+    made: Any = fingerprint_pb2.FingerprintDef.FromString(
         fingerprinting.CreateFingerprintDef(str(folder))
     )
     index = (folder / "variables" / "variables.index").read_bytes()
@@ -113,8 +113,9 @@ def _by_place(arguments, word) -> Iterator[tuple[str, str]]:
 
 
 def _renamed_source(source: str, new: Mapping[str, str]) -> str:
-    control, name, rest = re.fullmatch(r"(\^?)([^:]*)(.*)", source).groups()
-    return f"{control}{new.get(name, name)}{rest}"
+    control = "^" if source.startswith("^") else ""
+    name, colon, rest = source.removeprefix("^").partition(":")
+    return f"{control}{new.get(name, name)}{colon}{rest}"
 
 
 def _rename_objects(objects, new) -> None:
