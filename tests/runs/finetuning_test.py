@@ -374,7 +374,7 @@ def test_a_run_may_be_resumed_on_other_devices(finetune, tmp_path, said):
     )
     finetune("same", "--epochs=3", "--xla", "--metric=loss", "--patience=9")
     out = tmp_path / "out"
-    assert [line for line in said if "resumed" in line] == [
+    assert [line for line in said if ": resumed from" in line] == [
         *(f"{out}: resumed from step {x} of {x + 2}." for x in (2, 4))
     ]
     parts = run_record.read(out)["parts"]
