@@ -14,7 +14,7 @@ from kbert.json_files import Range
 
 Activation = Literal["gelu", "gelu_erf", "relu"]
 ACTIVATIONS = typing.get_args(Activation)
-MAX_SEQ_LENGTH = 2**20  # far above any model's
+MAX_SEQ_LENGTH = 2**17  # far above any model's
 
 _PROBABILITY = Range(at_least=0, less_than=1)
 _EPSILON = Range(more_than=0, less_than=1)
@@ -37,7 +37,7 @@ class BertConfig:
     vocab_size: Annotated[int, Range(at_least=1, at_most=2**24)]
     lower_case: bool  # uncased: lower-cased, accents stripped
     hidden_size: Annotated[int, Range(at_least=1, at_most=2**16)] = 768
-    num_hidden_layers: Annotated[int, Range(at_least=1, at_most=1000)] = 12
+    num_hidden_layers: Annotated[int, Range(at_least=1, at_most=256)] = 12
     num_attention_heads: Annotated[int, Range(at_least=1, at_most=2**16)] = 12
     intermediate_size: Annotated[int, Range(at_least=1, at_most=2**20)] = 3072
     hidden_act: Activation = "gelu"  # the tanh form, as in the published code

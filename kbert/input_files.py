@@ -12,6 +12,8 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFDIR: "a folder",
 }
+# https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+_POINTER, _LONGEST_POINTER = b"version https://git-lfs.github.com/spec/v1", 1024
 
 
 def check_regular(path: str | os.PathLike) -> int:
@@ -22,8 +24,8 @@ def check_regular(path: str | os.PathLike) -> int:
     /dev/stdin that is a pipe are refused; /dev/stdin from a file is one.
 
     Returns: its size in bytes.
-    Raises: ValueError, naming the path and what is there; OSError, naming it,
-        if there is nothing.
+    Raises: ValueError, naming the path and what is there, also for a Git LFS
+        pointer; OSError, naming it, if there is nothing.
     """
     found = os.stat(path)
     kind = stat.S_IFMT(found.st_mode)
@@ -32,6 +34,13 @@ def check_regular(path: str | os.PathLike) -> int:
             f"{os.fspath(path)}: {_KINDS.get(kind, 'a special file')}; needs "
             "a regular file."
         )
+    if found.st_size < _LONGEST_POINTER:
+        with open(path, "rb") as file:
+            if file.read(len(_POINTER)) == _POINTER:
+                raise ValueError(
+                    f"{os.fspath(path)}: is a Git LFS pointer, not the file "
+                    "itself; run git lfs pull."
+                )
     return found.st_size
 
 

@@ -77,7 +77,7 @@ def read(
     path: str | os.PathLike,
     schema: Any = dict[str, Any],
     *,
-    others: bool = False,
+    others: Any = None,
     max_bytes: int = MAX_BYTES,
 ) -> Any:
     """The content of a JSON file, checked.
@@ -85,8 +85,8 @@ def read(
     Args:
         path: a regular file, UTF-8.
         schema: a type, see above.
-        others: whether the outermost object may have more fields than the
-            schema, as another library's file has; they are kept.
+        others: a type for fields that the outermost object may have beyond
+            those of the schema, kept; None where it may not.
         max_bytes: of the file.
     Raises: ValueError, naming file and field; OSError.
     """
@@ -94,7 +94,10 @@ def read(
 
 
 def read_lines(
-    path: str | os.PathLike, schema: Any = dict[str, Any]
+    path: str | os.PathLike,
+    schema: Any = dict[str, Any],
+    *,
+    others: Any = None,
 ) -> Iterator[Any]:
     """The objects of a JSON Lines file, as `read`, one after another.
 
@@ -105,7 +108,8 @@ def read_lines(
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         if line.strip():
             value = parse(line, path, line=number)
-            yield check(value, schema, f"{os.fspath(path)}:{number}")
+            where = f"{os.fspath(path)}:{number}"
+            yield check(value, schema, where, others=others)
 
 
 def parse(text: str, path: str | os.PathLike, *, line: int = 1) -> Any:
@@ -142,7 +146,7 @@ def check(
     schema: Any,
     where: str | os.PathLike,
     *,
-    others: bool = False,
+    others: Any = None,
 ) -> Any:
     """A value as JSON gives it, checked against a type.
 
@@ -242,7 +246,7 @@ class _Where:
         return ValueError(f"{self._at}{of_field}{text}.")
 
 
-def _check(value, schema, where, others=False):
+def _check(value, schema, where, others=None):
     origin, arguments = typing.get_origin(schema), typing.get_args(schema)
     if origin in _CHECKS:
         return _CHECKS[origin](value, arguments, where)
@@ -333,15 +337,21 @@ def _check_fields(value, schema, where, others):
     if not isinstance(value, Mapping):
         raise where.error(value, "an object")
     hints = typing.get_type_hints(schema, include_extras=True)
+    # First, as a wrong format_version says why others are missing or unknown.
+    known = {
+        name: _check(value[name], hint, where.field(name))
+        for name, hint in hints.items()
+        if name in value
+    }
     if missing := sorted(_required(schema) - value.keys()):
         raise where.wrong_fields(f"fields {missing} are missing")
     unknown = sorted(value.keys() - hints.keys())
-    if unknown and not others:
+    if unknown and others is None:
         raise where.wrong_fields(f"unknown fields {shown(unknown)}")
-    return {
-        name: _check(x, hints[name], where.field(name)) if name in hints else x
-        for name, x in value.items()
+    rest = {
+        name: _check(value[name], others, where.field(name)) for name in unknown
     }
+    return {name: {**known, **rest}[name] for name in value}
 
 
 def _required(schema):

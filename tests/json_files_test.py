@@ -156,8 +156,10 @@ def test_lines_are_read_until_one_that_was_cut(tmp_path):
 
 def test_fields_of_others_are_kept_where_they_may_be(tmp_path):
     path = _write(tmp_path, '{"rows": 3, "more": {"x": 1}}')
-    found = json_files.read(path, _Entry, others=True)
+    found = json_files.read(path, _Entry, others=Any)
     assert found == {"rows": 3, "more": {"x": 1}}
+    with pytest.raises(ValueError, match="more is {.*; needs a number"):
+        json_files.read(path, _Entry, others=float)
 
 
 class _Optional(TypedDict):

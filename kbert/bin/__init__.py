@@ -25,7 +25,7 @@ from absl import flags as absl_flags  # kbert.bin.flags is another module
 from absl import logging as absl_logging
 
 from kbert import process
-from kbert.bin import flag_errors, quiet, standard_streams
+from kbert.bin import flag_errors, number_ranges, quiet, standard_streams
 from kbert.runs import stop_signals
 
 # Here, not in `run`, for the processes that a command starts: they import it.
@@ -64,6 +64,7 @@ def run(
 
     def guarded_main(argv):
         try:
+            number_ranges.check()
             return main(argv)
         except (ValueError, OSError, app.UsageError, absl_flags.Error) as error:
             _end(command, error)

@@ -31,7 +31,9 @@ import h5py
 import keras
 
 from kbert import atomic_files, input_files, json_files, tasks
+from kbert.checkpoints.hdf5_files import count_numbers, damage_named
 from kbert.config import BertConfig
+from kbert.input_files import check_regular
 from kbert.tasks import TaskSpec
 from kbert.text.vocabulary import CASING_FILE, VOCABULARY_FILE, Vocabulary
 
@@ -134,10 +136,14 @@ def load(folder: str | os.PathLike) -> LoadedModel:
         raise ValueError(f"{folder}: {error}") from None
     _check_sums(folder)
     weights = folder / _WEIGHTS
-    check_size(config, count_numbers(weights), where=weights)
+    with damage_named(weights, f"{_CONFIG} and {_TASK}"):
+        num_weights = count_numbers(weights)
+        variables = _read_variables(weights)
+    check_size(config, num_weights, where=weights)
     model = tasks.build(config, spec)
-    _check_variables(weights, model)
-    model.load_weights(weights)
+    _check_variables(weights, variables, model)
+    with damage_named(weights, f"{_CONFIG} and {_TASK}"):
+        model.load_weights(weights)
     return LoadedModel(model, config, vocabulary, spec, read_licences(folder))
 
 
@@ -177,20 +183,6 @@ def check_size(
             f"{where}: holds {num_weights:,} weights; the encoder of the "
             f"config alone has {config.num_encoder_weights:,}."
         )
-
-
-def count_numbers(file: pathlib.Path) -> int:
-    """The elements of all arrays in an HDF5 file but an optimizer's."""
-    count = 0
-
-    def visit(name, item):
-        nonlocal count
-        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/"):
-            count += int(item.size or 0)
-
-    with h5py.File(file) as archive:
-        archive.visititems(visit)
-    return count
 
 
 def read_licences(folder: str | os.PathLike) -> dict[str, bytes]:
@@ -313,25 +305,20 @@ def _check_files(folder):
         raise ValueError(
             f"{folder} is not a kbert model folder: no {', '.join(missing)}."
         )
+    for name in _FILES:
+        check_regular(folder / name)
 
 
 def _read_spec(path):
     fields = json_files.read(path)
     version = fields.pop("format_version", None)
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version != FORMAT_VERSION:
         raise ValueError(
-            f"{path}: format_version is {version!r}; this kbert reads "
-            f"{FORMAT_VERSION}."
+            f"{path}: format_version is {json_files.shown(version)}; this "
+            f"kbert reads {FORMAT_VERSION}."
         )
-    wanted = [field.name for field in dataclasses.fields(TaskSpec)]
-    # All but the first two have defaults.
-    if not set(wanted[:2]) <= fields.keys() <= set(wanted):
-        raise ValueError(
-            f"{path}: fields {sorted(fields)}; wanted {sorted(wanted)}."
-        )
+    fields = json_files.check(fields, TaskSpec, path)
     labels = fields.pop("labels", [])
-    if not isinstance(labels, list) or {type(x) for x in labels} - {str}:
-        raise ValueError(f"{path}: labels {labels!r}; wanted a list of names.")
     try:
         return TaskSpec(labels=tuple(labels), **fields)
     except ValueError as error:
@@ -372,11 +359,16 @@ def _check_sums(folder):
             )
 
 
-def _check_variables(path, model):
+def _read_variables(path):
     with h5py.File(path) as file:
-        if _VARIABLES not in file:
-            raise ValueError(f"{path}: not written by kbert.")
-        found = [line.decode() for line in file[_VARIABLES]]
+        found = file.get(_VARIABLES)
+        is_list = isinstance(found, h5py.Dataset) and found.ndim == 1
+        if not is_list or not h5py.check_string_dtype(found.dtype):
+            raise ValueError(f"no list {_VARIABLES}: not written by kbert.")
+        return [line.decode() for line in found]
+
+
+def _check_variables(path, found, model):
     wanted = _describe_variables(model)
     if found != wanted:
         raise ValueError(

@@ -9,6 +9,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -183,6 +184,27 @@ def task_spec(
         labels=tuple(labels),
         num_texts=2 if task in ("pretraining", "next_sentence") else 1,
     )
+
+
+def common_prefix(
+    names: Iterable[str], table: str, ignored: re.Pattern[str] | None = None
+) -> str:
+    """What stands before all names: a wrapper's, such as "module.".
+
+    Args:
+        names: of all tensors.
+        table: the name of the token table, without the prefix.
+        ignored: what may lack it.
+    Returns: the prefix, or "" if there is none before every name.
+    """
+    names = list(names)
+    ends = re.compile(rf"(.+[./]){re.escape(table)}")
+    found = {match[1] for name in names if (match := ends.fullmatch(name))}
+    if table in names or len(found) != 1:
+        return ""
+    prefix = found.pop()
+    counted = [x for x in names if not (ignored and ignored.fullmatch(x))]
+    return prefix if all(x.startswith(prefix) for x in counted) else ""
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from kbert.checkpoints.foreign import (
     Source,
     assign,
     check_vocabulary,
+    common_prefix,
     task_spec,
 )
 from kbert.checkpoints.tf_checkpoint import (
@@ -60,7 +61,11 @@ _TOKEN_TABLE = "bert/embeddings/word_embeddings"
 _MLM_BIAS = "cls/predictions/output_bias"
 _NSP_KERNEL = "cls/seq_relationship/output_weights"
 _BLOCK = re.compile(r"bert/encoder/layer_(\d+)/")
-_OPTIMIZER = re.compile(r"(?:.*/)?(adam_m|adam_v|global_step)")
+# Other tensors of an optimizer have the name of a weight before their own.
+_OPTIMIZER = re.compile(
+    r"(?:.*/)?(adam_m|adam_v|lamb_m|lamb_v|global_step|beta[12]_power"
+    r"|(current_)?loss_scale|(num_)?good_steps)"
+)
 
 
 def load(
@@ -81,14 +86,18 @@ def load(
         file.parent, lower_case=lower_case, report=report
     )
     checkpoint = open_checkpoint(file)
+    prefix = common_prefix(checkpoint.shapes, _TOKEN_TABLE, _OPTIMIZER)
+    if prefix:
+        report(f"All names begin with {prefix}, which is left out.")
+        checkpoint = checkpoint.without_prefix(prefix)
     _check_names(checkpoint, config)
     spec = task_spec(_task(checkpoint.shapes), config)
     check_size(config, checkpoint.num_weights, where=file)
     model = tasks.build(config, spec)
     optimizer = {
-        name: match[1]
+        name: name.rpartition("/")[2]
         for name in checkpoint.shapes
-        if (match := _OPTIMIZER.fullmatch(name))
+        if _is_optimizers(name, checkpoint.shapes)
     }
     assign(
         model,
@@ -122,7 +131,7 @@ def read_config_and_vocabulary(
                 f"{folder}: no {name}; wanted {CONFIG_FILE} and "
                 f"{VOCABULARY_FILE} beside the checkpoint."
             )
-    vocabulary = Vocabulary.load(folder / VOCABULARY_FILE, lower_case)
+    vocabulary = Vocabulary.load(folder / VOCABULARY_FILE, lower_case, report)
     config = _read_config(folder / CONFIG_FILE, vocabulary.lower_case, report)
     check_vocabulary(
         vocabulary,
@@ -156,6 +165,11 @@ def _read_config(path, lower_case, report) -> BertConfig:
         return BertConfig(lower_case=lower_case, **{**_DEFAULTS, **ours})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _is_optimizers(name, names) -> bool:
+    weight = name.rpartition("/")[0]
+    return bool(_OPTIMIZER.fullmatch(name)) or weight in names
 
 
 def _check_names(checkpoint: Checkpoint, config: BertConfig):

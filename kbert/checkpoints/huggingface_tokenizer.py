@@ -13,7 +13,6 @@ from typing import Any
 
 from kbert import json_files
 from kbert.checkpoints.foreign import Report
-from kbert.text import files
 from kbert.text.vocabulary import (
     CLS,
     MASK,
@@ -23,6 +22,8 @@ from kbert.text.vocabulary import (
     UNK,
     VOCABULARY_FILE,
     Vocabulary,
+    name_unused,
+    read_tokens,
 )
 
 _CONFIG = "tokenizer_config.json"
@@ -101,7 +102,7 @@ def read(
             _check_fields(f"{folder / _TOKENIZER}: {part}", fields, allowed)
     if tokenizer.get("post_processor") is not None:
         _check_rows(folder / _TOKENIZER, tokenizer["post_processor"])
-    tokens = _tokens(folder, tokenizer)
+    tokens = _tokens(folder, tokenizer, report)
     casing = _casing(folder, config, tokenizer, lower_case, report)
     try:
         vocabulary = Vocabulary(tokens, **casing)
@@ -153,7 +154,7 @@ def write(
 
 
 def _optional_fields(path) -> dict[str, Any]:
-    return json_files.read(path) if path.is_file() else {}
+    return json_files.read(path) if os.path.lexists(path) else {}
 
 
 def _part(folder, tokenizer, name) -> dict[str, Any]:
@@ -206,9 +207,9 @@ def _check_rows(path, processor):
         )
 
 
-def _tokens(folder, tokenizer) -> tuple[str, ...]:
+def _tokens(folder, tokenizer, report) -> tuple[str, ...]:
     path = folder / VOCABULARY_FILE
-    lines = tuple(files.read_lines(path)) if path.is_file() else None
+    lines = read_tokens(path, report) if os.path.lexists(path) else None
     if not tokenizer:
         if lines is None:
             raise ValueError(
@@ -217,15 +218,23 @@ def _tokens(folder, tokenizer) -> tuple[str, ...]:
             )
         return lines
     ids = _part(folder, tokenizer, "model").get("vocab")
-    # Each id once, and none left out.
-    if not isinstance(ids, dict) or (
-        set(map(repr, ids.values())) != set(map(repr, range(len(ids))))
+    # Each id once; one is left out where vocab.txt had a line twice.
+    if (
+        not isinstance(ids, dict)
+        or {type(x) for x in ids.values()} != {int}
+        or len(set(ids.values())) < len(ids)
+        or not 0 <= min(ids.values()) <= max(ids.values()) < 2 * len(ids)
     ):
         raise ValueError(
             f"{folder / _TOKENIZER}: model: vocab is no object of tokens with "
             "the ids 0, 1, 2 and so on."
         )
-    tokens = tuple(sorted(ids, key=ids.__getitem__))
+    by_id = [""] * (max(ids.values()) + 1)
+    for token, index in ids.items():
+        by_id[index] = token
+    # What is unused was said of vocab.txt.
+    quiet = report if lines is None else lambda line: None
+    tokens = name_unused(by_id, folder / _TOKENIZER, quiet)
     if lines not in (None, tokens):
         raise ValueError(
             f"{folder}: {VOCABULARY_FILE} and {_TOKENIZER} hold different "
@@ -239,13 +248,20 @@ def _casing(folder, config, tokenizer, lower_case, report) -> dict[str, Any]:
     casing = {}
     for ours, (in_config, in_normalizer) in _CASING.items():
         in_files = config.get(in_config), normalizer.get(in_normalizer)
-        casing[ours] = _agreed(
-            {
-                f"{folder / _CONFIG}: {in_config}": in_files[0],
-                f"{folder / _TOKENIZER}: {in_normalizer}": in_files[1],
-                "--lower_case": lower_case if ours == "lower_case" else None,
-            }
-        )
+        stated = {
+            f"{folder / _CONFIG}: {in_config}": in_files[0],
+            f"{folder / _TOKENIZER}: {in_normalizer}": in_files[1],
+        }
+        if ours == "lower_case" and lower_case is not None:
+            if set(in_files) == {True, False}:
+                report(
+                    f"{_CONFIG} has {in_config} {in_files[0]}, {_TOKENIZER} "
+                    f"{in_normalizer} {in_files[1]}: {lower_case}, as "
+                    "--lower_case says."
+                )
+                stated = {}
+            stated["--lower_case"] = lower_case
+        casing[ours] = _agreed(stated)
         if in_files[0] is None and in_files[1] is not None:
             report(
                 f"{_CONFIG} has no {in_config}: {in_files[1]}, as "
@@ -267,7 +283,12 @@ def _agreed(stated: Mapping[str, Any]) -> bool | None:
             raise ValueError(f"{where} is {value!r}; wanted true or false.")
     if len(set(stated.values())) > 1:
         both = [f"{where} is {value}" for where, value in stated.items()]
-        raise ValueError(f"{', but '.join(both)}.")
+        settle = (
+            ""
+            if "--lower_case" in stated
+            else " Give --lower_case=true or =false to settle the casing."
+        )
+        raise ValueError(f"{', but '.join(both)}.{settle}")
     return next(iter(stated.values()), None)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from kbert.checkpoints import tensor_files
 from kbert.checkpoints.folder import LoadedModel
-from kbert.checkpoints.foreign import Report, Source, assign
+from kbert.checkpoints.foreign import Report, Source, assign, common_prefix
 from kbert.config import BertConfig
 
 _TOKEN_TABLE = "embeddings.word_embeddings.weight"
@@ -39,19 +39,24 @@ class Weights:
         where: the file, for messages.
         tensors: functions that read them, by their names in the file.
         names: their names in the file, by today's.
+        prefix: a wrapper's, such as "module.", before all names in the file.
     """
 
     where: pathlib.Path
     tensors: tensor_files.Tensors
     names: Mapping[str, str]
+    prefix: str = ""
 
     @classmethod
     def open(cls, folder: pathlib.Path) -> "Weights":
         """Raises: ValueError, naming the file; OSError."""
         where, tensors = tensor_files.open_folder(folder)
+        prefix = common_prefix(tensors, _PREFIX + _TOKEN_TABLE)
+        if not prefix:
+            prefix = common_prefix(tensors, _TOKEN_TABLE).removesuffix(_PREFIX)
         names = {}
         for name in tensors:
-            today = name.removeprefix(_PREFIX)
+            today = name.removeprefix(prefix).removeprefix(_PREFIX)
             today = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", today)
             today = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", today)
             if today in names:
@@ -59,7 +64,7 @@ class Weights:
                     f"{where}: {names[today]} and {name} are one tensor."
                 )
             names[today] = name
-        return cls(where, tensors, names)
+        return cls(where, tensors, names, prefix)
 
     @property
     def has_mlm(self) -> bool:
@@ -99,6 +104,10 @@ class Weights:
                     f"{self.where}: {self.names[name]} has the shape {shape}; "
                     f"the config wants {wanted}."
                 )
+        if missing := sorted(sizes.keys() - self.names.keys()):
+            raise ValueError(
+                f"{self.where}: tensors missing: {', '.join(missing)}."
+            )
         sources = _sources(config, self.names).values()
         known = {*_BUFFERS, *(name for s in sources for name in s.names)}
         ours = {name for name in self.names if _ENCODER.match(name)}
@@ -117,6 +126,8 @@ class Weights:
         report: Report,
     ) -> None:
         """Fills every variable of a model, as `foreign.assign` does."""
+        if self.prefix:
+            report(f"All names begin with {self.prefix}, which is left out.")
         sources = {
             path: dataclasses.replace(
                 source,

@@ -5,6 +5,7 @@ They are read as data: no class that they name is made, nothing is run.
 """
 
 import dataclasses
+import os
 import pathlib
 from typing import Any
 
@@ -12,8 +13,7 @@ from kbert import json_files
 from kbert.checkpoints.foreign import Report, check_vocabulary, task_spec
 from kbert.config import BertConfig
 from kbert.tasks import TaskSpec
-from kbert.text import files
-from kbert.text.vocabulary import UNK, Vocabulary
+from kbert.text.vocabulary import UNK, Vocabulary, read_tokens
 
 _CONFIG = "config.json"
 _TASK, _TASK_WEIGHTS = "task.json", "task.weights.h5"
@@ -75,7 +75,7 @@ def read_files(
     Raises: ValueError, naming the file and the field; OSError.
     """
     fields = _read_object(folder / _CONFIG, ("BertBackbone",))
-    vocabulary = _read_vocabulary(folder, lower_case)
+    vocabulary = _read_vocabulary(folder, lower_case, report)
     task, head = _read_task(folder, report)
     config = _read_config(folder / _CONFIG, fields, vocabulary, task)
     check_vocabulary(
@@ -113,7 +113,7 @@ def _read_config(path, fields, vocabulary, task) -> BertConfig:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _read_vocabulary(folder, lower_case) -> Vocabulary:
+def _read_vocabulary(folder, lower_case, report) -> Vocabulary:
     path = folder / _TOKENIZER
     fields = _read_object(path, ("BertTokenizer",))
     for name, wanted in _TOKENIZER_MUST_BE.items():
@@ -131,7 +131,7 @@ def _read_vocabulary(folder, lower_case) -> Vocabulary:
             f"{path}: lowercase is {casing['lowercase']}, but --lower_case is "
             f"{lower_case}."
         )
-    tokens = tuple(files.read_lines(folder / _VOCABULARY))
+    tokens = read_tokens(folder / _VOCABULARY, report)
     try:
         return Vocabulary(tokens, casing["lowercase"], casing["strip_accents"])
     except ValueError as error:
@@ -141,7 +141,7 @@ def _read_vocabulary(folder, lower_case) -> Vocabulary:
 def _read_task(folder, report) -> tuple[str, dict[str, Any]]:
     """What kbert calls the task, and the arguments of KerasHub's model."""
     path = folder / _TASK
-    if not path.is_file():
+    if not os.path.lexists(path):
         if (folder / _TASK_WEIGHTS).is_file():
             report(f"No {_TASK}: the head in {_TASK_WEIGHTS} is left out.")
         return "encoder", {}
@@ -166,7 +166,7 @@ def _spec(folder, task, head, config, report) -> TaskSpec:
     except ValueError as error:
         raise ValueError(f"{folder / _TASK}: {error}") from None
     preprocessor = folder / _PREPROCESSOR
-    if preprocessor.is_file():
+    if os.path.lexists(preprocessor):
         fields = json_files.read(preprocessor).get("config")
         length = isinstance(fields, dict) and fields.get("sequence_length")
         if type(length) is int and 3 <= length < spec.max_seq_length:

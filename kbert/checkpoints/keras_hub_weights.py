@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """KerasHub's BERTs and their weights, from and to kbert's."""
 
-import contextlib
 import pathlib
 
 import keras
 import keras_hub
 import numpy as np
 
-from kbert.checkpoints.folder import LoadedModel, check_size, count_numbers
+from kbert.checkpoints.folder import LoadedModel, check_size
 from kbert.checkpoints.foreign import Report, Source
+from kbert.checkpoints.hdf5_files import count_numbers, damage_named
 from kbert.checkpoints.keras_hub_files import FIELDS
 from kbert.config import BertConfig
 from kbert.tasks import TaskSpec
@@ -72,27 +72,15 @@ def _load(file, load_into, variables):
         raise ValueError(
             f"{file}: {found} weights; config.json wants {wanted}."
         )
-    with _damage_told(file):
+    with damage_named(file, "config.json"):
         load_into(str(file))
 
 
 def _count(file):
     if not file.is_file():
         raise ValueError(f"{file.parent}: no {file.name}.")
-    with _damage_told(file):
+    with damage_named(file, "config.json"):
         return count_numbers(file)
-
-
-@contextlib.contextmanager
-def _damage_told(file):
-    try:
-        yield
-    # What h5py and Keras raise for damaged files is hard to tell.
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(
-            f"{file}: damaged, or not the weights of config.json: {reason}"
-        ) from None
 
 
 def sources(model: keras.Model, config: BertConfig) -> dict[str, Source]:

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """PyTorch's tensors on disk: safetensors, pickles, and either in shards."""
 
+import collections
 import functools
+import os
 import pathlib
 import pickle
+import re
+import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +16,7 @@ import numpy as np
 import safetensors
 
 from kbert import json_files
+from kbert.input_files import check_regular
 
 SAFETENSORS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
@@ -35,10 +40,10 @@ def open_folder(folder: pathlib.Path) -> tuple[pathlib.Path, Tensors]:
         OSError. Reading a tensor of integers is a ValueError too.
     """
     for name, reader in ((SAFETENSORS, _safetensors), (PICKLE, _pickle)):
-        if (folder / name).is_file():
+        if os.path.lexists(folder / name):
             return folder / name, reader(folder / name)
         index = folder / (name + _INDEX)
-        if index.is_file():
+        if os.path.lexists(index):
             return index, _shards(index, reader)
     others = sorted(
         entry.name
@@ -77,6 +82,7 @@ def _shards(index, reader) -> Tensors:
 
 
 def _safetensors(path) -> Tensors:
+    check_regular(path)
     try:
         file = safetensors.safe_open(path, "numpy")
         names = list(file.keys())
@@ -98,6 +104,7 @@ def _read(file: Any, name, path):
 
 
 def _pickle(path) -> Tensors:
+    check_regular(path)
     try:
         import torch
     except ImportError:
@@ -105,33 +112,88 @@ def _pickle(path) -> Tensors:
             f"{path}: a pickle, which only PyTorch reads without running "
             "code in it: pip install 'kbert[torch]'."
         ) from None
+    records = _records(path)
     with open(path, "rb") as file:
         try:
             tensors = torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            # Around the reason stands advice on how to trust the file.
-            reason = str(error).partition("WeightsUnpickler error:")[2]
-            reason = reason.partition("Please use")[0].strip()
             raise ValueError(
-                f"{path}: refused: damaged, or holds more than tensors: "
-                f"{_first_line(reason or error)}"
+                f"{path}: refused: damaged, or holds more than tensors"
+                f"{_object_named(error)}."
             ) from None
         except Exception as error:  # whatever the damaged bytes lead to
             raise ValueError(
-                f"{path}: not a whole PyTorch file: {type(error).__name__} "
-                f"{_first_line(error)}"
+                f"{path}: not a whole PyTorch file: {type(error).__name__}."
             ) from None
     if not isinstance(tensors, dict) or not tensors:
         raise ValueError(f"{path}: wanted a dict of tensors by their names.")
+    if records is not None:
+        _check_storages(path, tensors.values(), records)
     return {
         str(name): functools.partial(_to_numpy, tensor, name, path)
         for name, tensor in tensors.items()
     }
 
 
-def _first_line(message: object) -> str:
-    lines = str(message).strip().splitlines()
-    return lines[0] if lines else "without a word"
+def _object_named(error) -> str:
+    """The class or function that a pickle asks for, without torch's advice.
+
+    Around it torch says how to trust the file, which is how to run its code.
+    """
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f": asks for {found[1]}" if found else ""
+
+
+def _records(path) -> list[int] | None:
+    """The sizes of a zip's records, or None of PyTorch's older format.
+
+    Raises: ValueError if one is compressed, as PyTorch writes none: it could
+        become of any size.
+    """
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise ValueError(
+            f"{path}: not a whole PyTorch file: {error}."
+        ) from None
+    total = path.stat().st_size
+    if any(
+        record.compress_type != zipfile.ZIP_STORED for record in records
+    ) or total < sum(record.file_size for record in records):
+        raise ValueError(f"{path}: its records are not stored as they are.")
+    return [record.file_size for record in records]
+
+
+def _check_storages(path, tensors, records) -> None:
+    """Sees that each storage is as long as a record: PyTorch does not.
+
+    A longer one would be read beyond its end.
+    """
+    import torch
+
+    storages = {}
+    for tensor in tensors:
+        if isinstance(tensor, torch.Tensor) and _is_plain(tensor):
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+    found = collections.Counter(storages.values())
+    too_many = found - collections.Counter(records)
+    too_many.pop(0, None)
+    if too_many:
+        size = max(too_many)
+        raise ValueError(
+            f"{path}: a tensor of {size:,} bytes has no record of that size."
+        )
+
+
+def _is_plain(tensor: Any) -> bool:
+    import torch
+
+    # Not sparse, nor on the device "meta": a shape without numbers.
+    return tensor.layout == torch.strided and tensor.device.type == "cpu"
 
 
 def _to_numpy(tensor: Any, name, path):
@@ -140,8 +202,7 @@ def _to_numpy(tensor: Any, name, path):
     if (
         not isinstance(tensor, torch.Tensor)
         or not tensor.is_floating_point()
-        or tensor.layout != torch.strided
-        or tensor.device.type != "cpu"  # "meta": a shape without numbers
+        or not _is_plain(tensor)
     ):
         found = getattr(tensor, "dtype", type(tensor).__name__)
         raise ValueError(

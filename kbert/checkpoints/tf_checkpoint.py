@@ -3,6 +3,7 @@
 
 import contextlib
 import dataclasses
+import glob
 import math
 import os
 import pathlib
@@ -11,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from kbert.input_files import check_regular
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # what tf.train.Checkpoint adds
 
@@ -32,6 +35,13 @@ class Checkpoint:
     path: pathlib.Path
     shapes: Mapping[str, tuple[int, ...]]
     _reader: Any
+    _names: Mapping[str, str] | None = None  # in the files, by those in shapes
+
+    def without_prefix(self, prefix: str) -> "Checkpoint":
+        """The same tensors, under names that lack what some begin with."""
+        names = {name.removeprefix(prefix): name for name in self.shapes}
+        shapes = {name: self.shapes[names[name]] for name in names}
+        return dataclasses.replace(self, shapes=shapes, _names=names)
 
     @property
     def num_weights(self) -> int:
@@ -44,7 +54,8 @@ class Checkpoint:
         Raises: ValueError, naming the checkpoint, if it is damaged.
         """
         with _damage_told(self.path):
-            return np.asarray(self._reader.get_tensor(name))
+            in_file = self._names[name] if self._names else name
+            return np.asarray(self._reader.get_tensor(in_file))
 
 
 def find_checkpoint(path: str | os.PathLike) -> pathlib.Path:
@@ -80,14 +91,28 @@ def find_checkpoint(path: str | os.PathLike) -> pathlib.Path:
 def open_checkpoint(path: pathlib.Path) -> Checkpoint:
     """Opens the checkpoint that `find_checkpoint` found.
 
-    Raises: ValueError, naming it, if it is damaged.
+    Raises: ValueError, naming it, if it is damaged or has tensors that its
+        files are too small for.
     """
+    files = [path.with_name(path.name + _INDEX)]
+    files += sorted(path.parent.glob(f"{glob.escape(path.name)}.data-*"))
+    size = sum([check_regular(file) for file in files][1:])
     with _damage_told(path):
         reader = tf.train.load_checkpoint(str(path))
         shapes = {
             name: tuple(shape)
             for name, shape in reader.get_variable_to_shape_map().items()
         }
+        types = reader.get_variable_to_dtype_map()
+    needed = sum(
+        math.prod(shape) * types[name].size
+        for name, shape in shapes.items()
+        if types[name] != tf.string
+    )
+    if needed > size:
+        raise ValueError(
+            f"{path}: tensors of {needed:,} bytes in files of {size:,}."
+        )
     return Checkpoint(path, shapes, reader)
 
 

@@ -15,15 +15,35 @@ import json
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
-from kbert import atomic_files
+from kbert import atomic_files, json_files
 from kbert.data import records
+from kbert.json_files import Range
 from kbert.text import files as text_files
 from kbert.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
 MANIFEST = "records.json"  # stands in a folder whose files are all whole
+_NATURAL = Range(at_least=0)
+
+
+class _Entry(TypedDict):
+    rows: Annotated[int, _NATURAL]
+    bytes: Annotated[int, _NATURAL]
+
+
+class _Manifest(TypedDict):
+    """What the reader needs of records.json; more stands in it."""
+
+    format_version: Literal[1]
+    fingerprint: str
+    max_seq_length: Annotated[int, Range(at_least=1, at_most=2**17)]
+    max_predictions: Annotated[int, Range(at_least=0, at_most=2**17)]
+    masked: bool
+    next_sentence: bool
+    packed: bool
+    files: dict[str, _Entry]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,38 +152,30 @@ def _read_own(
 ) -> RecordSet:
     file = os.path.join(folder, MANIFEST)
     vocabulary = Vocabulary.load(os.path.join(folder, "vocab.txt"))
+    manifest = json_files.read(file, _Manifest, others=Any)
+    row = records.RowLengths(
+        manifest["max_seq_length"],
+        manifest["max_predictions"] if manifest["masked"] else 0,
+        next_sentence=manifest["next_sentence"],
+        packed=manifest["packed"],
+    )
     try:
-        manifest = json.loads(pathlib.Path(file).read_text(encoding="utf-8"))
-        if manifest["format_version"] != FORMAT_VERSION:
-            raise ValueError(
-                f"format_version {manifest['format_version']}; this version "
-                f"of kbert reads {FORMAT_VERSION}"
-            )
         if manifest["fingerprint"] != vocabulary.fingerprint:
             raise ValueError(
                 f"made with another vocabulary than {folder}/vocab.txt"
             )
         _check_whole(folder, manifest["files"], paths, patterns)
         for path in paths:
-            _check_size(path, manifest["files"])
-        return RecordSet(
-            files=tuple(paths),
-            num_rows=sum(
-                manifest["files"][os.path.basename(path)]["rows"]
-                for path in paths
-            ),
-            row=records.RowLengths(
-                manifest["max_seq_length"],
-                manifest["max_predictions"] * manifest["masked"],
-                next_sentence=manifest["next_sentence"],
-                packed=manifest["packed"],
-            ),
-            vocabulary=vocabulary,
-        )
-    except KeyError as error:
-        raise ValueError(f"{file}: no entry {error}.") from None
-    except (ValueError, TypeError) as error:
+            _check_size(path, row, manifest["files"])
+    except ValueError as error:
         raise ValueError(f"{file}: {error}.") from None
+    entries = [manifest["files"][os.path.basename(path)] for path in paths]
+    return RecordSet(
+        files=tuple(paths),
+        num_rows=sum(entry["rows"] for entry in entries),
+        row=row,
+        vocabulary=vocabulary,
+    )
 
 
 def _check_whole(
@@ -184,7 +196,11 @@ def _check_whole(
         raise ValueError(f"{path} is {found}; needs the record file")
 
 
-def _check_size(path: str, listed: Mapping[str, Mapping[str, int]]) -> None:
+def _check_size(
+    path: str,
+    row: records.RowLengths,
+    listed: Mapping[str, Mapping[str, int]],
+) -> None:
     entry = listed.get(os.path.basename(path))
     if entry is None:
         raise ValueError(f"{path} is not among its files")
@@ -192,6 +208,18 @@ def _check_size(path: str, listed: Mapping[str, Mapping[str, int]]) -> None:
         raise ValueError(
             f"{path} has {size} bytes instead of {entry['bytes']}: it was "
             "cut short or replaced"
+        )
+    # Ids, mask and segments take a byte a token at least: whatever is made of
+    # these numbers then has a size that the file justifies.
+    if size < entry["rows"] * 3 * row.max_seq_length:
+        raise ValueError(
+            f"{path} has {size} bytes, too few for {entry['rows']} rows of "
+            f"max_seq_length {row.max_seq_length}"
+        )
+    if row.max_predictions > row.max_seq_length:
+        raise ValueError(
+            f"max_predictions is {row.max_predictions}; needs at most "
+            f"max_seq_length, {row.max_seq_length}"
         )
 
 

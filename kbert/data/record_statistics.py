@@ -9,7 +9,7 @@ rows made shorter.
 
 import collections
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -36,6 +36,13 @@ _ORDER = (
     *("padding", "tokens", "predictions", "masked", "random", "kept"),
 )
 _BINS = 16  # of the lengths
+
+
+class Counted(TypedDict):
+    """A `Statistics` in JSON."""
+
+    counts: dict[str, int]
+    lengths: list[int]
 
 
 class Statistics:
@@ -84,12 +91,12 @@ class Statistics:
         self.counts.update(other.counts)
         self.lengths += other.lengths
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Counted:
         """All, for `from_json`."""
-        return {"counts": self.counts, "lengths": self.lengths.tolist()}
+        return {"counts": dict(self.counts), "lengths": self.lengths.tolist()}
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> "Statistics":
+    def from_json(cls, found: Counted) -> "Statistics":
         """What `to_json` told."""
         statistics = cls(len(found["lengths"]) - 1)
         statistics.counts.update(found["counts"])

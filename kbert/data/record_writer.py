@@ -16,17 +16,17 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import tensorflow as tf
 
-from kbert import atomic_files
+from kbert import atomic_files, json_files
 from kbert.data import documents, full_sentences, records, sentence_pairs
 from kbert.data.record_options import RecordOptions
 from kbert.data.record_rows import PARTS, RecordRows
 from kbert.data.record_sets import MANIFEST, write_manifest
-from kbert.data.record_statistics import Statistics
+from kbert.data.record_statistics import Counted, Statistics
 from kbert.data.workers import Workers
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import VOCABULARY_FILE, Vocabulary
@@ -38,6 +38,14 @@ _WORK = "work"  # what is there until the records are whole
 _CORPUS = "work/corpus"
 
 Progress = Callable[[str, int, int], object]
+
+
+class _Told(TypedDict):
+    """What of records.json is for the reader."""
+
+    counts: dict[str, int]
+    shares: dict[str, float]
+    lengths: dict[str, int]
 
 
 def make_records(
@@ -83,7 +91,7 @@ def make_records(
                 _read_text(text_files, settings, folder, some, show)
             _write_records(folder, options, vocabulary, some, show)
         shutil.rmtree(folder / _WORK, ignore_errors=True)
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json_files.read(folder / MANIFEST, _Told, others=Any)
     return {name: manifest[name] for name in ("counts", "shares", "lengths")}
 
 
@@ -164,7 +172,7 @@ def _write_records(folder, options, vocabulary, workers, show):
     rows = {}
     negatives = np.zeros(1, np.uint8)
     for task in tasks:
-        found = json.loads(task.result.read_text(encoding="utf-8"))
+        found = json_files.read(task.result, Counted)
         rows[task.file_name] = found["counts"]["rows"]
         statistics.add(Statistics.from_json(found))
         if options.next_sentence:

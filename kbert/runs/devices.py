@@ -79,7 +79,7 @@ def _addresses(text: str) -> tuple[str, list[str]]:
         own = workers.pop(task)
         for address in (own, *workers.values()):
             _host_and_port(address)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(
             f"TF_CONFIG is not JSON ({error}); {_WANTED}."
         ) from None

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kbert import atomic_files
+from kbert.input_files import check_regular
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
@@ -35,6 +36,7 @@ def fingerprint(paths: Iterable[str | os.PathLike], reading: object) -> str:
     """
     digest = hashlib.sha256(repr(reading).encode())
     for path in paths:
+        check_regular(path)
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]

@@ -2,13 +2,12 @@
 """What whoever is given a model wants to know, from how it was trained."""
 
 import itertools
-import json
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from kbert import input_files
+from kbert import input_files, json_files
 from kbert.checkpoints.folder import LoadedModel
 from kbert.markdown import code, escape, front_matter, table
 from kbert.runs import run_record
@@ -170,14 +169,20 @@ def _part(part) -> Iterator[str]:
     yield code("\n".join(lines))
 
 
+class _Report(TypedDict):
+    """What of report.json is shown."""
+
+    classes: NotRequired[dict[str, dict[str, int | float | None]]]
+
+
 def _scores(run) -> Iterator[str]:
-    scores = _read(run / _EVALUATION)
+    scores = _read(run / _EVALUATION, dict[str, Any])
     numbers = [(k, v) for k, v in scores.items() if isinstance(v, float)]
     if not numbers:
         yield "None were measured when it was trained."
         return
     yield table(("on the held-out file", "score"), numbers)
-    report = _read(run / _REPORT)
+    report = _read(run / _REPORT, _Report)
     if classes := report.get("classes"):
         head = ("class", "precision", "recall", "f1", "rows")
         yield table(
@@ -185,13 +190,9 @@ def _scores(run) -> Iterator[str]:
         )
 
 
-def _read(path: pathlib.Path) -> Mapping[str, Any]:
-    """A file's JSON object, or an empty one."""
+def _read(path: pathlib.Path, schema: Any) -> Mapping[str, Any]:
+    """A file's JSON object, checked, or an empty one."""
     if not path.is_file():
         return {}
     input_files.check_inside(path)
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except ValueError:
-        raise ValueError(f"{path}: no JSON.") from None
-    return found if isinstance(found, dict) else {}
+    return json_files.read(path, schema, others=Any)

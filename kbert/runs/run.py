@@ -4,7 +4,6 @@
 import contextlib
 import dataclasses
 import functools
-import json
 import pathlib
 import sys
 import time
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
-from kbert import atomic_files, process
+from kbert import atomic_files, json_files, process
 from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
 from kbert.config import BertConfig
@@ -439,7 +438,7 @@ def keep_scores(options: RunOptions, scores: Mapping[str, object]) -> None:
 def kept_scores(options: RunOptions) -> dict:
     """What evaluation.json has."""
     path = pathlib.Path(options.output_dir) / EVALUATION_FILE
-    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return json_files.read(path) if path.exists() else {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import json
 import math
 import os
 import pathlib
@@ -20,9 +19,10 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from kbert import atomic_files, input_files, markdown, process
+from kbert import atomic_files, input_files, json_files, markdown, process
+from kbert.json_files import Range
 from kbert.runs import files, stop_signals
 from kbert.runs.progress import clock
 
@@ -120,7 +120,7 @@ class Search:
             if command is None:
                 raise ValueError(f"{path}: not there; wanted a search's.")
             return
-        kept = json.loads(path.read_text("utf-8"))
+        kept = json_files.read(path, _Kept, others=Any)
         if command is not None and kept["command"] != self.command:
             raise ValueError(
                 f"{path}: of a search with the flags "
@@ -128,9 +128,15 @@ class Search:
                 "--output_dir."
             )
         self.command, self.metric = kept["command"], kept["metric"]
-        for trial in kept["trials"]:
-            if trial["score"] is None:  # JSON has no nan
+        for number, trial in enumerate(kept["trials"]):
+            if trial.get("score") is None:  # JSON has no nan
                 trial["score"] = math.nan
+            model = pathlib.PurePath(trial.get("model", ""))
+            if model.is_absolute() or ".." in model.parts:
+                raise ValueError(
+                    f"{path}: trials[{number}].model is {str(model)!r}; needs "
+                    "a path in the search's folder."
+                )
         self.trials = [Trial(**trial) for trial in kept["trials"]]
 
     def run(
@@ -198,9 +204,9 @@ class Search:
         path = folder / EVALUATION_FILE
         if not path.exists():
             raise ValueError(f"{path}: not there; give --dev after the --.")
-        told = json.loads(path.read_text("utf-8"))
+        told = json_files.read(path, _Evaluation, others=Any)
         self.metric = told["metric"]
-        trial.score = _number(told, self.metric)
+        trial.score = _number(path, told, self.metric)
         trial.model = f"{trial.name}/{MODEL_FOLDER}"
         trial.state, trial.error = DONE, ""
         # They are most of what it wrote, and nothing goes on from them.
@@ -304,12 +310,40 @@ class Search:
         return "\n\n".join(parts) + "\n"
 
 
-def _number(scores, metric) -> float:
+class _KeptTrial(TypedDict):
+    values: dict[str, int | float]
+    state: NotRequired[Literal["done", "failed", "stopped", ""]]
+    score: NotRequired[float | None]
+    model: NotRequired[str]
+    error: NotRequired[str]
+    seconds: NotRequired[Annotated[float, Range(at_least=0)]]
+
+
+class _Kept(TypedDict):
+    """What a search goes on from in search.json; more stands in it."""
+
+    command: list[str]
+    metric: str
+    trials: list[_KeptTrial]
+
+
+class _Evaluation(TypedDict):
+    metric: str
+    best: NotRequired[dict[str, str | float | None]]
+
+
+def _number(path, scores, metric) -> float:
     """The metric's; "loss" is the sum of the losses of all outputs."""
-    if metric != "loss":
-        found = scores[metric]
-        return math.nan if found is None else found
-    return sum(x for name, x in scores.items() if name.endswith("loss"))
+    names = [metric]
+    if metric == "loss":
+        names = [name for name in scores if name.endswith("loss")]
+    if missing := [name for name in names if name not in scores] or not names:
+        raise ValueError(f"{path}: no {missing if names else ['loss']}.")
+    numbers = [
+        json_files.check(scores[name], float | None, f"{path}: {name}")
+        for name in names
+    ]
+    return sum(math.nan if x is None else x for x in numbers)  # JSON: no nan
 
 
 def _error(folder, start, code) -> str:

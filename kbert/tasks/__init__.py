@@ -7,12 +7,14 @@ a text a vector, by the settings of `embedding`.
 """
 
 import dataclasses
-from typing import Any
+import os
+from typing import Annotated, Any
 
 import keras
 
-from kbert import features
-from kbert.config import BertConfig
+from kbert import features, json_files
+from kbert.config import MAX_SEQ_LENGTH, BertConfig
+from kbert.json_files import Range
 from kbert.models import build_encoder, build_pretrainer
 from kbert.tasks import (
     classification,
@@ -50,9 +52,9 @@ class TaskSpec:
     """
 
     task: str
-    max_seq_length: int
+    max_seq_length: Annotated[int, Range(at_least=3, at_most=MAX_SEQ_LENGTH)]
     labels: tuple[str, ...] = ()
-    num_texts: int = 1
+    num_texts: Annotated[int, Range(at_least=1, at_most=2)] = 1
     settings: Any = None
     text_columns: tuple[str, ...] = ()
     choice_columns: tuple[str, ...] = ()
@@ -65,13 +67,8 @@ class TaskSpec:
             raise ValueError(
                 f"task is {self.task!r}; wanted one of {sorted(TASKS)}."
             )
-        if type(self.max_seq_length) is not int or self.max_seq_length < 3:
-            raise ValueError(
-                f"max_seq_length is {self.max_seq_length!r}; wanted a whole "
-                "number, 3 or more."
-            )
-        if self.num_texts not in (1, 2):
-            raise ValueError(f"num_texts is {self.num_texts!r}; wanted 1 or 2.")
+        fields = {**vars(self), "labels": list(self.labels)}
+        json_files.check(fields, TaskSpec, "")
         if self.task in _LABELLED and len(self.labels) < 2:
             raise ValueError(
                 f"labels are {list(self.labels)}; wanted two or more."
@@ -119,16 +116,10 @@ class TaskSpec:
                     f"{self.task!r}."
                 )
             return None
-        if isinstance(self.settings, make):
-            return self.settings
         given = {} if self.settings is None else self.settings
-        try:
-            return make(**given)
-        except TypeError:
-            names = [field.name for field in dataclasses.fields(make)]
-            raise ValueError(
-                f"settings are {given!r}; wanted the fields {names}."
-            ) from None
+        if isinstance(given, make):
+            return given  # which has checked itself
+        return make(**json_files.check(given, make, "settings"))
 
 
 def segment_note(config: BertConfig, spec: TaskSpec) -> str:
@@ -143,7 +134,18 @@ def segment_note(config: BertConfig, spec: TaskSpec) -> str:
 
 
 def build(config: BertConfig, spec: TaskSpec) -> keras.Model:
-    """The untrained functional model of a task."""
+    """The untrained functional model of a task.
+
+    Raises: ValueError if the encoder does not fit into the machine's memory.
+    """
+    needed = 4 * config.num_encoder_weights
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise ValueError(
+            f"The encoder of the config has {config.num_encoder_weights:,} "
+            f"weights, {needed / 2**30:,.0f} GiB; this machine has "
+            f"{memory / 2**30:,.0f} GiB of memory."
+        )
     return TASKS[spec.task](config, spec)
 
 

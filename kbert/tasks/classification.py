@@ -3,17 +3,22 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Annotated
 
 import keras
 import numpy as np
 from keras import ops
 
-from kbert import features
+from kbert import features, json_files
 from kbert.config import BertConfig
+from kbert.json_files import Range
 from kbert.tasks.heads import pooled_head
 from kbert.tasks.losses import BinaryCrossentropy
 
 METRIC = "accuracy"  # by which the best model is chosen
+
+
+_Threshold = Annotated[float, Range(more_than=0, less_than=1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,10 +35,11 @@ class Settings:
     """
 
     multi_label: bool = False
-    threshold: float | None = None
+    threshold: _Threshold | None = None
 
     def __post_init__(self):
         """Checks the fields that a task.json may have wrong."""
+        json_files.check(vars(self), Settings, "")
         if self.multi_label and self.threshold is None:
             object.__setattr__(self, "threshold", 0.5)
         if self.threshold is None:
@@ -42,11 +48,6 @@ class Settings:
             raise ValueError(
                 f"threshold is {self.threshold!r}; wanted none without "
                 "multi_label."
-            )
-        if not isinstance(self.threshold, float) or not 0 < self.threshold < 1:
-            raise ValueError(
-                f"threshold is {self.threshold!r}; wanted a number between 0 "
-                "and 1."
             )
 
 

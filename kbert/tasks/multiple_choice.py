@@ -3,13 +3,15 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Annotated
 
 import keras
 import numpy as np
 from keras import ops
 
-from kbert import features
+from kbert import features, json_files
 from kbert.config import BertConfig
+from kbert.json_files import Range
 from kbert.layers import FoldChoices
 from kbert.models import encode
 from kbert.tasks import classification
@@ -27,15 +29,11 @@ class Settings:
     Raises: ValueError if there are fewer than two.
     """
 
-    num_choices: int
+    num_choices: Annotated[int, Range(at_least=2, at_most=1000)]
 
     def __post_init__(self):
         """Checks the fields that a task.json may have wrong."""
-        if type(self.num_choices) is not int or self.num_choices < 2:
-            raise ValueError(
-                f"num_choices is {self.num_choices!r}; wanted a whole number, "
-                "2 or more."
-            )
+        json_files.check(vars(self), Settings, "")
 
 
 def build_multiple_choice(config: BertConfig, num_choices: int) -> keras.Model:

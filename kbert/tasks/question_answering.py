@@ -7,13 +7,14 @@ import math
 import re
 import string
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import keras
 from keras import ops
 
-from kbert import features
-from kbert.config import BertConfig
+from kbert import features, json_files
+from kbert.config import MAX_SEQ_LENGTH, BertConfig
+from kbert.json_files import Range
 from kbert.models import encode
 from kbert.tasks.heads import dense
 from kbert.tasks.losses import BinaryCrossentropy
@@ -23,6 +24,9 @@ METRIC = "f1"  # by which the best model is chosen
 _MASKED = -1e9  # the logit of what is no place for an answer
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+_Length = Annotated[int, Range(at_least=1, at_most=MAX_SEQ_LENGTH)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,9 +48,9 @@ class Settings:
     Raises: ValueError, naming the field.
     """
 
-    stride: int = 128
-    max_query_length: int = 64
-    max_answer_length: int = 30
+    stride: _Length = 128
+    max_query_length: _Length = 64
+    max_answer_length: _Length = 30
     no_answer: bool = False
     several_answers: bool = False
     threshold: float | None = None
@@ -54,12 +58,7 @@ class Settings:
 
     def __post_init__(self):
         """Checks the fields that a task.json may have wrong."""
-        for name in ("stride", "max_query_length", "max_answer_length"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(
-                    f"{name} is {value!r}; wanted a whole number, 1 or more."
-                )
+        json_files.check(vars(self), Settings, "")
         if self.no_answer and self.several_answers:
             raise ValueError(
                 "no_answer and several_answers are both set; where there may "
@@ -68,12 +67,10 @@ class Settings:
         if self.threshold is None:
             default = 0.5 if self.several_answers else 0.0
             object.__setattr__(self, "threshold", default)
-        threshold: Any = self.threshold
-        is_number = isinstance(threshold, float) and math.isfinite(threshold)
-        if not is_number or self.several_answers and not 0 < threshold < 1:
-            wanted = " between 0 and 1" if self.several_answers else ""
-            raise ValueError(
-                f"threshold is {threshold!r}; wanted a number{wanted}."
+        if self.several_answers:
+            probability = Annotated[float, Range(more_than=0, less_than=1)]
+            json_files.check(
+                {"threshold": self.threshold}, dict[str, probability], ""
             )
 
 

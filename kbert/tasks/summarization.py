@@ -4,13 +4,15 @@
 import dataclasses
 import importlib.util
 from collections.abc import Sequence
+from typing import Annotated
 
 import keras
 import numpy as np
 from keras import ops
 
-from kbert import features
+from kbert import features, json_files
 from kbert.config import BertConfig
+from kbert.json_files import Range
 from kbert.models import encode
 from kbert.tasks.heads import dense_head
 from kbert.tasks.losses import BinaryCrossentropy
@@ -29,15 +31,11 @@ class Settings:
     Raises: ValueError if there are none.
     """
 
-    num_sentences: int = 3
+    num_sentences: Annotated[int, Range(at_least=1, at_most=10**6)] = 3
 
     def __post_init__(self):
         """Checks the fields that a task.json may have wrong."""
-        if type(self.num_sentences) is not int or self.num_sentences < 1:
-            raise ValueError(
-                f"num_sentences is {self.num_sentences!r}; wanted a whole "
-                "number, 1 or more."
-            )
+        json_files.check(vars(self), Settings, "")
 
 
 def build_summarizer(config: BertConfig) -> keras.Model:

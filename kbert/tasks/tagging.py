@@ -12,14 +12,15 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
-from kbert import features
-from kbert.config import BertConfig
+from kbert import features, json_files
+from kbert.config import MAX_SEQ_LENGTH, BertConfig
+from kbert.json_files import Range
 from kbert.models import encode
 from kbert.tasks.heads import dense_head
 
@@ -49,15 +50,12 @@ class Settings:
     Raises: ValueError, naming the field.
     """
 
-    stride: int = 64
+    stride: Annotated[int, Range(at_least=1, at_most=MAX_SEQ_LENGTH)] = 64
     aggregation: str = "first"
 
     def __post_init__(self):
         """Checks the fields that a task.json may have wrong."""
-        if type(self.stride) is not int or self.stride < 1:
-            raise ValueError(
-                f"stride is {self.stride!r}; wanted a whole number, 1 or more."
-            )
+        json_files.check(vars(self), Settings, "")
         if self.aggregation not in AGGREGATIONS:
             raise ValueError(
                 f"aggregation is {self.aggregation!r}; expected one of "

@@ -9,14 +9,14 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NotRequired, TypedDict
 
 import tokenizers
 from tokenizers import normalizers, pre_tokenizers, trainers
 from tokenizers.models import WordPiece
 
-from kbert import atomic_files
+from kbert import atomic_files, json_files
 from kbert.text import files
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
@@ -24,6 +24,10 @@ SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
 VOCABULARY_FILE = "vocab.txt"  # one token a line; its id is the line's number
 CASING_FILE = "vocab.json"  # beside it: what the tokens alone do not tell
 _CASING = ("lower_case", "strip_accents", "tokenize_chinese_chars")
+
+
+def _warn(line: str) -> None:
+    print(f"Warning: {line}", file=sys.stderr)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +105,10 @@ class Vocabulary:
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike, lower_case: bool | None = None
+        cls,
+        path: str | os.PathLike,
+        lower_case: bool | None = None,
+        report: Callable[[str], object] = _warn,
     ) -> "Vocabulary":
         """Reads a vocab.txt, and its casing from the vocab.json beside it.
 
@@ -109,14 +116,16 @@ class Vocabulary:
             path: the vocab.txt.
             lower_case: the casing of a vocabulary that has no vocab.json; it
                 may not contradict one that is there.
+            report: called with a line about blank and doubled lines, where
+                there is no vocab.json: kbert writes no such.
         Raises: OSError if a file cannot be read; ValueError, naming the file,
             if it is no vocabulary or its casing is unknown.
         """
         path = pathlib.Path(path)
-        tokens = tuple(files.read_lines(path))
         casing_file = path.parent / CASING_FILE
         casing: dict[str, Any] = {"lower_case": lower_case}
         if casing_file.exists():
+            tokens = tuple(files.read_lines(path))
             casing = _read_casing(casing_file, vocab_size=len(tokens))
             if lower_case not in (None, casing["lower_case"]):
                 raise ValueError(
@@ -128,6 +137,8 @@ class Vocabulary:
                 f"{path}: casing unknown: there is no {CASING_FILE} beside "
                 "it. Give --lower_case=true (uncased) or =false (cased)."
             )
+        else:
+            tokens = read_tokens(path, report)
         try:
             return cls(tokens, **casing)
         except ValueError as error:
@@ -146,27 +157,70 @@ class Vocabulary:
         )
 
 
+class _Casing(TypedDict):
+    vocab_size: int
+    lower_case: bool
+    strip_accents: NotRequired[bool]
+    tokenize_chinese_chars: NotRequired[bool]
+
+
+def read_tokens(
+    path: str | os.PathLike, report: Callable[[str], object]
+) -> tuple[str, ...]:
+    """The tokens of a vocab.txt that another program wrote.
+
+    Raises: OSError; ValueError, naming file and line, if one is not UTF-8.
+    """
+    return name_unused(list(files.read_lines(path)), path, report)
+
+
+def name_unused(
+    lines: Sequence[str],
+    where: str | os.PathLike,
+    report: Callable[[str], object],
+) -> tuple[str, ...]:
+    """Tokens of lines of which some are blank or equal.
+
+    A blank line keeps its id, and of equal lines the last is the token, as
+    transformers has it; the others get names that no text can have. Blank
+    lines at the end are left out.
+
+    Args:
+        lines: of ids 0, 1, 2, ...
+        where: names them in messages.
+        report: called with a line about those that stand for no token.
+    """
+    last = {token: index for index, token in enumerate(lines)}
+    blank = [i for i, token in enumerate(lines) if not token]
+    double = [i for i, x in enumerate(lines) if x and last[x] != i]
+    for kind, found in (("blank", blank), ("repeated further down", double)):
+        if found:
+            numbers = ", ".join(str(i + 1) for i in found[:5])
+            more = ", ..." if len(found) > 5 else ""
+            report(
+                f"{os.fspath(where)}: {len(found)} lines are {kind} (line "
+                f"{numbers}{more}): their ids stand for no token."
+            )
+    tokens = list(lines)
+    while tokens and not tokens[-1]:
+        tokens.pop()
+    for index in (*blank, *double):
+        # The tokenizer splits at "[", so a longer token with one never occurs.
+        name = f"[line {index + 1}]"
+        while name in last:
+            name = f"[{name}]"
+        tokens[index : index + 1] = [name] if index < len(tokens) else []
+    return tuple(tokens)
+
+
 def _read_casing(path: pathlib.Path, *, vocab_size: int) -> dict[str, Any]:
-    try:
-        fields = json.loads("\n".join(files.read_lines(path)))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON: {error}.") from None
-    casing = {}
-    if isinstance(fields, dict):
-        casing = {name: fields[name] for name in _CASING if name in fields}
-    if "lower_case" not in casing or not all(
-        isinstance(value, bool) for value in casing.values()
-    ):
+    fields = json_files.read(path, _Casing, others=Any)
+    if fields["vocab_size"] != vocab_size:
         raise ValueError(
-            f"{path}: wanted an object with lower_case true or false, as are "
-            f"{' and '.join(_CASING[1:])} if it has them; found {fields!r}."
-        )
-    if fields.get("vocab_size") != vocab_size:
-        raise ValueError(
-            f"{path}: vocab_size is {fields.get('vocab_size')}, but "
+            f"{path}: vocab_size is {fields['vocab_size']}, but "
             f"{VOCABULARY_FILE} beside it has {vocab_size} lines."
         )
-    return casing
+    return {name: fields[name] for name in _CASING if name in fields}
 
 
 def learn(paths: Sequence[str], *, size: int, lower_case: bool) -> Vocabulary:

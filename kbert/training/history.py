@@ -13,10 +13,12 @@ import math
 import os
 import pathlib
 from collections.abc import Iterable, Mapping
+from typing import Annotated, NotRequired, TypedDict
 
 import tensorflow as tf
 
-from kbert import atomic_files
+from kbert import atomic_files, json_files
+from kbert.json_files import Range
 from kbert.training import throughput
 
 HISTORY_FILE = "history.jsonl"
@@ -110,11 +112,10 @@ class History:
     def _lines_until(self, done):
         if not self._path.exists():
             return
-        text = self._path.read_text(encoding="utf-8")
-        for line in text.splitlines(keepends=True):
-            # A line that a kill cut short is of a lost step.
-            if line.endswith("\n") and json.loads(line)["step"] <= done:
-                yield line
+        # A line that a kill cut short is of a lost step.
+        for values in _read(self._path):
+            if values["step"] <= done:
+                yield json.dumps(values) + "\n"
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Writes a line and TensorBoard's scalars."""
@@ -147,14 +148,32 @@ class History:
 def scored(output_dir: str | os.PathLike) -> list[Scored]:
     """The held-out scores in a run's history.jsonl, step by step."""
     found = []
-    text = (pathlib.Path(output_dir) / HISTORY_FILE).read_text("utf-8")
-    for values in map(json.loads, text.splitlines()):
+    for values in _read(pathlib.Path(output_dir) / HISTORY_FILE):
         scores = {
             name.removeprefix(HELD_OUT): value
             for name, value in values.items()
             if name.startswith(HELD_OUT)
         }
         if scores:
-            judged = values["metric"], values["data"]
+            judged = values.get("metric", "loss"), values.get("data", "")
             found.append(Scored(values["step"], scores, *judged))
     return found
+
+
+class _Line(TypedDict):
+    step: Annotated[int, Range(at_least=0)]
+    metric: NotRequired[str]
+    data: NotRequired[str]
+
+
+def _read(path):
+    number = Annotated[float, Range(finite=False)]
+    for values in json_files.read_lines(path, _Line, others=number):
+        metric = HELD_OUT + values.get("metric", "loss")
+        is_loss = metric == HELD_OUT + "loss"
+        if "metric" in values and not is_loss and metric not in values:
+            raise ValueError(
+                f"{path}: step {values['step']}: metric is "
+                f"{values['metric']!r}, but there is no {metric}."
+            )
+        yield values

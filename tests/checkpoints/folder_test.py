@@ -300,7 +300,132 @@ def test_weights_that_kbert_did_not_write(saved):
     with h5py.File(saved / "model.weights.h5", "a") as file:
         del file["kbert_variables"]
     _sign(saved)
-    with pytest.raises(ValueError, match=r"weights\.h5: not written by kbert"):
+    with pytest.raises(
+        ValueError, match=r"weights\.h5: .*not written by kbert"
+    ):
+        folder.load(saved)
+
+
+def _dataset(file):
+    """The name of one of the largest arrays."""
+    sizes = {}
+    file.visititems(
+        lambda name, item: sizes.update({name: getattr(item, "nbytes", 0)})
+    )
+    return max(sizes, key=lambda name: sizes[name])
+
+
+def _unallocated(file, name):
+    del file[name]
+    file.create_dataset(name, shape=(10**12, 16), dtype="float32")
+
+
+def _in_chunks(file, name):
+    shape = file[name].shape
+    del file[name]
+    file.create_dataset(name, shape=shape, dtype="float32", chunks=True)
+
+
+def _compressed(file, name):
+    zeros = np.zeros((2000, 2000), "float32")
+    del file[name]
+    file.create_dataset(name, data=zeros, compression="gzip")
+
+
+def _external(file, name):
+    shape = file[name].shape
+    del file[name]
+    file.create_dataset(
+        name, shape, "uint8", external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)]
+    )
+
+
+def _linked(file, name):
+    del file[name]
+    file[name] = h5py.ExternalLink("/etc/passwd", "/x")
+
+
+def _variables(value):
+    def change(file, name):
+        del file["kbert_variables"]
+        file["kbert_variables"] = value
+
+    return change
+
+
+def _group_of_variables(file, name):
+    del file["kbert_variables"]
+    file.create_group("kbert_variables")
+
+
+def _many_variables(file, name):
+    del file["kbert_variables"]
+    text = h5py.string_dtype()
+    file.create_dataset("kbert_variables", (10**12,), text, chunks=(1000,))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_unallocated, r"shape \(1000000000000, 16\), .*the file has 0"),
+        (_in_chunks, "bytes, of which the file has 0"),
+        (_compressed, "16,000,000 bytes, of which the file has"),
+        (_external, "lies in another file"),
+        (_linked, "is a link, which kbert does not follow"),
+        (_group_of_variables, "no list kbert_variables"),
+        (_variables(7), "no list kbert_variables"),
+        (_variables([1.5, 2.5]), "no list kbert_variables"),
+        (_variables("text"), "no list kbert_variables"),
+        (_variables([b"\xff"]), "utf-8"),
+        (_variables(["x (1,)"]), "does not fit .* it has x"),
+        (_many_variables, "bytes, of which the file has 0"),
+    ],
+)
+def test_arrays_that_the_file_does_not_hold(change, message, saved):
+    """All with the right checksum, and in no time: nothing is allocated."""
+    with h5py.File(saved / "model.weights.h5", "a") as file:
+        change(file, _dataset(file))
+    _sign(saved)
+    with pytest.raises(ValueError, match=rf"weights\.h5: .*{message}") as error:
+        folder.load(saved)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [
+        range(0, 3000, 150),
+        pytest.param(range(0, 30000, 7), marks=pytest.mark.slow),
+    ],
+)
+def test_a_damaged_header_with_its_checksum(positions, saved):
+    weights = saved / "model.weights.h5"
+    whole = weights.read_bytes()
+    refused = 0
+    for at in positions:
+        damaged = bytearray(whole)
+        damaged[at % len(whole)] ^= 0xFF
+        weights.write_bytes(damaged)
+        _sign(saved)
+        try:
+            folder.load(saved)
+        except ValueError as error:
+            refused += 1
+            assert str(error).startswith(f"{weights}: "), error
+            assert "\n" not in str(error)
+    assert refused > 1
+
+
+@pytest.mark.parametrize("name", [*folder._FILES])
+def test_a_git_lfs_pointer_or_a_pipe_in_place_of_a_file(name, saved):
+    path = saved / name
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid x\n")
+    message = f"{name}: is a Git LFS pointer, .*run git lfs pull"
+    with pytest.raises(ValueError, match=message):
+        folder.load(saved)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=name):
         folder.load(saved)
 
 
@@ -400,10 +525,15 @@ def test_another_librarys_folder(names, tmp_path):
     ("changes", "message"),
     [
         ({"format_version": 2}, "format_version is 2; this kbert reads 1"),
-        ({"head": "span"}, r"fields \[.*'head', .*; wanted \['choice"),
-        ({"labels": "ab"}, "labels 'ab'; wanted a list of names"),
-        ({"max_seq_length": "9"}, "max_seq_length is '9'; wanted a whole"),
-        ({"task": ["encoder"]}, r"task is \['encoder'\]; wanted one of"),
+        ({"head": "span"}, r'unknown fields \["head"\]'),
+        ({"num_texts": True}, "num_texts is true; needs a whole"),
+        ({"max_seq_length": 10**30}, "max_seq_length is 10*; needs"),
+        ({"labels": ["a", ["b"]]}, r"labels\[1\] is .*; needs a string"),
+        ({"format_version": True}, "format_version is true; this kbert"),
+        ({"settings": [1]}, r"settings: \[1\]; needs an object|wanted none"),
+        ({"labels": "ab"}, 'labels is "ab"; needs a list'),
+        ({"max_seq_length": "9"}, 'max_seq_length is "9"; needs a whole'),
+        ({"task": ["encoder"]}, r'task is \["encoder"\]; needs a string'),
     ],
 )
 def test_wrong_fields_in_task_json(changes, message, saved):

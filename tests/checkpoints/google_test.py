@@ -2,6 +2,7 @@
 """The import of published checkpoints against Model Garden's own."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -218,6 +219,47 @@ def test_what_else_a_training_run_leaves_is_named(write):
     ]
 
 
+def test_other_optimizers_slots_are_counted(write):
+    shapes = _shapes(2)
+    slots = {
+        f"{name}/{slot}": shape
+        for name, shape in shapes.items()
+        for slot in ("Adam", "Adam_1", "ExponentialMovingAverage")
+    }
+    powers = {name: np.float32(0.9) for name in ("beta1_power", "beta2_power")}
+    _, lines = _load(write({**_random({**shapes, **slots}), **powers}))
+    assert lines[1:] == [
+        f"{len(shapes)} tensors read.",
+        f"{3 * len(shapes) + 2} tensors of the optimizer left out: Adam, "
+        "Adam_1, ExponentialMovingAverage, beta1_power, beta2_power.",
+    ]
+
+
+def test_a_prefix_before_all_names_is_left_out(write, published):
+    plain, _ = _load(published)
+    tensors = _random({**_shapes(2), **HEADS})
+    named = {f"model/{name}": value for name, value in tensors.items()}
+    loaded, lines = _load(write({**named, "global_step": np.int64(7)}))
+    assert lines[1] == "All names begin with model/, which is left out."
+    assert loaded.spec == plain.spec
+    for ours, theirs in zip(
+        loaded.model.weights, plain.model.weights, strict=True
+    ):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+def test_tensors_that_the_files_do_not_hold(published):
+    data = published / "bert_model.ckpt.data-00000-of-00001"
+    os.truncate(data, 100)
+    message = r"bert_model\.ckpt: tensors of \S+ bytes in files of 100"
+    with pytest.raises(ValueError, match=message):
+        _load(published)
+    data.unlink()
+    os.mkfifo(data)
+    with pytest.raises(ValueError, match="ckpt.data-00000-of-00001: a FIFO"):
+        _load(published)
+
+
 def test_segments_are_16_where_the_config_leaves_them_out(write):
     shapes = {**_shapes(2), "bert/embeddings/token_type_embeddings": (16, H)}
     loaded, _ = _load(write(_random(shapes), type_vocab_size=""))
@@ -250,8 +292,8 @@ def test_configs_that_kbert_cannot_compute(fields, message, write):
         ({"vocab_size": 16}, r"word_embeddings \(15, 16\) cannot fill token_e"),
         ({"intermediate_size": 29}, r"intermediate/dense/kernel \(16, 28\)"),
         # Of any size: no memory is asked for.
-        ({"max_position_embeddings": 2**20}, "weights; the encoder of the"),
-        ({"num_hidden_layers": 1000}, "weights; the encoder of the config"),
+        ({"max_position_embeddings": 2**17}, "weights; the encoder of the"),
+        ({"num_hidden_layers": 256}, "weights; the encoder of the config"),
     ],
 )
 def test_a_config_that_does_not_fit_the_tensors(fields, message, write):

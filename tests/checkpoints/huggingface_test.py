@@ -179,6 +179,36 @@ def _change_config(path, **fields):
     file.write_text(json.dumps(fields))
 
 
+@pytest.mark.parametrize(
+    ("kind", "prefix"),
+    [("BertModel", "module."), ("BertForPreTraining", "model.")],
+)
+def test_a_prefix_before_all_names_is_left_out(
+    kind, prefix, tmp_path, vocabulary
+):
+    torch_model = _torch_model(kind)
+    path = _save(tmp_path, torch_model, vocabulary)
+
+    def rename(tensors):
+        for name in list(tensors):
+            tensors[prefix + name] = tensors.pop(name)
+
+    _rewrite(path, rename)
+    loaded, lines = _load(path)
+    assert f"All names begin with {prefix}, which is left out." in lines
+    assert _difference(loaded.model, torch_model) <= 1e-5
+
+
+def test_a_table_that_is_missing_is_not_made(small):
+    path, _ = small
+    name = "embeddings.position_embeddings.weight"
+    _rewrite(path, lambda tensors: tensors.pop(name))
+    _change_config(path, max_position_embeddings=2**17)
+    message = rf"model\.safetensors: tensors missing: {name}"
+    with pytest.raises(ValueError, match=message):
+        _load(path)
+
+
 def test_an_untied_output_matrix(tmp_path, vocabulary):
     torch_model = _torch_model("BertForPreTraining", tie_word_embeddings=False)
     loaded, lines = _load(_save(tmp_path, torch_model, vocabulary))
@@ -349,7 +379,7 @@ def test_configs_that_kbert_cannot_compute(field, value, message, small):
             r"layer\.0\.intermediate\.dense\.weight has the shape \(40, 24\)",
         ),
         (
-            {"max_position_embeddings": 2**20},
+            {"max_position_embeddings": 2**17},
             r"position_embeddings\.weight has the shape \(20, 24\)",
         ),
     ],

@@ -99,6 +99,33 @@ def test_casing_from_the_caller(files):
     assert not _read(path, lower_case=False)[0][0].lower_case
 
 
+def test_the_caller_settles_a_casing_on_which_files_disagree(files):
+    path = files({"do_lower_case": False}, {"lowercase": True})
+    for lower_case in (True, False):
+        (vocabulary, _), lines = _read(path, lower_case)
+        assert vocabulary.lower_case is lower_case
+        assert any(f"{lower_case}, as --lower_case says" in x for x in lines)
+
+
+def test_blank_and_doubled_lines_keep_their_ids(files, vocabulary):
+    tokens = ["the", "", *vocabulary.tokens]
+    path = files({"do_lower_case": True}, None, tokens)
+    (found, _), lines = _read(path)
+    assert found.tokens[2:] == vocabulary.tokens
+    assert len(lines) == 2 and "vocab.txt: 1 lines are blank" in lines[0]
+    # And where transformers has made tokenizer.json of it.
+    files(None, {}, tokens)
+    file = path / "tokenizer.json"
+    whole = json.loads(file.read_text())
+    ids = {token: index for index, token in enumerate(tokens)}
+    whole["model"]["vocab"] = ids
+    whole["added_tokens"] = []
+    file.write_text(json.dumps(whole))
+    assert _read(path)[0][0].tokens == found.tokens
+    (path / "vocab.txt").unlink()
+    assert _read(path)[0][0].tokens == found.tokens
+
+
 @pytest.mark.parametrize(
     ("config", "normalizer", "lower_case", "message"),
     [
@@ -160,7 +187,11 @@ def test_what_is_refused(config, normalizer, lower_case, message, files):
     [
         ("model", {"type": "BPE"}, "model: type is 'BPE'; kbert's tokenizer"),
         ("model", {"unk_token": "<unk>"}, "model: unk_token is '<unk>'"),
-        ("model", {"vocab": {"a": 0, "b": 2}}, "model: vocab is no object of"),
+        (
+            "model",
+            {"vocab": {"a": 0, "b": 10**12}},
+            "model: vocab is no object of",
+        ),
         ("model", {"vocab": ["a"]}, "model: vocab is no object of tokens"),
         ("normalizer", {"type": "NFC"}, "normalizer: type is 'NFC'; kbert's"),
         ("pre_tokenizer", {"type": "Metaspace"}, "pre_tokenizer: type is 'Me"),

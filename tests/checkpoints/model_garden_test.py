@@ -186,7 +186,7 @@ def test_without_a_next_sentence_head(head, make_pretrainer, write):
         ("num_hidden_layers", 3, "num_hidden_layers is 2, but bert_config"),
         ("num_attention_heads", 2, "num_attention_heads is 4, but bert_conf"),
         ("type_vocab_size", 2, r"embeddings \(3, 16\) cannot fill embedd"),
-        ("max_position_embeddings", 2**20, "weights; the encoder of the conf"),
+        ("max_position_embeddings", 2**17, "weights; the encoder of the conf"),
     ],
 )
 def test_a_config_that_does_not_fit(field, value, message, make_encoder, write):

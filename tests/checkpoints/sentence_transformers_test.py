@@ -474,9 +474,9 @@ def test_a_model_folder_of_before_gives_the_mean(tmp_path, vocabulary):
     )
     for wrong, message in (
         ({"pooling": "sum"}, "pooling is 'sum'; needs one of"),
-        ({"pooling": ["cls"]}, r"pooling is \['cls'\]; needs one of"),
+        ({"pooling": ["cls"]}, r"pooling is .*cls.*; needs a string"),
         ({"normalize": 1}, "normalize is 1; needs true or false"),
-        ({"dense": 1}, "settings are .*dense"),
+        ({"dense": 1}, "settings: unknown fields .*dense"),
     ):
         with pytest.raises(ValueError, match=message):
             kbert.TaskSpec(**{**spec, "settings": wrong})

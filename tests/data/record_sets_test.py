@@ -121,10 +121,11 @@ def test_a_file_of_another_size_is_named(folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "records.json: "),
-        ("{}", "records.json: no entry 'format_version'"),
-        ('{"format_version": 9}', "records.json: format_version 9"),
+        ("{", "records.json:1: not JSON"),
+        ("{}", "records.json: fields .*'format_version'.* missing"),
+        ('{"format_version": 9}', "records.json: format_version is 9; needs 1"),
         ("[]", "records.json: "),
+        ("[" * 10**5, "records.json:1: .*nested"),
     ],
 )
 def test_a_damaged_manifest_is_named(folder, content, message):
@@ -164,3 +165,33 @@ def test_a_listed_file_that_is_none_is_named(folder, pattern, put, message):
         record_sets.find(pattern.format(folder))
     one = record_sets.find(f"{folder}/records-1.tfrecord")
     assert one.num_rows == 5
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("masked", 10**9, "masked is 1000000000; needs true or false"),
+        ("packed", "no", 'packed is "no"; needs true or false'),
+        ("next_sentence", None, "next_sentence is null; needs true or false"),
+        ("max_seq_length", [6], r"max_seq_length is \[6\]; needs a whole"),
+        ("max_seq_length", -6, "max_seq_length is -6; needs 1 <= x"),
+        ("max_seq_length", 10**9, "max_seq_length is 10*; needs 1 <= x"),
+        ("max_seq_length", 10**5, "0.tfrecord has .*too few for 3 rows of"),
+        ("max_predictions", 2.5, "max_predictions is 2.5; needs a whole"),
+        ("max_predictions", 7, "max_predictions is 7; needs at most max_seq"),
+        ("fingerprint", 3, "fingerprint is 3; needs a string"),
+        ("files", ["0.tfrecord"], "files is .*; needs an object"),
+        ("files", {"records-0.tfrecord": 9}, 'files."records-0.tfrecord" is 9'),
+        (
+            "files",
+            {"records-0.tfrecord": {"rows": 1e9, "bytes": 1}},
+            "rows is 1000000000.0; needs a whole",
+        ),
+    ],
+)
+def test_odd_fields_of_a_manifest_are_named(folder, field, value, message):
+    path = folder / "records.json"
+    fields = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**fields, field: value}), "utf-8")
+    with pytest.raises(ValueError, match=rf"records\.json: .*{message}"):
+        record_sets.find(str(folder))

@@ -99,7 +99,7 @@ def test_scores_of_several_are_those_of_scikit_learn():
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, 7, "x"])
 def test_a_threshold_is_a_probability(threshold):
-    with pytest.raises(ValueError, match=f"threshold is {threshold!r}; want"):
+    with pytest.raises(ValueError, match="threshold is .*; needs"):
         Settings(multi_label=True, threshold=threshold)
 
 

@@ -71,7 +71,7 @@ def test_accuracy():
 
 @pytest.mark.parametrize("settings", [{"num_choices": 1}, {"num_choices": 2.0}])
 def test_too_few_choices(settings, tiny_config):
-    with pytest.raises(ValueError, match=r"num_choices is .*; wanted a whole"):
+    with pytest.raises(ValueError, match=r"num_choices is .*; needs"):
         TaskSpec(task="multiple_choice", max_seq_length=8, settings=settings)
     with pytest.raises(ValueError, match="num_choices is 1; wanted 2"):
         multiple_choice.build_multiple_choice(tiny_config, 1)

@@ -304,13 +304,16 @@ def test_scores_of_several():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"stride": 0}, "stride is 0; wanted a whole number, 1 or more"),
+        ({"stride": 0}, "stride is 0; needs 1 <= x"),
         ({"max_answer_length": 3.0}, "max_answer_length is 3.0"),
-        ({"max_query_length": True}, "max_query_length is True"),
-        ({"threshold": float("nan")}, "threshold is nan; wanted a number"),
+        ({"max_query_length": True}, "max_query_length is true"),
+        (
+            {"threshold": float("nan")},
+            "threshold is NaN; needs a finite",
+        ),
         (
             {"threshold": 1.5, "several_answers": True},
-            "threshold is 1.5; wanted a number between 0 and 1",
+            "threshold is 1.5; needs 0 < x < 1",
         ),
         (
             {"no_answer": True, "several_answers": True},

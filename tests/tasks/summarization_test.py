@@ -113,7 +113,7 @@ def test_a_missing_library_is_named(monkeypatch):
 def test_no_sentence_is_no_summary(number):
     spec = TaskSpec(task="summarization", max_seq_length=8)
     assert spec.settings == summarization.Settings(num_sentences=3)
-    with pytest.raises(ValueError, match=r"num_sentences is .*; wanted a who"):
+    with pytest.raises(ValueError, match=r"num_sentences is .*; needs"):
         TaskSpec(
             task="summarization",
             max_seq_length=8,

@@ -213,5 +213,5 @@ def test_the_model_and_its_settings(tiny_config, batch):
     with pytest.raises(ValueError, match="aggregation is 'max'; expected one"):
         tagging.Settings(aggregation="max")
     for stride in (0, 2.0, True):
-        with pytest.raises(ValueError, match="stride is .*; wanted a whole"):
+        with pytest.raises(ValueError, match="stride is .*; needs"):
             tagging.Settings(stride=stride)

@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 import tokenizers
 
 from kbert.text import vocabulary
+from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 TOKENS = (*SPECIAL_TOKENS, "ab", "##c", "d")
@@ -124,15 +126,28 @@ def test_windows_line_ends_are_no_part_of_a_token(tmp_path):
     [
         (TOKENS[:4] + TOKENS[5:], None, r"vocab.txt: \[MASK\] missing"),
         (TOKENS[1:2] + TOKENS[3:], None, r"\[PAD\], \[CLS\] missing"),
-        ((*TOKENS, "ab"), None, "vocab.txt: lines 6 and 9 are both 'ab'"),
-        ((*TOKENS, "", "x"), None, "vocab.txt: line 9 is empty"),
-        (TOKENS, [1], r"vocab.json: wanted an object .* found \[1\]"),
-        (TOKENS, {"vocab_size": 8}, "vocab.json: wanted .* lower_case"),
+        (
+            (*TOKENS, "ab"),
+            {"vocab_size": 9, "lower_case": True},
+            "vocab.txt: lines 6 and 9 are both 'ab'",
+        ),
+        (
+            (*TOKENS, "", "x"),
+            {"vocab_size": 10, "lower_case": True},
+            "vocab.txt: line 9 is empty",
+        ),
+        (TOKENS, [1], r"vocab.json: \[1\]; needs an object"),
+        (TOKENS, {"vocab_size": 8}, "vocab.json: .*'lower_case'.* missing"),
         (TOKENS, {"vocab_size": 8, "lower_case": 1}, "true or false"),
         (
             TOKENS,
+            {"vocab_size": 2**64, "lower_case": True},
+            "vocab.json: vocab_size is 1.*; needs a number of less than 64",
+        ),
+        (
+            TOKENS,
             {"vocab_size": 8, "lower_case": True, "strip_accents": None},
-            "true or false, as are strip_accents",
+            "strip_accents is null; needs true or false",
         ),
         (
             TOKENS,
@@ -152,6 +167,33 @@ def test_files_that_are_no_vocabulary(tmp_path, tokens, casing, message):
         Vocabulary.load(path, lower_case=True)
 
 
+def test_blank_and_doubled_lines_keep_their_ids(tmp_path):
+    """As `transformers` reads them: of equal lines the last is the token."""
+    lines = ["ab", "", *TOKENS, "x", "[line 2]", "x", "y", "", ""]
+    path = write(tmp_path, lines)
+    said = []
+    found = Vocabulary.load(path, True, said.append)
+    with open(path, encoding="utf-8") as file:
+        theirs = {line.rstrip("\n"): i for i, line in enumerate(file)}
+    ids = {token: i for i, token in enumerate(found.tokens)}
+    for token, index in theirs.items():
+        if token:
+            assert ids[token] == index
+    assert len(found) == len(lines) - 2  # the blank ones at the end stand out
+    assert len(said) == 2
+    assert "vocab.txt: 3 lines are blank (line 2, 15, 16)" in said[0]
+    assert "2 lines are repeated further down (line 1, 11)" in said[1]
+    # What they are called instead, no text can have.
+    tokenizer = Tokenizer(found)
+    names = set(found.tokens) - set(theirs)
+    assert len(names) == 3
+    used = set(tokenizer(tf.constant(sorted(names))).flat_values.numpy())
+    assert not used & {ids[name] for name in names}
+    found.save(tmp_path / "again")
+    again = Vocabulary.load(tmp_path / "again" / "vocab.txt")
+    assert again == found
+
+
 @pytest.mark.parametrize("token", ["a\nb", "ab\r"])
 def test_a_token_is_a_line(token):
     with pytest.raises(ValueError, match="holds the end of a line"):
@@ -161,7 +203,7 @@ def test_a_token_is_a_line(token):
 def test_a_casing_file_that_is_not_json(tmp_path):
     path = write(tmp_path, TOKENS)
     (tmp_path / "vocab.json").write_text("{", "utf-8")
-    with pytest.raises(ValueError, match="vocab.json: not JSON"):
+    with pytest.raises(ValueError, match="vocab.json:1: not JSON"):
         Vocabulary.load(path)
 
 
