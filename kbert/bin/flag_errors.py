@@ -4,6 +4,7 @@
 import difflib
 import re
 from collections.abc import Collection
+from typing import Any
 
 from absl import flags
 
@@ -77,11 +78,11 @@ _OTHER_NAMES = {
 }
 
 
-def describe(error: Exception) -> str:
+def describe(error: Any) -> str:
     """An error of parsing, with all missing flags at once, or a suggestion.
 
     Args:
-        error: absl's, whose message is otherwise as it is.
+        error: an exception of absl's, whose message is otherwise as it is.
     """
     if isinstance(error, flags.UnrecognizedFlagError):
         return _unknown(error.flagname)

@@ -55,12 +55,8 @@ def pretrain(
     record_set = record_sets.find(records, vocabulary=vocabulary)
     config = _config(initial, model_config or init, record_set)
     _check_length(records, record_set, config)
-    held_out = eval_records and record_sets.find(
-        eval_records,
-        vocabulary=record_set.vocabulary,
-        max_positions=config.max_position_embeddings,
-    )
-    all_sets = list(filter(None, (record_set, held_out)))
+    held_out = _held_out(eval_records, record_set, config)
+    all_sets = [record_set, held_out] if held_out else [record_set]
     pretraining.check_masking(all_sets, masking)
     with run.begun(
         options,
@@ -155,6 +151,16 @@ def _config(initial, path, record_set: RecordSet) -> BertConfig:
     if note := tasks.segment_note(config, _spec(record_set)):
         print(f"{path}: {note}")
     return config
+
+
+def _held_out(eval_records, record_set, config) -> RecordSet | None:
+    if not eval_records:
+        return None
+    return record_sets.find(
+        eval_records,
+        vocabulary=record_set.vocabulary,
+        max_positions=config.max_position_embeddings,
+    )
 
 
 def _check_length(records, record_set, config):

@@ -159,8 +159,7 @@ class RunRecord:
                     "starts at step 1."
                 )
             return
-        self._check_comparable()
-        changes = list(_changes(self._known["parts"][-1], self._part))
+        changes = list(_changes(self._last_part(), self._part))
         refused = [text for kind, text in changes if kind == "refused"]
         if refused:
             raise ValueError(
@@ -171,7 +170,8 @@ class RunRecord:
         for kind, text in changes:
             say(f"{self._output}: {text}{_NOTES[kind]}")
 
-    def _check_comparable(self):
+    def _last_part(self):
+        """What trained the checkpoints there."""
         if not self._known or not self._known["parts"]:
             raise ValueError(
                 f"--output_dir={self._output}: has checkpoints but no "
@@ -184,6 +184,7 @@ class RunRecord:
                 f"--output_dir={self._output}: has the checkpoints of a "
                 f"kbert-{command} run; give another --output_dir."
             )
+        return self._known["parts"][-1]
 
     def begin(self, done: int) -> None:
         """Writes that steps are trained after those that are done.

@@ -189,7 +189,7 @@ class TaskScores:
         """To be called when the model has other weights than were scored."""
         self._answers = self._losses = None
 
-    def tuned(self) -> tuple[TaskSpec, list[dict[str, Any]]]:
+    def tuned(self) -> tuple[TaskSpec, Answers]:
         """The spec that the job chooses by the answers, and answers with it.
 
         Later answers and scores are those with it too.
