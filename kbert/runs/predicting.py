@@ -183,8 +183,11 @@ class Predictor:
         form = answer_files.of(path, getattr(self._server, "width", None))
         is_lines = isinstance(form, answer_files.JsonLines)
         if is_lines and is_stream:
-            with atomic_files.open_stream(path) as stream:
-                self.to_stream(texts, io.TextIOWrapper(stream, "utf-8"))
+            with (
+                atomic_files.open_stream(path) as stream,
+                io.TextIOWrapper(stream, "utf-8") as text,
+            ):
+                self.to_stream(texts, text)
             return
         atomic_files.check_file(path)
         path = pathlib.Path(os.path.realpath(path))

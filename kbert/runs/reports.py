@@ -2,7 +2,7 @@
 """What a model's answers to labelled rows are like: tables and errors.
 
 A folder has report.md for readers, report.json for programs, and errors.jsonl
-with the worst answers.
+with the worst of the wrong answers.
 """
 
 import dataclasses
@@ -45,15 +45,17 @@ class Report:
         lengths: rows by their number of tokens, [CLS] and [SEP] not counted:
             "from" and "to", how many "rows", and their mean "score", which
             is each answer's by itself, the higher the better.
-        errors: all rows, the worst first: "row", and "line" if it is known,
-            in the file, both from 1, "score", "wanted", "answer" and
-            "texts".
+        row_score: what the score of a row is, such as "f1".
+        errors: all rows with a wrong answer, the worst first: "row", and
+            "line" if it is known, in the file, both from 1, "score",
+            "wanted", "answer" and "texts".
     """
 
     input: str
     scores: Mapping[str, float]
     classes: Mapping[str, Mapping[str, float]]
     lengths: Sequence[Mapping[str, float]]
+    row_score: str
     errors: Sequence[Mapping[str, Any]]
 
 
@@ -77,6 +79,8 @@ def make(
         vocabulary: likewise.
     """
     by_row = job.row_scores(answers, rows, spec)
+    right = job.is_right(answers, rows, spec)
+    wrong = [index for index, is_right in enumerate(right) if not is_right]
     return Report(
         input=rows.path,
         scores=scores,
@@ -84,7 +88,8 @@ def make(
         lengths=by_length(
             token_counts(rows.texts, vocabulary), np.array(by_row, float)
         ),
-        errors=list(_worst_first(job, rows, answers, by_row)),
+        row_score=job.row_score,
+        errors=list(_worst_first(wrong, job, rows, answers, by_row)),
     )
 
 
@@ -131,25 +136,32 @@ def by_length(
     ]
 
 
-def _worst_first(job, rows, answers, scores) -> Iterator[dict[str, Any]]:
-    def badness(place):
-        score = scores[place]
+def _worst_first(
+    indices, job, rows, answers, scores
+) -> Iterator[dict[str, Any]]:
+    def badness(index):
+        score = scores[index]
         return -math.inf if math.isnan(score) else score
 
     lines = getattr(rows, "lines", None)  # not every file has one a row
-    for place in sorted(range(len(rows)), key=badness):
+    for index in sorted(indices, key=badness):
         yield {
-            "row": place + 1,
-            **({"line": lines[place]} if lines else {}),
-            "score": scores[place],
-            "wanted": job.wanted(rows, place),
-            "answer": answers[place],
-            "texts": [column[place] for column in rows.texts],
+            "row": index + 1,
+            **({"line": lines[index]} if lines else {}),
+            "score": scores[index],
+            "wanted": job.wanted(rows, index),
+            "answer": answers[index],
+            "texts": [column[index] for column in rows.texts],
         }
 
 
 def write(folder: str | os.PathLike, report: Report, worst: int) -> None:
-    """Writes the three files, the worst rows alone, and prints where.
+    """Writes the three files and prints where.
+
+    Args:
+        folder: of the files; it is made when missing.
+        report: what they say.
+        worst: how many rows errors.jsonl has at most.
 
     Raises: OSError.
     """
@@ -168,16 +180,27 @@ def write(folder: str | os.PathLike, report: Report, worst: int) -> None:
     files.write_json(path / REPORT_FILE, told)
     atomic_files.write_text(path / TABLES_FILE, markdown(report, len(errors)))
     print(
-        f"{path}: {TABLES_FILE}, and {ERRORS_FILE} with the {len(errors):,} "
-        "worst rows",
+        f"{path}: {TABLES_FILE}, and {ERRORS_FILE} with "
+        f"{_counted(report, len(errors))}",
         flush=True,
     )
+
+
+def _num_rows(report):
+    return sum(int(group["rows"]) for group in report.lengths)
+
+
+def _counted(report, worst):
+    """Such as "the worst 50 of 1,204 wrong answers"."""
+    total = len(report.errors)
+    some = f"the worst {worst:,} of " if worst < total else ""
+    return f"{some}{total:,} wrong answer{'s' if total != 1 else ''}"
 
 
 def markdown(report: Report, worst: int) -> str:
     """The report in Markdown, which reads well as it is."""
     parts = [
-        f"# {escape(report.input)}: {len(report.errors):,} rows",
+        f"# {escape(report.input)}: {_num_rows(report):,} rows",
         table(("", "score"), report.scores.items()),
     ]
     if report.classes:
@@ -190,8 +213,8 @@ def markdown(report: Report, worst: int) -> str:
     ]
     parts += [
         "## By length",
-        "Tokens of a row's texts, and the mean of its rows' own scores.",
-        table(("tokens", "rows", "score"), lengths),
-        f"The {worst:,} worst rows are in {ERRORS_FILE}.",
+        "Tokens of a row's texts, and the mean over these rows.",
+        table(("tokens", "rows", report.row_score), lengths),
+        f"{ERRORS_FILE} has {_counted(report, worst)}.",
     ]
     return "\n\n".join(parts) + "\n"

@@ -38,8 +38,9 @@ def make_server(
     """
     if spec.task not in SERVERS:
         raise ValueError(
-            f"The model's task is {spec.task!r}, which gives no answer to a "
-            "text; train it for one with kbert-finetune."
+            f"The model's task is {spec.task!r}: it gives a text a vector "
+            "(kbert-predict --output=embeddings, kbert.load_embedder), and no "
+            "answer before it is trained for a task with kbert-finetune."
         )
     model = SharedBlocks().of(model)
     return SERVERS[spec.task](model, vocabulary=vocabulary, spec=spec)

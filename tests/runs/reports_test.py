@@ -4,13 +4,19 @@
 import dataclasses
 import json
 import math
+import types
 
 import numpy as np
+import pytest
 
 from kbert.data.tables import Rows
 from kbert.runs import reports
 from kbert.runs.jobs.classification import ClassificationJob
 from kbert.runs.jobs.job import JobOptions
+from kbert.runs.jobs.multiple_choice import MultipleChoiceJob
+from kbert.runs.jobs.question_answering import QuestionAnsweringJob
+from kbert.runs.jobs.regression import RegressionJob
+from kbert.runs.jobs.tagging import TaggingJob
 from kbert.tasks import TaskSpec
 
 SPEC = TaskSpec(
@@ -32,7 +38,7 @@ def _answer(good):
     return {"label": max(numbers, key=numbers.get), "probabilities": numbers}
 
 
-ANSWERS = [_answer(0.75), _answer(0.875), _answer(0.5625)]
+ANSWERS = [_answer(0.75), _answer(0.875), _answer(0.4375)]
 
 
 def test_a_report_of_three_rows(tmp_path, vocabulary, capsys):
@@ -46,15 +52,15 @@ def test_a_report_of_three_rows(tmp_path, vocabulary, capsys):
         vocabulary=vocabulary,
     )
     reports.write(tmp_path / "report", report, worst=2)
-    assert "errors.jsonl with the 2 worst rows" in capsys.readouterr().out
+    assert "errors.jsonl with 2 wrong answers\n" in capsys.readouterr().out
     told = json.loads((tmp_path / "report/report.json").read_text("utf-8"))
-    assert told.keys() == {"input", "scores", "classes", "lengths"}
+    assert told.keys() == {"input", "scores", "classes", "lengths", "row_score"}
     assert told["classes"]["good"] == {
-        **{"precision": 2 / 3, "recall": 1.0},
-        **{"f1": 0.8, "rows": 2},
+        **{"precision": 0.5, "recall": 0.5},
+        **{"f1": 0.5, "rows": 2},
     }
     assert [(x["rows"], x["score"]) for x in told["lengths"]] == [
-        *((1, 0.75), (1, 0.125), (1, 0.5625))
+        *((1, 0.75), (1, 0.125), (1, 0.4375))
     ]
     assert told["lengths"][0]["from"] == 2
     lines = (tmp_path / "report/errors.jsonl").read_text("utf-8").split("\n")
@@ -71,7 +77,56 @@ def test_a_report_of_three_rows(tmp_path, vocabulary, capsys):
     assert (second["row"], second["texts"]) == (3, ["was goodly ?", "x|y\nz"])
     text = (tmp_path / "report/report.md").read_text("utf-8")
     assert text.startswith("# dev.tsv: 3 rows\n")
-    assert "\n| good  |    0.6667 | 1.0000 | 0.8000 |    2 |\n" in text
+    assert "\n| good  |    0.5000 | 0.5000 | 0.5000 |    2 |\n" in text
+    assert "| rows | lowest probability of what is right |" in text
+    reports.write(tmp_path / "report", report, worst=1)
+    assert "the worst 1 of 2 wrong answers" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("job", "rows", "answers", "right"),
+    [
+        (
+            RegressionJob(JobOptions()),
+            Rows("a.tsv", [2, 3], (["x", "y"],), ["1.5", "2"]),
+            [{"value": 1.5}, {"value": 2.25}],
+            [True, False],
+        ),
+        (
+            ClassificationJob(JobOptions()),
+            Rows("a.tsv", [2, 3, 4], (["x"] * 3,), ["a|b", "", "b"]),
+            [
+                {"labels": x, "probabilities": {"a": 0.5, "b": 0.75}}
+                for x in (["b", "a"], [], ["a", "b"])
+            ],
+            [True, True, False],
+        ),
+        (
+            MultipleChoiceJob(JobOptions()),
+            types.SimpleNamespace(labels=[1, 0]),
+            [{"choice": 1, "probabilities": [0.5, 0.5]}] * 2,
+            [True, False],
+        ),
+        (
+            QuestionAnsweringJob(JobOptions()),
+            types.SimpleNamespace(answer_texts=[["1843", "in 1843"], ["c d"]]),
+            [{"answer": "The 1843."}, {"answer": "d"}],
+            [True, False],
+        ),
+        (
+            TaggingJob(JobOptions()),
+            types.SimpleNamespace(tags=[["O", "B-x"], ["B-x", "I-x"]]),
+            [{"tags": ["O", "B-x"]}, {"tags": ["B-x", "O"]}],
+            [True, False],
+        ),
+    ],
+)
+def test_only_wrong_answers_are_errors(job, rows, answers, right):
+    settings = {"multi_label": job.task == "classification"}
+    spec = types.SimpleNamespace(
+        settings=types.SimpleNamespace(several_answers=False, **settings)
+    )
+    assert list(job.is_right(answers, rows, spec)) == right
 
 
 def test_classes_without_rows_or_answers_are_left_out():
@@ -110,4 +165,4 @@ def test_a_score_that_is_no_number_is_the_worst(vocabulary):
     report = reports.make(
         job, ROWS, ANSWERS, {}, spec=SPEC, vocabulary=vocabulary
     )
-    assert [row["row"] for row in report.errors] == [2, 3, 1]
+    assert [row["row"] for row in report.errors] == [2, 3]

@@ -22,6 +22,7 @@ class ClassificationJob(Job[Rows]):
 
     task = "classification"
     metric = classification.METRIC
+    row_score = "lowest probability of what is right"
     takes = (
         *("text_columns", "label_column", "header"),
         *("labels", "class_weights"),
@@ -148,6 +149,15 @@ class ClassificationJob(Job[Rows]):
                 right += [1 - p for x, p in numbers.items() if x not in wanted]
             rights.append(min(right))
         return rights
+
+    def is_right(self, answers, rows, spec):
+        """Those with the labels of their rows, whatever the probability."""
+        found = [
+            set(answer[LABELS]) if LABELS in answer else {answer[LABEL]}
+            for answer in answers
+        ]
+        right = map(set, self._labels(rows, spec.settings))
+        return [one == other for one, other in zip(found, right, strict=True)]
 
     def wanted(self, rows, place):
         return (rows.labels or [])[place]

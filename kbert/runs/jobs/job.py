@@ -80,12 +80,16 @@ class Job(abc.ABC, Generic[R]):
     Attributes:
         task: its name.
         metric: the score that tells the best model, the higher the better.
+        row_score: what the score of a row by itself is, such as "f1".
+        best_row_score: that of an answer with nothing wrong.
         takes: those of JobOptions that not all tasks take.
     Raises: ValueError, naming the flag, if another is given.
     """
 
     task: ClassVar[str]
     metric: ClassVar[str]
+    row_score: ClassVar[str]
+    best_row_score: ClassVar[float] = 1.0
     takes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: JobOptions):
@@ -167,6 +171,13 @@ class Job(abc.ABC, Generic[R]):
         self, answers: Answers, rows: R, spec: TaskSpec
     ) -> list[float]:
         """How good each answer is by itself, the higher the better."""
+
+    def is_right(
+        self, answers: Answers, rows: R, spec: TaskSpec
+    ) -> Sequence[bool]:
+        """Which answers have nothing wrong: those of the highest score."""
+        scores = self.row_scores(answers, rows, spec)
+        return [score == self.best_row_score for score in scores]
 
     @abc.abstractmethod
     def wanted(self, rows: R, place: int) -> Any:

@@ -16,6 +16,7 @@ class MultipleChoiceJob(Job[Choices]):
 
     task = "multiple_choice"
     metric = multiple_choice.METRIC
+    row_score = "probability of the right choice"
     takes = (
         *("text_columns", "choice_columns"),
         *("label_column", "header"),
@@ -69,6 +70,13 @@ class MultipleChoiceJob(Job[Choices]):
         """The probability that was given to the right one."""
         return [
             answer[PROBABILITIES][label]
+            for answer, label in zip(answers, rows.labels, strict=True)
+        ]
+
+    def is_right(self, answers, rows, spec):
+        """Those that choose the right one, whatever its probability."""
+        return [
+            answer[CHOICE] == label
             for answer, label in zip(answers, rows.labels, strict=True)
         ]
 

@@ -18,6 +18,7 @@ class QuestionAnsweringJob(Job[Questions]):
 
     task = "question_answering"
     metric = question_answering.METRIC
+    row_score = "f1"
 
     def read(self, path, spec=None):
         rows = squad.read_squad(path, self.options.encoding)

@@ -19,6 +19,8 @@ class RegressionJob(Job[Rows]):
 
     task = "regression"
     metric = regression.METRIC
+    row_score = "minus the absolute error"
+    best_row_score = 0.0
     takes = ("text_columns", "label_column", "header")
 
     def read(self, path, spec=None):

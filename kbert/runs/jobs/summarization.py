@@ -16,6 +16,7 @@ class SummarizationJob(Job[Documents]):
 
     task = "summarization"
     metric = summarization.METRIC
+    row_score = "rouge l"
 
     def read(self, path, spec=None):
         summarization.check_rouge()  # early: training may take long

@@ -19,6 +19,7 @@ class TaggingJob(Job[Sentences]):
 
     task = "tagging"
     metric = tagging.METRIC
+    row_score = "share of right tags"
     takes = ("labels", "tag_scheme")
 
     def metric_of(self, spec):
