@@ -43,8 +43,15 @@ _AGGREGATION = shared.aggregation()
 _OUTPUT_FILE = flags.DEFINE_string(
     "output_file",
     None,
-    "JSON Lines for answers, instead of stdout; .npy or .parquet for "
-    "embeddings.",
+    "Instead of JSON Lines on stdout: .jsonl, .csv, .tsv or .parquet for "
+    "answers, with a column for each class's probability in .csv and .tsv; "
+    ".npy or .parquet for embeddings.",
+)
+_KEEP_COLUMNS = flags.DEFINE_list(
+    "keep_columns",
+    [],
+    "Columns of --input that the answers have too, or * for all; one that an "
+    "answer has itself becomes input_NAME.",
 )
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 32, "Texts at once.", lower_bound=1
@@ -58,8 +65,7 @@ def main(argv):
     """Reads the flags and the texts, and writes the answers."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
-    if bool(_INPUT.value) == bool(_TEXT.value):
-        raise ValueError("Give one of --input and --text.")
+    _check_flags()
     import kbert
     from kbert import tasks
     from kbert.checkpoints import folder
@@ -67,8 +73,6 @@ def main(argv):
     from kbert.runs.progress import Progress
 
     how = _EMBEDDING(_OUTPUT.value == "embeddings")
-    if how and not _OUTPUT_FILE.value:
-        raise ValueError("--output=embeddings: wanted an --output_file too.")
     changed = _AGGREGATION(not how)
     load = kbert.load_embedder if how else kbert.load
     server = load(_MODEL.value, **(how or {"settings": changed}))
@@ -85,9 +89,21 @@ def main(argv):
     predictor = predicting.Predictor(server, options, Progress())
     if not _OUTPUT_FILE.value:
         return predictor.to_stream(texts, sys.stdout)
-    settings = {h.name: h.value for h in (_OUTPUT, _BATCH_SIZE, _TOP_K)}
+    named = (_OUTPUT, _BATCH_SIZE, _TOP_K, _KEEP_COLUMNS)
+    settings = {holder.name: holder.value for holder in named}
     settings |= {"model": folder.fingerprint(_MODEL.value), **how, **changed}
     return predictor.to_file(texts, _OUTPUT_FILE.value, settings)
+
+
+def _check_flags():
+    """Raises: ValueError, naming a flag that does not go with the others."""
+    if bool(_INPUT.value) == bool(_TEXT.value):
+        raise ValueError("Give one of --input and --text.")
+    is_vectors = _OUTPUT.value == "embeddings"
+    if is_vectors and not _OUTPUT_FILE.value:
+        raise ValueError("--output=embeddings: needs an --output_file too.")
+    if _KEEP_COLUMNS.value and (is_vectors or not _INPUT.value):
+        raise ValueError("--keep_columns: only for the answers to --input.")
 
 
 def _texts(server):
@@ -100,7 +116,9 @@ def _texts(server):
     if _TEXT_B.value:
         raise ValueError("--text_b: only for --text.")
     options = JobOptions(**reading)
-    return predicting.file_texts(server, _INPUT.value, options)
+    return predicting.file_texts(
+        server, _INPUT.value, options, _KEEP_COLUMNS.value
+    )
 
 
 def cli():

@@ -7,7 +7,10 @@ at whose end there may be others, which is what lets a run go on.
 """
 
 import abc
+import csv
+import functools
 import importlib.util
+import itertools
 import json
 import os
 import pathlib
@@ -51,32 +54,137 @@ def of(path: str | os.PathLike, width: int | None) -> AnswerFile:
     """
     extension = pathlib.Path(path).suffix.lower()
     if width is None:
-        if extension in (".npy", ".parquet"):
-            raise ValueError(
-                f"{path}: extension {extension!r} is for embeddings; wanted "
-                "another, such as .jsonl, for answers."
-            )
-        return JsonLines()
-    if extension == ".npy":
-        return Npy(width)
-    if extension == ".parquet":
-        return Parquet(width)
-    raise ValueError(
-        f"{path}: extension {extension!r}; wanted .npy or .parquet for "
-        "embeddings."
-    )
+        forms = {
+            ".jsonl": JsonLines,
+            ".csv": functools.partial(Table, ","),
+            ".tsv": functools.partial(Table, "\t"),
+            ".parquet": ParquetTable,
+        }
+    else:
+        forms = {
+            ".npy": functools.partial(Npy, width),
+            ".parquet": functools.partial(Parquet, width),
+        }
+    if extension not in forms:
+        raise ValueError(
+            f"{path}: extension {extension!r}; needs {', '.join(forms)} for "
+            f"{'answers' if width is None else 'embeddings'}."
+        )
+    return forms[extension]()
 
 
 class JsonLines(AnswerFile):
     """A JSON object a line."""
 
     def encode(self, answers):
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in answers]
+        # A kept column of a .parquet can hold dates and the like.
+        lines = [
+            json.dumps(row, ensure_ascii=False, default=str) + "\n"
+            for row in answers
+        ]
         # A lone surrogate becomes what JSON calls it.
         return "".join(lines).encode("utf-8", "backslashreplace")
 
     def finish(self, path):
         return path
+
+
+class Table(JsonLines):
+    r"""A CSV or TSV with a header, made of JSON Lines at the end.
+
+    Each number of an object, such as a class's probability, has a column
+    "object.name"; a list is JSON in its cell. In a TSV a tab and a newline
+    become \t and \n.
+    """
+
+    def __init__(self, delimiter: str):
+        self._delimiter = delimiter
+
+    def finish(self, path):
+        columns = {}
+        for row in _json_rows(path):
+            columns.update(dict.fromkeys(_cells(row)))
+        whole = path.with_name(".table")
+        with whole.open(
+            "w", encoding="utf-8", errors="backslashreplace", newline=""
+        ) as file:
+            if self._delimiter == ",":
+                write = csv.writer(file, lineterminator="\n").writerow
+            else:
+                write = functools.partial(_write_tsv, file)
+            write(list(columns))
+            for row in _json_rows(path):
+                cells = _cells(row)
+                write([cells.get(column, "") for column in columns])
+            file.flush()
+            os.fsync(file.fileno())
+        return whole
+
+
+class ParquetTable(JsonLines):
+    """A Parquet file of the answers' fields, made of JSON Lines at the end.
+
+    Raises: ValueError if pyarrow is not installed.
+    """
+
+    def __init__(self):
+        _check_pyarrow(".jsonl")
+
+    def finish(self, path):
+        import pyarrow
+        from pyarrow import parquet
+
+        # A field may be an empty list, or missing, in all rows of a group.
+        schema = pyarrow.unify_schemas(
+            [pyarrow.Table.from_pylist(x).schema for x in _groups(path)],
+            promote_options="permissive",
+        )
+        whole = path.with_name(".parquet")
+        with parquet.ParquetWriter(whole, schema) as writer:
+            for rows in _groups(path):
+                writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+        return whole
+
+
+def _json_rows(path):
+    with path.open(encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
+def _groups(path):
+    rows = _json_rows(path)
+    while group := list(itertools.islice(rows, _GROUP)):
+        yield group
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+    cells = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            cells |= {f"{name}.{key}": _cell(x) for key, x in value.items()}
+        else:
+            cells[name] = _cell(value)
+    return cells
+
+
+def _cell(value) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _write_tsv(file, cells):
+    escapes = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+    line = "\t".join(x.translate(str.maketrans(escapes)) for x in cells)
+    file.write(line + "\n")
+
+
+def _check_pyarrow(other: str) -> None:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise ValueError(
+            ".parquet needs pyarrow: pip install 'kbert[parquet]'; or write a "
+            f"{other}."
+        )
 
 
 class Npy(AnswerFile):
@@ -120,11 +228,7 @@ class Parquet(Npy):
 
     def __init__(self, width: int):
         super().__init__(width)
-        if importlib.util.find_spec("pyarrow") is None:
-            raise ValueError(
-                ".parquet needs pyarrow: pip install 'kbert[parquet]'; or "
-                "write a .npy."
-            )
+        _check_pyarrow(".npy")
 
     def finish(self, path):
         import pyarrow

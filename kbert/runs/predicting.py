@@ -48,17 +48,21 @@ class Texts:
         rows: for each its line, or number, and its texts.
         ids: of the rows, by number from 1, for their answers to tell; none if
             the file has none.
+        keep: names of columns that the answers have too, or ("*",) for all;
+            a mapping of a row's columns then follows its texts.
     """
 
     name: str
     num_lines: int
     rows: Iterable[tuple[int, Sequence[Any]]]
     ids: Sequence[str] = ()
+    keep: Sequence[str] = ()
 
 
 class _Chunk(NamedTuple):
     lines: Sequence[int]
     columns: Sequence[Sequence[Any]]  # for each text of a row
+    kept: Sequence[Mapping[str, Any]]  # what the answers have of the input
 
 
 def given_texts(
@@ -92,6 +96,7 @@ def file_texts(
     server: Server,
     path: str,
     options: JobOptions,
+    keep: Sequence[str] = (),
 ) -> Texts:
     """The texts of a table, or of a task's own kind of file.
 
@@ -105,6 +110,8 @@ def file_texts(
     job = JOBS.get(server.spec.task)
     is_table = tables.extension(path) in tables.EXTENSIONS
     if job and "text_columns" not in job.takes and not is_table:
+        if keep:
+            raise ValueError(f"--keep_columns: {path} is no table.")
         found = job(options).read_texts(path)
         rows = enumerate(zip(*found.texts, strict=True), start=1)
         return Texts(path, len(found), rows, getattr(found, "ids", ()))
@@ -124,12 +131,16 @@ def file_texts(
             f"{len(server.text_inputs)} column names."
         )
     num_lines = tables.count_rows(path)
-    form = {"header": options.header, "encoding": options.encoding}
+    form = {
+        "header": options.header,
+        "encoding": options.encoding,
+        "whole": bool(keep),
+    }
     if several:
         rows = choices.stream(path, columns, several, **form)
     else:
         rows = tables.stream(path, columns, lists=columns, **form)
-    return Texts(path, num_lines, rows)
+    return Texts(path, num_lines, rows, keep=keep)
 
 
 class Predictor:
@@ -153,7 +164,7 @@ class Predictor:
         Raises: ValueError, naming the file and the line of what is wrong.
         """
         form = answer_files.JsonLines()
-        for chunk in _chunks(texts.rows):
+        for chunk in _chunks(texts):
             stream.write(form.encode(self._answers(chunk, texts)).decode())
             stream.flush()
         self._tell("answering", texts.num_lines, texts)
@@ -170,9 +181,9 @@ class Predictor:
 
         Args:
             texts: to be answered.
-            path: of the file, whose extension tells the format of
-                embeddings; one that is there is replaced. A FIFO or
-                /dev/stdout is written to, as by `to_stream`.
+            path: of the file, whose extension tells the format; one that is
+                there is replaced. A FIFO or /dev/stdout is written to, as by
+                `to_stream`.
             settings: what the answers depend on beside the texts, as JSON.
         Raises: ValueError, naming the file and the line of what is wrong;
             OSError.
@@ -180,15 +191,15 @@ class Predictor:
         is_stream = atomic_files.is_stream(path)
         if not is_stream:
             atomic_files.check_file(path)
-        form = answer_files.of(path, getattr(self._server, "width", None))
-        is_lines = isinstance(form, answer_files.JsonLines)
-        if is_lines and is_stream:
+        width = getattr(self._server, "width", None)
+        if is_stream and width is None:
             with (
                 atomic_files.open_stream(path) as stream,
                 io.TextIOWrapper(stream, "utf-8") as text,
             ):
                 self.to_stream(texts, text)
             return
+        form = answer_files.of(path, width)
         atomic_files.check_file(path)
         path = pathlib.Path(os.path.realpath(path))
         settings = {"input": texts.name, **settings}
@@ -210,8 +221,8 @@ class Predictor:
             atomic_files.remove_folder(folder)
 
     def _fill(self, answers, texts, form):
-        for chunk in _chunks(texts.rows):
-            if answers.has([chunk.columns, *self._ids(chunk, texts)]):
+        for chunk in _chunks(texts):
+            if answers.has([chunk.columns, *chunk.kept]):
                 self._tell("reading", chunk.lines[-1], texts)
             else:
                 found = self._answers(chunk, texts)
@@ -233,14 +244,12 @@ class Predictor:
         except BadText as error:
             where = f"{texts.name}:{chunk.lines[error.place]}"
             raise ValueError(f"{where}: {error.why}") from None
-        ids = self._ids(chunk, texts)
-        if not ids:
+        if not chunk.kept:
             return found
-        return [{"id": x, **row} for x, row in zip(ids, found, strict=True)]
-
-    @staticmethod
-    def _ids(chunk, texts) -> list[str]:
-        return [texts.ids[line - 1] for line in chunk.lines if texts.ids]
+        return [
+            _named_apart(kept, row) | row
+            for kept, row in zip(chunk.kept, found, strict=True)
+        ]
 
     def _tell(self, step, line, texts):
         self._progress(step, line, max(line, texts.num_lines))
@@ -278,7 +287,7 @@ class _Answers:
 
         If it is not, all from there on is thrown away.
         """
-        self._digest.update(json.dumps(texts).encode())
+        self._digest.update(json.dumps(texts, default=str).encode())
         line = next(self._known, b"")
         end, digest = line[:20], line[21:-1]
         if digest == self._digest.hexdigest().encode():
@@ -312,10 +321,37 @@ class _Answers:
         self._list.close()
 
 
-def _chunks(
-    rows: Iterable[tuple[int, Sequence[Any]]],
-) -> Iterator[_Chunk]:
-    rows = iter(rows)
+def _chunks(texts: Texts) -> Iterator[_Chunk]:
+    rows = iter(texts.rows)
     while some := list(itertools.islice(rows, _ROWS)):
-        lines, texts = zip(*some, strict=True)
-        yield _Chunk(lines, list(zip(*texts, strict=True)))
+        lines, values = zip(*some, strict=True)
+        columns, kept = list(zip(*values, strict=True)), []
+        if texts.keep:
+            *columns, records = columns
+            kept = [
+                _picked(record, texts.keep, f"{texts.name}:{line}")
+                for line, record in zip(lines, records, strict=True)
+            ]
+        elif texts.ids:
+            kept = [{"id": texts.ids[line - 1]} for line in lines]
+        yield _Chunk(lines, columns, kept)
+
+
+def _picked(record, names, where) -> dict[str, Any]:
+    """The columns to keep of a row."""
+    if list(names) == ["*"]:
+        return dict(record)
+    if missing := [name for name in names if name not in record]:
+        raise ValueError(
+            f"{where}: no column {missing[0]!r} (--keep_columns); there are "
+            f"{list(record)}."
+        )
+    return {name: record[name] for name in names}
+
+
+def _named_apart(kept, answer) -> dict[str, Any]:
+    """Kept columns; input_NAME where the answer has a NAME of its own."""
+    return {
+        f"input_{name}" if name in answer else name: value
+        for name, value in kept.items()
+    }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of answers: in order, and the same after every kind of stop."""
 
+import csv
 import functools
 import gzip
 import json
@@ -106,13 +107,14 @@ def _run(
     server=None,
     settings=None,
     columns=("text",),
+    keep=(),
 ):
     """Returns the texts that went through the graph."""
     if server is None:
         server = _server(Lengths if output.suffix == ".jsonl" else Vectors)
     server.seen = []
     texts = predicting.file_texts(
-        server, str(table), JobOptions(text_columns=columns)
+        server, str(table), JobOptions(text_columns=columns), keep
     )
     predicting.Predictor(server, {"batch_size": 3}, progress).to_file(
         texts, output, settings or {"batch_size": 3}
@@ -287,13 +289,85 @@ def test_nothing_is_left_where_nothing_was_done(table, tmp_path):
         _run(table, output, columns=["id", "text"])
     with pytest.raises(FileNotFoundError, match=r"none.tsv'$"):
         _run(tmp_path / "none.tsv", output)
-    with pytest.raises(ValueError, match="'.npy' is for embeddings"):
+    with pytest.raises(ValueError, match="'.npy'; needs .jsonl, .csv, .tsv"):
         _run(table, tmp_path / "a.npy", server=_server(Lengths))
-    with pytest.raises(ValueError, match="'.jsonl'; wanted .npy or .parquet"):
+    with pytest.raises(ValueError, match="'.jsonl'; needs .npy, .parquet"):
         _run(table, output, server=_server(Vectors))
+    with pytest.raises(ValueError, match=r"2: no column 'no' \(--keep_col"):
+        _run(table, output, keep=["id", "no"])
     with pytest.raises(ValueError, match=r": a folder; needs a file to wri"):
         _run(table, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["texts.tsv"]
+
+
+class Nested(Lengths):
+    """Answers of all kinds of values, with what a cell has to quote."""
+
+    def _rows(self, answers, columns):
+        self.seen += columns[0]
+        return [
+            {
+                "text": f'"{text}",\t\n',
+                "by_class": {"a": int(row[0]), "b": 0.5},
+                "spans": [{"start": 1}] if int(row[0]) > 40 else [],
+                "none": None,
+            }
+            for text, row in zip(columns[0], answers["numbers"], strict=True)
+        ]
+
+
+def _cells(path):
+    """A file of answers as another program reads it."""
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.reader(file))
+    lines = path.read_text("utf-8").removesuffix("\n").split("\n")
+    return [line.split("\t") for line in lines]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+@pytest.mark.parametrize("keep", [["id", "text"], ["*"]])
+def test_tables_of_answers_with_columns_of_the_input(
+    name, keep, table, tmp_path
+):
+    server, texts = _server(Nested), _texts()
+    with pytest.raises(Stop):
+        _run(table, tmp_path / name, _stop_at(43), server, keep=keep)
+    assert len(_run(table, tmp_path / name, server=server, keep=keep)) < ROWS
+    header, *rows = _cells(tmp_path / name)
+    assert header == [
+        *("id", "input_text", "text", "by_class.a", "by_class.b"),
+        *("spans", "none"),
+    ]
+    after = {"a.csv": ",\t\n", "a.tsv": ",\\t\\n"}[name]
+    assert rows == [
+        [str(i), x, f'"{x}"{after}', str(len(x.encode())), "0.5", "[]", ""]
+        for i, x in enumerate(texts)
+    ]
+    _run(table, tmp_path / f"whole.{name}", server=server, keep=keep)
+    whole = (tmp_path / f"whole.{name}").read_bytes()
+    assert (tmp_path / name).read_bytes() == whole
+
+
+def test_a_column_to_keep_is_part_of_a_runs_rows(table, tmp_path):
+    """Its answers are made again where its values have changed."""
+    output = tmp_path / "a.jsonl"
+    with pytest.raises(Stop):
+        _run(table, output, _stop_at(43), keep=["id"])
+    table.write_text(table.read_text("utf-8").replace("\n0\t", "\nzero\t"))
+    assert len(_run(table, output, keep=["id"])) == ROWS
+    first, *_ = output.read_text("utf-8").splitlines()
+    assert json.loads(first)["id"] == "zero"
+
+
+def test_answers_as_parquet(table, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    output = tmp_path / "a.parquet"
+    _run(table, output, server=_server(Nested), keep=["id"])
+    rows = parquet.read_table(output).to_pylist()
+    assert [row["id"] for row in rows] == [str(i) for i in range(ROWS)]
+    assert rows[1]["by_class"] == {"a": len(_texts()[1]), "b": 0.5}
+    assert (rows[1]["spans"], rows[1]["none"]) == ([], None)
 
 
 def test_a_file_that_is_there_is_replaced_at_the_end(table, tmp_path):
