@@ -78,7 +78,7 @@ def test_a_report_of_three_rows(tmp_path, vocabulary, capsys):
     text = (tmp_path / "report/report.md").read_text("utf-8")
     assert text.startswith("# dev.tsv: 3 rows\n")
     assert "\n| good  |    0.5000 | 0.5000 | 0.5000 |    2 |\n" in text
-    assert "| rows | lowest probability of what is right |" in text
+    assert "| rows | probability of the right label |" in text
     reports.write(tmp_path / "report", report, worst=1)
     assert "the worst 1 of 2 wrong answers" in capsys.readouterr().out
 

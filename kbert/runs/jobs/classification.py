@@ -22,7 +22,7 @@ class ClassificationJob(Job[Rows]):
 
     task = "classification"
     metric = classification.METRIC
-    row_score = "lowest probability of what is right"
+    row_score = "probability of the right label"
     takes = (
         *("text_columns", "label_column", "header"),
         *("labels", "class_weights"),
