@@ -31,6 +31,7 @@ _RANGES = {
     "max_query_length": Range(at_least=1, at_most=2**17),
     "max_score_drop": Range(at_least=0, at_most=10**9),
     "max_seq_length": _LENGTH,
+    "n_best": Range(at_least=1, at_most=20),
     "num_sentences": Range(at_least=1, at_most=10**6),
     "num_shards": Range(at_least=1, at_most=10**6),
     "num_workers": Range(at_least=1, at_most=1024),

@@ -59,6 +59,13 @@ _BATCH_SIZE = flags.DEFINE_integer(
 _TOP_K = flags.DEFINE_integer(
     "top_k", None, "Tokens for each [MASK]; by default 5.", lower_bound=1
 )
+_N_BEST = flags.DEFINE_integer(
+    "n_best",
+    None,
+    "How many of the best answers to a question are listed; by default 20.",
+    lower_bound=1,
+    upper_bound=20,
+)
 
 
 def main(argv):
@@ -80,19 +87,42 @@ def main(argv):
     config = folder.read_config(_MODEL.value)
     if note := tasks.segment_note(config, server.spec):
         print(f"{_MODEL.value}: {note}", file=sys.stderr)
+    texts = _texts(server)
+    predictor = predicting.Predictor(server, _options(server), Progress())
+    if _OUTPUT_FILE.value:
+        named = (_OUTPUT, _BATCH_SIZE, _TOP_K, _N_BEST, _KEEP_COLUMNS)
+        settings = {holder.name: holder.value for holder in named}
+        settings["model"] = folder.fingerprint(_MODEL.value)
+        settings |= {**how, **changed}
+        predictor.to_file(texts, _OUTPUT_FILE.value, settings)
+    else:
+        predictor.to_stream(texts, sys.stdout)
+    if predictor.num_truncated:
+        print(
+            f"{texts.name}: {predictor.num_truncated:,} rows had more than "
+            f"{server.spec.max_seq_length:,} tokens and were truncated",
+            file=sys.stderr,
+        )
+
+
+def _options(server):
+    """Of the server's `predict`."""
+    from kbert.serving.mask_filler import MaskFiller
+    from kbert.serving.question_answering import QuestionServer
+
     options = {"batch_size": _BATCH_SIZE.value}
     if _TOP_K.value:
-        if not isinstance(server, kbert.MaskFiller):
+        if not isinstance(server, MaskFiller):
             raise ValueError(f"--top_k: {_MODEL.value} fills in no [MASK].")
         options["top_k"] = _TOP_K.value
-    texts = _texts(server)
-    predictor = predicting.Predictor(server, options, Progress())
-    if not _OUTPUT_FILE.value:
-        return predictor.to_stream(texts, sys.stdout)
-    named = (_OUTPUT, _BATCH_SIZE, _TOP_K, _KEEP_COLUMNS)
-    settings = {holder.name: holder.value for holder in named}
-    settings |= {"model": folder.fingerprint(_MODEL.value), **how, **changed}
-    return predictor.to_file(texts, _OUTPUT_FILE.value, settings)
+    if _N_BEST.value:
+        settings = server.spec.settings
+        if not isinstance(server, QuestionServer) or settings.several_answers:
+            raise ValueError(
+                f"--n_best: {_MODEL.value} gives no list of the best answers."
+            )
+        options["n_best"] = _N_BEST.value
+    return options
 
 
 def _check_flags():

@@ -26,11 +26,11 @@ from typing import Any, NamedTuple, TextIO
 
 from kbert import atomic_files
 from kbert.data import choices, tables
-from kbert.runs import answer_files
+from kbert.runs import answer_files, reports
 from kbert.runs.jobs import JOBS
 from kbert.runs.jobs.job import JobOptions
 from kbert.serving.mask_filler import MaskFiller
-from kbert.serving.text_server import BadText, TextServer
+from kbert.serving.text_server import BadText, TextServer, encode
 
 Server = TextServer | MaskFiller
 Progress = Callable[[str, int, int], object]
@@ -150,11 +150,16 @@ class Predictor:
         server: what answers.
         options: of its `predict`.
         progress: called with a step's name, what is done and all there is.
+
+    Attributes:
+        num_truncated: rows answered so far that were longer than the model
+            reads, where the server truncates such rows.
     """
 
     def __init__(
         self, server: Server, options: Mapping[str, Any], progress: Progress
     ):
+        self.num_truncated = 0
         self._server, self._options = server, options
         self._progress = progress
 
@@ -244,12 +249,31 @@ class Predictor:
         except BadText as error:
             where = f"{texts.name}:{chunk.lines[error.place]}"
             raise ValueError(f"{where}: {error.why}") from None
+        self.num_truncated += self._count_truncated(chunk)
         if not chunk.kept:
             return found
         return [
             _named_apart(kept, row) | row
             for kept, row in zip(chunk.kept, found, strict=True)
         ]
+
+    def _count_truncated(self, chunk) -> int:
+        server = self._server
+        if not getattr(server, "truncates", False):
+            return 0
+        special = 1 + len(chunk.columns)  # [CLS] and a [SEP] after each text
+        longest = server.spec.max_seq_length - special
+        # A token has a byte or more: most rows are known to be short enough.
+        long = [
+            row
+            for row in zip(*chunk.columns, strict=True)
+            if sum(len(encode(text)) for text in row) > longest
+        ]
+        if not long:
+            return 0
+        columns = list(zip(*long, strict=True))
+        counts = reports.token_counts(columns, server.vocabulary)
+        return int((counts > longest).sum())
 
     def _tell(self, step, line, texts):
         self._progress(step, line, max(line, texts.num_lines))

@@ -30,6 +30,8 @@ class ClassificationServer(TextServer):
         labels: the classes' names, in the order of the probabilities.
     """
 
+    truncates = True
+
     def __init__(self, model, *, vocabulary, spec):
         super().__init__(model, vocabulary=vocabulary, spec=spec)
         self.labels = tuple(spec.labels)

@@ -27,6 +27,7 @@ class EmbeddingServer(TextServer):
         spec: of the encoder; its settings say how the vectors are pooled.
     """
 
+    truncates = True
     text_inputs = ("text",)
 
     def __init__(self, model, *, vocabulary, spec):

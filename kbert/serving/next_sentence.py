@@ -19,6 +19,7 @@ class NextSentenceServer(TextServer):
     `predict` gives for each row {"probability": number}.
     """
 
+    truncates = True
     text_inputs = ("text_a", "text_b")
 
     def _answer(self, *inputs):

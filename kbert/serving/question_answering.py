@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions about texts of any length to slices of them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from kbert import features
 from kbert.serving.in_turns import in_turns
-from kbert.serving.text_server import TextServer
+from kbert.serving.text_server import Column, TextServer
 from kbert.tasks import question_answering
 from kbert.text.alignment import character_offsets
 from kbert.text.packing import pack
@@ -58,6 +61,34 @@ class QuestionServer(TextServer):
     def __init__(self, model, *, vocabulary, spec):
         super().__init__(model, vocabulary=vocabulary, spec=spec)
         self._settings = spec.settings
+
+    def predict(
+        self,
+        *columns: Column,
+        batch_size: int = 32,
+        progress: Callable[[int, int], Any] = lambda done, total: None,
+        n_best: int = _BEST,
+    ) -> list[dict[str, Any]]:
+        """As `TextServer.predict`, with "answers" of at most `n_best`.
+
+        The probabilities are those among the 20 best, whatever `n_best` is.
+
+        Raises: ValueError as there, or for an `n_best` that is not from 1 to
+            20 or of a model for several answers, which has no such list.
+        """
+        if n_best != _BEST and self._settings.several_answers:
+            raise ValueError(
+                f"n_best is {n_best}: the model gives all answers above its "
+                "threshold."
+            )
+        if not 1 <= n_best <= _BEST:
+            raise ValueError(f"n_best is {n_best}; needs 1 to {_BEST}.")
+        rows = super().predict(
+            *columns, batch_size=batch_size, progress=progress
+        )
+        if self._settings.several_answers:
+            return rows
+        return [{**row, ANSWERS: row[ANSWERS][:n_best]} for row in rows]
 
     def _answer(self, *texts):
         question, context = texts

@@ -15,6 +15,8 @@ class RegressionServer(TextServer):
     `predict` gives for each row {"value": number}.
     """
 
+    truncates = True
+
     def __init__(self, model, *, vocabulary, spec):
         super().__init__(model, vocabulary=vocabulary, spec=spec)
         self.text_inputs = TEXT_INPUTS[spec.num_texts]

@@ -41,8 +41,10 @@ class TextServer(tf.Module, abc.ABC):
         counts: of those whose N is not the model's: the input that follows
             each, (B,) int32, how many a row has. What stands behind them is
             not read: a server that joins batches pads with any text.
+        truncates: whether rows of too many tokens lose their ends.
     """
 
+    truncates: ClassVar[bool] = False
     text_inputs: tuple[str, ...]
     several: ClassVar[tuple[str, ...]] = ()
     counts: ClassVar[Mapping[str, str]] = {}

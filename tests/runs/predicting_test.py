@@ -63,6 +63,12 @@ class Vectors(Lengths):
         return [{"embedding": row / 7} for row in answers["numbers"]]
 
 
+class Truncating(Lengths):
+    """Reads six tokens between [CLS] and [SEP]."""
+
+    truncates = True
+
+
 @functools.cache  # tracing takes a while
 def _server(cls):
     return cls()
@@ -358,6 +364,18 @@ def test_a_column_to_keep_is_part_of_a_runs_rows(table, tmp_path):
     assert len(_run(table, output, keep=["id"])) == ROWS
     first, *_ = output.read_text("utf-8").splitlines()
     assert json.loads(first)["id"] == "zero"
+
+
+def test_truncated_rows_are_counted(tmp_path):
+    """Six tokens fit, seven do not; long words are one token, [UNK]."""
+    texts = ["a " * 6, "a " * 7, "x" * 50, "a " * 8 + "\u00e9"] * 5
+    table = _write(tmp_path / "texts.tsv", texts)
+    read = predicting.file_texts(
+        _server(Truncating), str(table), JobOptions(text_columns=["text"])
+    )
+    predictor = predicting.Predictor(_server(Truncating), {}, lambda *_: None)
+    predictor.to_file(read, tmp_path / "a.jsonl", {})
+    assert predictor.num_truncated == 10
 
 
 def test_answers_as_parquet(table, tmp_path):

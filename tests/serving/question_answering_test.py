@@ -194,6 +194,19 @@ def test_a_row_alone_is_the_row_among_many_windows(server, several):
             _close(got, want)
 
 
+def test_as_many_answers_as_asked_for(server, several):
+    asked = ["the film"], ["good bad film the good the"]
+    (all_of_them,) = server.predict(*asked)
+    (two,) = server.predict(*asked, n_best=2)
+    assert len(all_of_them["answers"]) > 2
+    assert two["answers"] == all_of_them["answers"][:2]
+    assert two["answer"] == all_of_them["answer"]
+    with pytest.raises(ValueError, match="n_best is 21; needs 1 to 20"):
+        server.predict(*asked, n_best=21)
+    with pytest.raises(ValueError, match="n_best is 2: the model gives all"):
+        several.predict(*asked, n_best=2)
+
+
 def test_nothing_to_read(server, several):
     for one in (server, several):
         none = tf.constant([], tf.string)
