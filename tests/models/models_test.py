@@ -161,7 +161,7 @@ def test_the_classifier_has_a_logit_a_class(tiny_config, batch):
     [
         ({"task": "parsing"}, "task is 'parsing'; wanted one of"),
         ({"max_seq_length": 2}, "max_seq_length is 2"),
-        ({"num_texts": 3}, "num_texts is 3; wanted 1 or 2"),
+        ({"num_texts": 3}, "num_texts is 3; needs 1 <= x <= 2"),
         ({"labels": ("a",)}, "two or more"),
         ({"labels": ("a", "a")}, "repeat a name"),
     ],

@@ -146,7 +146,7 @@ def test_what_is_refused(job, path, tmp_path, vocabulary, call):
     other.write_text("the O\nfilm O\n", "utf-8")
     with pytest.raises(ValueError, match=r"other\.conll: the only tag is 'O'"):
         job.spec(job.read(str(other)))
-    with pytest.raises(ValueError, match="stride is 0; wanted a whole number"):
+    with pytest.raises(ValueError, match="stride is 0; needs 1 <= x"):
         TaggingJob(JobOptions(settings={"stride": 0})).spec(job.read(path))
 
 
