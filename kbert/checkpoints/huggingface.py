@@ -230,9 +230,12 @@ def save(
         text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
         (folder / _CONFIG).write_text(text, encoding="utf-8")
         # Hugging Face refuses a file that does not name a framework.
-        safetensors.numpy.save_file(
-            tensors, folder / tensor_files.SAFETENSORS, {"format": "pt"}
-        )
+        try:
+            safetensors.numpy.save_file(
+                tensors, folder / tensor_files.SAFETENSORS, {"format": "pt"}
+            )
+        except safetensors.SafetensorError as error:  # such as a full disk
+            raise OSError(f"{path}: not written: {error}.") from None
         huggingface_tokenizer.write(
             folder,
             loaded.vocabulary,

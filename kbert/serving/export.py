@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model as a SavedModel that TensorFlow Serving takes as it is."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -8,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -119,11 +120,13 @@ def export(
             sample_texts,
         )
         progress(1, _STEPS)
-        _save(signatures, graphs, partial)
+        with _full_disk_named(path):
+            _save(signatures, graphs, partial)
         portability.check(partial, min_server)
         progress(2, _STEPS)
         requests = _requests(signatures, graphs, samples)
-        warmup.write(partial, requests)
+        with _full_disk_named(path):
+            warmup.write(partial, requests)
         answers = _replayed(partial)
         progress(3, _STEPS)
         _check(signatures, graphs, requests, answers)
@@ -143,6 +146,16 @@ def export(
             for name, graph in graphs.items()
         },
     )
+
+
+@contextlib.contextmanager
+def _full_disk_named(path: pathlib.Path) -> Iterator[None]:
+    """What TensorFlow raises when it cannot write becomes an OSError."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = error.message.rpartition("; ")[2]
+        raise OSError(f"{path}: not written: {reason}.") from None
 
 
 def _free_version(base: pathlib.Path, version: int | None) -> int:
