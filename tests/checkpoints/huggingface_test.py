@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -598,3 +599,16 @@ def test_what_cannot_be_written(tmp_path, vocabulary):
     with pytest.raises(ValueError, match="is there already; wanted a new"):
         huggingface.save(loaded, tmp_path, report=print)
     assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_disk_that_takes_no_more(tmp_path, vocabulary):
+    """By a limit to a file's size, which ends in the same kind of error."""
+    loaded = _random_model("encoder", vocabulary)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match="/hf: not written: .*too large"):
+            huggingface.save(loaded, tmp_path / "hf", report=print)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import subprocess
 
 import keras
@@ -391,3 +392,15 @@ def test_versions_of_servers(text):
     assert portability.parse_version("2.20") == (2, 20)
     with pytest.raises(ValueError, match=f"{text}.*; wanted"):
         portability.parse_version(text)
+
+
+def test_a_disk_that_takes_no_more(write, tmp_path):
+    """By a limit to a file's size, which ends in the same kind of error."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match="/1: not written: .*too large"):
+            write("classification", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
