@@ -7,7 +7,6 @@ at whose end there may be others, which is what lets a run go on.
 """
 
 import abc
-import csv
 import functools
 import importlib.util
 import itertools
@@ -93,8 +92,9 @@ class Table(JsonLines):
     r"""A CSV or TSV with a header, made of JSON Lines at the end.
 
     Each number of an object, such as a class's probability, has a column
-    "object.name"; a list is JSON in its cell. In a TSV a tab and a newline
-    become \t and \n.
+    "object.name"; a list is JSON in its cell, and so is an object that is
+    empty or whose columns would have another's name. In a TSV a tab and a
+    newline become \t and \n.
     """
 
     def __init__(self, delimiter: str):
@@ -108,10 +108,8 @@ class Table(JsonLines):
         with whole.open(
             "w", encoding="utf-8", errors="backslashreplace", newline=""
         ) as file:
-            if self._delimiter == ",":
-                write = csv.writer(file, lineterminator="\n").writerow
-            else:
-                write = functools.partial(_write_tsv, file)
+            form = _write_csv if self._delimiter == "," else _write_tsv
+            write = functools.partial(form, file)
             write(list(columns))
             for row in _json_rows(path):
                 cells = _cells(row)
@@ -124,6 +122,8 @@ class Table(JsonLines):
 class ParquetTable(JsonLines):
     """A Parquet file of the answers' fields, made of JSON Lines at the end.
 
+    A field whose values have no one type is text, as in a CSV's cell.
+
     Raises: ValueError if pyarrow is not installed.
     """
 
@@ -134,16 +134,48 @@ class ParquetTable(JsonLines):
         import pyarrow
         from pyarrow import parquet
 
-        # A field may be an empty list, or missing, in all rows of a group.
-        schema = pyarrow.unify_schemas(
-            [pyarrow.Table.from_pylist(x).schema for x in _groups(path)],
-            promote_options="permissive",
+        types = {}
+        for rows in _groups(path):
+            for name in dict.fromkeys(itertools.chain(*rows)):
+                values = [row.get(name) for row in rows]
+                known = types.get(name, pyarrow.null())
+                types[name] = known and _common_type(known, values)
+        schema = pyarrow.schema(
+            [(name, kind or pyarrow.string()) for name, kind in types.items()]
         )
         whole = path.with_name(".parquet")
         with parquet.ParquetWriter(whole, schema) as writer:
             for rows in _groups(path):
-                writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+                columns = [
+                    [row.get(name) for row in rows]
+                    if kind
+                    else [_text(row.get(name)) for row in rows]
+                    for name, kind in types.items()
+                ]
+                writer.write_table(pyarrow.table(columns, schema=schema))
         return whole
+
+
+def _common_type(known, values):
+    """The Arrow type of these values and of those known; None for no type."""
+    import pyarrow
+
+    try:
+        found = pyarrow.array(values).type
+        schema = pyarrow.unify_schemas(
+            [pyarrow.schema([("", kind)]) for kind in (known, found)],
+            promote_options="permissive",
+        )
+    except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):
+        return None
+    kind = schema.field(0).type
+    return None if "struct<>" in str(kind) else kind  # no file can have it
+
+
+def _text(value) -> str | None:
+    if value is None:
+        return None
+    return _cell(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _json_rows(path):
@@ -160,10 +192,15 @@ def _groups(path):
 def _cells(row: Mapping[str, Any]) -> dict[str, str]:
     cells = {}
     for name, value in row.items():
+        parts = {}
         if isinstance(value, dict):
-            cells |= {f"{name}.{key}": _cell(x) for key, x in value.items()}
-        else:
-            cells[name] = _cell(value)
+            parts = {f"{name}.{key}": _cell(x) for key, x in value.items()}
+        taken = row.keys() | cells.keys()
+        cells |= (
+            parts
+            if parts and not parts.keys() & taken
+            else {name: _cell(value)}
+        )
     return cells
 
 
@@ -171,6 +208,15 @@ def _cell(value) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _write_csv(file, cells):
+    # csv.writer leaves a carriage return bare where lines end with \n.
+    quoted = [
+        '"' + x.replace('"', '""') + '"' if set(x) & set('",\r\n') else x
+        for x in cells
+    ]
+    file.write((",".join(quoted) or '""') + "\n")
 
 
 def _write_tsv(file, cells):

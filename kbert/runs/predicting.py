@@ -375,7 +375,11 @@ def _picked(record, names, where) -> dict[str, Any]:
 
 def _named_apart(kept, answer) -> dict[str, Any]:
     """Kept columns; input_NAME where the answer has a NAME of its own."""
-    return {
-        f"input_{name}" if name in answer else name: value
-        for name, value in kept.items()
-    }
+    named = {}
+    for name, value in kept.items():
+        free = name
+        # An input that was predicted before may have an input_NAME too.
+        while free in answer or (free != name and free in kept | named):
+            free = f"input_{free}"
+        named[free] = value
+    return named

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert.runs import predicting
+from kbert.runs import answer_files, predicting
 from kbert.runs.jobs.job import JobOptions
 from kbert.serving.text_server import TextServer
 from kbert.tasks import TaskSpec
@@ -386,6 +386,69 @@ def test_answers_as_parquet(table, tmp_path):
     assert [row["id"] for row in rows] == [str(i) for i in range(ROWS)]
     assert rows[1]["by_class"] == {"a": len(_texts()[1]), "b": 0.5}
     assert (rows[1]["spans"], rows[1]["none"]) == ([], None)
+
+
+def _answers_to(records, output, keep, server=Lengths):
+    """The rows of a file of answers to JSON Lines, with kept columns."""
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    table = output.with_name("in.jsonl")
+    table.write_text(lines, "utf-8")
+    _run(table, output, server=_server(server), keep=keep)
+    if output.suffix == ".jsonl":
+        return list(map(json.loads, output.read_text("utf-8").splitlines()))
+    if output.suffix == ".parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+        return parquet.read_table(output).to_pylist()
+    header, *rows = _cells(output)
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.tsv", "a.parquet"])
+@pytest.mark.parametrize("early", [True, False])
+def test_a_field_that_some_rows_lack_is_kept(name, early, tmp_path):
+    records = [{"text": "a"}, {"text": "b", "id": "7"}]
+    rows = records[::-1] if early else records
+    found = _answers_to(rows, tmp_path / name, ["*"])
+    assert [row.get("id") or None for row in found] == [
+        row.get("id") for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "cells"),
+    [
+        (["x", 7], ["x", "7"]),
+        ([7, "x"], ["7", "x"]),
+        ([7, *["x"] * 5], ["7", *["x"] * 5]),  # in different groups of rows
+        ([{}, {}], ["{}", "{}"]),
+        ([2**70, 1], [str(2**70), "1"]),
+        (["\ud800", "a"], ["\\ud800", "a"]),
+        ([[1], "x", None], ["[1]", "x", None]),
+    ],
+)
+def test_values_of_no_one_type_are_text(values, cells, tmp_path, monkeypatch):
+    monkeypatch.setattr(answer_files, "_GROUP", 3)
+    records = [{"text": "a", "id": value} for value in values]
+    for name in ("a.parquet", "a.csv"):
+        found = _answers_to(records, tmp_path / name, ["id"])
+        assert [row["id"] or None for row in found] == cells
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n", '"', ","])
+def test_a_cell_of_a_csv_is_as_it_was(end, tmp_path):
+    records = [{"text": "a", "note": f"u{end}v"}]
+    (row,) = _answers_to(records, tmp_path / "a.csv", ["note"])
+    assert row["note"] == f"u{end}v"
+
+
+def test_no_kept_column_takes_the_name_of_another(tmp_path):
+    record = {"input_text": "1", "text": "a", "by_class.a": "2"}
+    (row,) = _answers_to([record], tmp_path / "a.jsonl", ["*"], Nested)
+    assert (row["input_text"], row["input_input_text"]) == ("1", "a")
+    (row,) = _answers_to([record], tmp_path / "a.csv", ["*"], Nested)
+    assert (row["by_class.a"], json.loads(row["by_class"])) == (
+        *("2", {"a": 1, "b": 0.5}),
+    )
 
 
 def test_a_file_that_is_there_is_replaced_at_the_end(table, tmp_path):
