@@ -130,6 +130,8 @@ def _sizes(loaded) -> Iterator[tuple[str, int]]:
 
 
 def _training(run) -> Iterator[str]:
+    if (run / run_record.RUN_FILE).is_file():
+        input_files.check_inside(run / run_record.RUN_FILE)
     if record := run_record.read(run):
         yield from itertools.chain(*map(_part, record["parts"]))
         return
