@@ -160,6 +160,19 @@ def test_only_commands_see_flags():
     assert seen <= {"bin", "export"}
 
 
+def test_one_module_writes_atomically():
+    """Two more rename: a file that is whole, a checkpoint that is damaged."""
+    renames = re.compile(r"\bos\.(rename|replace)\b|\.rename\(|\bmk[ds]temp\b")
+    found = {
+        str(file.relative_to(ROOT / "kbert"))
+        for file in ROOT.glob("kbert/**/*.py")
+        if renames.search(file.read_text("utf-8"))
+    }
+    assert found == {
+        *("atomic_files.py", "runs/predicting.py", "training/checkpoints.py"),
+    }
+
+
 def _files_without_tensorflow():
     files = [file for part in NO_TENSORFLOW for file in _files(part)]
     return files + [ROOT / "kbert" / name for name in NO_TENSORFLOW_FILES]

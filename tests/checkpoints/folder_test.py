@@ -196,6 +196,15 @@ def test_what_is_no_model_is_not_replaced(save, tmp_path):
         save(name="model/notes.txt")
 
 
+def test_a_model_that_a_kill_took_away_comes_back(saved, tmp_path):
+    """Killed between two renames, where folders cannot be exchanged."""
+    aside = tmp_path / ".kbert-0123456789abcdef" / ".old" / "model"
+    aside.parent.mkdir(parents=True)
+    saved.rename(aside)
+    assert folder.load(saved).spec == SPECS["classification"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
 def test_a_failed_save_leaves_the_old_model(save, tmp_path, monkeypatch):
     path, model = save()
 
