@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """kbert-predict: a line for each text, from a table or from flags."""
 
+import io
 import json
 import subprocess
 import sys
@@ -59,6 +60,47 @@ def test_answers_a_table(call, model, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {
         *("model", "pairs.csv", "answers.jsonl")
     }
+
+
+def test_flags_reach_the_answers(call, model, tmp_path, monkeypatch):
+    path, _ = model
+    table = tmp_path / "pairs.csv"
+    table.write_text("id,b,a\n7,good,the film\n8,bad," + "film " * 12 + "\n")
+    flags = [f"--model={path}", f"--input={table}", "--text_columns=a,b"]
+    flags += [f"--output_file={tmp_path}/answers.csv", "--keep_columns=id"]
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
+    call("predict", *flags)
+    first, *rows = (tmp_path / "answers.csv").read_text("utf-8").splitlines()
+    assert first == "id,label,probabilities.bad,probabilities.schön"
+    assert [row.split(",")[0] for row in rows] == ["7", "8"]
+    assert said.getvalue().endswith(
+        f"{table}: 1 rows had more than 12 tokens and were truncated\n"
+    )
+
+
+def test_as_many_answers_as_are_asked_for(
+    call, tmp_path, tiny_config, vocabulary
+):
+    spec = tasks.TaskSpec(
+        task="question_answering",
+        max_seq_length=16,
+        num_texts=2,
+        settings={"max_query_length": 4},
+    )
+    folder.save(
+        tmp_path / "model",
+        tasks.build(tiny_config, spec),
+        config=tiny_config,
+        vocabulary=vocabulary,
+        spec=spec,
+    )
+    flags = [f"--model={tmp_path}/model", "--text=film", "--text_b=bad good"]
+    counts = [
+        len(json.loads(call("predict", *flags, *more))["answers"])
+        for more in ([], ["--n_best=2"])
+    ]
+    assert counts == [3, 2]  # bad, good, and both
 
 
 def test_answers_texts_given_as_flags(call, model):

@@ -124,6 +124,7 @@ def test_other_help_flags(start, flag):
         (["--model=m", "--zzz=5"], "unknown flag --zzz; see --help."),
         (["--model=m", "--times=x"], "flag --times=x: "),
         (["--model=m", "--times=0"], "flag --times=0: "),
+        (["--model=m", f"--times={2**63}"], f"--times={2**63}: needs a fin"),
         ([], "needs --model=...; see --help."),
         (["--flagfile=gone.flags"], "gone.flags"),
         (["--model=m", "oops"], "Not a flag: ['oops']"),

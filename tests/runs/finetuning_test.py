@@ -254,6 +254,8 @@ def test_what_ran_is_recorded(finetune, tmp_path, said):
     out = tmp_path / "out"
     text = finetune("same", "--epochs=1")
     assert f"all weights are from {tmp_path}/init" in text
+    assert "\n| good  |     7 |   7 |\n" in text
+    assert "same.tsv: 8 of 8 rows have texts that are in" in text
     flags = (out / "flags.txt").read_text("utf-8")
     [part] = run_record.read(out)["parts"]
     assert (part["first_step"], part["last_step"]) == (1, 2)

@@ -122,6 +122,15 @@ def test_flags_offer_what_there_is(work, call, monkeypatch):
     }
 
 
+def test_what_has_new_weights_is_said_with_what_has_not(capsys):
+    run.say_initialized("minilm", ["pooler", "classifier"])
+    run.say_initialized("films/model", [])
+    assert capsys.readouterr().out == (
+        "newly initialized: pooler, classifier; all other weights are from "
+        "minilm\nall weights are from films/model\n"
+    )
+
+
 @pytest.mark.slow
 def test_a_run_with_every_option_can_be_repeated(work, call):
     given = {
