@@ -166,3 +166,19 @@ def test_a_score_that_is_no_number_is_the_worst(vocabulary):
         job, ROWS, ANSWERS, {}, spec=SPEC, vocabulary=vocabulary
     )
     assert [row["row"] for row in report.errors] == [2, 3]
+
+
+def test_names_and_labels_are_escaped():
+    row = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "rows": 1}
+    report = reports.Report(
+        input="<b>dev*.tsv",
+        scores={"f1": 0.5},
+        classes={"<script>|x": row},
+        lengths=[{"from": 1, "to": 2, "rows": 1, "score": 0.5}],
+        row_score="f1",
+        errors=[],
+    )
+    text = reports.markdown(report, 0)
+    assert text.startswith("# &lt;b&gt;dev\\*.tsv: 1 rows\n")
+    assert "\n| &lt;script&gt;\\|x |" in text
+    assert "<" not in text

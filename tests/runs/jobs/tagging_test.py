@@ -175,6 +175,25 @@ def test_classes_of_words(job, tmp_path, vocabulary):
         job.examples(job.read(str(path)), spec, vocabulary)
 
 
+def test_labels_may_be_given_with_their_order(path, tmp_path):
+    """Types of entities, some of which train lacks, or classes of words."""
+
+    def spec(path, *labels):
+        job = TaggingJob(JobOptions(max_seq_length=8, labels=labels))
+        return job.spec(job.read(str(path)))
+
+    assert spec(path, "y", "z", "x").labels == (
+        *("O", "B-y", "I-y", "B-z", "I-z", "B-x", "I-x"),
+    )
+    with pytest.raises(ValueError, match=r"train\.conll:4: tag 'B-x' is not"):
+        spec(path, "y")
+    words = tmp_path / "pos.conll"
+    words.write_text("the DET\nfilm NOUN\n", "utf-8")
+    assert spec(words, "NOUN", "X", "DET").labels == ("NOUN", "X", "DET")
+    with pytest.raises(ValueError, match=r"pos\.conll:2: tag 'NOUN' is not"):
+        spec(words, "X", "DET")
+
+
 def test_the_tag_scheme_is_an_option(tmp_path):
     path = tmp_path / "stray.conll"
     path.write_text("the O\nfilm B-x\n. O\nlong I-y\n", "utf-8")
