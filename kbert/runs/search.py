@@ -256,6 +256,7 @@ class Search:
         for name in RECORD_FILES:
             kept = self._output / best[1].name / name
             if kept.exists():
+                input_files.check_inside(kept)
                 atomic_files.write_bytes(self._output / name, kept.read_bytes())
         return path
 

@@ -195,6 +195,19 @@ def test_a_search_names_the_best_and_what_failed(search, tmp_path):
     assert str(out / best.model) in text
 
 
+@pytest.mark.parametrize("name", ["model/LICENSE", "evaluation.json"])
+def test_a_link_out_of_a_trials_folder_is_not_copied(search, tmp_path, name):
+    found, *_ = search()
+    secret = tmp_path / "secret"
+    secret.touch()
+    file = tmp_path / "out" / found.best()[1].name / name
+    file.unlink(missing_ok=True)
+    file.symlink_to(secret)
+    with pytest.raises(ValueError, match=f"{name}: a link to {secret}, outs"):
+        found.copy_best_model()
+    assert not (tmp_path / "out" / name).exists()
+
+
 def test_a_larger_grid_adds_to_what_there_is(search, tmp_path):
     """What failed is tried again, what is done is not."""
     search()
