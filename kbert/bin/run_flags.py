@@ -25,7 +25,11 @@ def define(*, batch_size: int, learning_rate: float) -> None:
         required=True,
     )
     whole = {
-        "batch_size": (batch_size, "Rows of a step, on all GPUs together."),
+        "batch_size": (
+            batch_size,
+            "Rows of a step, on all GPUs together; of fewer rows than that, "
+            "all of them.",
+        ),
         "accumulate_steps": (
             1,
             "Parts in which each GPU takes its rows of a step, to need less "

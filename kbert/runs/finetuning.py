@@ -74,6 +74,7 @@ def finetune(
     spec = job.spec(train)
     _check_model(initial.config, spec, tuning, options)
     examples = scoring.tokenized(job, train, spec, initial.vocabulary)
+    options = run.with_rows(options, strategy, train.path, len(examples))
     with run.begun(
         options, strategy, lambda: _inputs(init, train, dev)
     ) as record:

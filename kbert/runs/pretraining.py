@@ -58,6 +58,7 @@ def pretrain(
     held_out = _held_out(eval_records, record_set, config)
     all_sets = [record_set, held_out] if held_out else [record_set]
     pretraining.check_masking(all_sets, masking)
+    options = run.with_rows(options, strategy, records, record_set.num_rows)
     with run.begun(
         options,
         strategy,
@@ -99,9 +100,14 @@ def pretrain(
             return
         kept = run.keep(trainer, options, bool(score and options.eval_every))
         _score(score, "after", options, kept.told)
-        licences = initial.licences if initial else {}
-        parts = config, record_set.vocabulary, _spec(record_set), licences
-        run.save(LoadedModel(model, *parts), options, kept)
+        trained = LoadedModel(
+            model,
+            config,
+            record_set.vocabulary,
+            _spec(record_set),
+            initial.licences if initial else {},
+        )
+        run.save(trained, options, kept)
 
 
 def _inputs(

@@ -161,6 +161,43 @@ def strategy(options: RunOptions) -> tf.distribute.Strategy:
     return chosen
 
 
+def with_rows(
+    options: RunOptions,
+    strategy: tf.distribute.Strategy,
+    name: str,
+    num_rows: int,
+) -> RunOptions:
+    """With a batch of no more rows than there are, but for equal parts.
+
+    Args:
+        options: of the run.
+        strategy: of the run.
+        name: of the file or files of the rows.
+        num_rows: that there are to train on.
+    Returns: options whose settings, the run's record, have that batch too.
+    Raises: ValueError, naming the flag, for more parts than rows.
+    """
+    if options.accumulate_steps > num_rows:
+        raise ValueError(
+            f"--accumulate_steps={options.accumulate_steps}: {name} has "
+            f"{num_rows:,} rows; needs at most as many."
+        )
+    parts = strategy.num_replicas_in_sync * options.accumulate_steps
+    batch_size = min(options.batch_size, -(-num_rows // parts) * parts)
+    if batch_size == options.batch_size:
+        return options
+    print(
+        f"--batch_size={options.batch_size}: {name} has {num_rows:,} rows; a "
+        f"batch has {batch_size:,}.",
+        flush=True,
+    )
+    return dataclasses.replace(
+        options,
+        batch_size=batch_size,
+        settings={**options.settings, "batch_size": batch_size},
+    )
+
+
 def check_scores(
     options: RunOptions, flag: str, given: object, *, by_epoch: bool
 ) -> None:

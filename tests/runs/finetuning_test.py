@@ -67,6 +67,12 @@ def _held_out(out):
     }
 
 
+def _losses(out):
+    lines = (out / "history.jsonl").read_text("utf-8").splitlines()
+    logs = map(json.loads, lines)
+    return {log["step"]: log["loss"] for log in logs if "loss" in log}
+
+
 def _evaluation(out):
     return json.loads((out / "evaluation.json").read_text("utf-8"))
 
@@ -364,6 +370,33 @@ def test_options_take_the_same_steps(finetune, tmp_path):
     assert len(found[0]) == 4 and np.ptp(found[0]) > 0.2
     for losses in found[1:]:
         assert losses == pytest.approx(found[0], abs=1e-5)
+
+
+def test_a_batch_of_more_rows_than_there_are_has_them_all(finetune, tmp_path):
+    finetune("same", "--batch_size=8", "--epochs=2", "--log_every=1")
+    path = tmp_path / "out"
+    losses = _losses(path)
+    path.rename(tmp_path / "eight")
+    flags = "--batch_size=1000000", "--log_every=1"
+    printed = finetune("same", *flags, "--epochs=2")
+    assert f"{tmp_path}/same.tsv has 8 rows; a batch has 8.\n" in printed
+    assert list(losses) == [1, 2] and _losses(path) == losses
+    # The record is of what ran, so that either flag resumes it.
+    (part,) = run_record.read(path)["parts"]
+    assert part["settings"]["batch_size"] == 8
+    finetune("same", "--batch_size=8", "--epochs=3", "--log_every=1")
+    assert list(_losses(path)) == [1, 2, 3]
+
+
+def test_parts_of_a_batch_that_has_no_rows_for_them(finetune, tmp_path):
+    flags = "--batch_size=30", "--accumulate_steps=3", "--epochs=1"
+    printed = finetune("same", *flags, "--strategy=mirrored")
+    assert "8 rows; a batch has 12.\n" in printed  # six equal parts
+    flags = "--batch_size=1000000", "--accumulate_steps=1000"
+    message = "--accumulate_steps=1000: .*same.tsv has 8 rows; needs at most"
+    with pytest.raises(ValueError, match=message):
+        finetune("same", *flags, f"--output_dir={tmp_path}/never")
+    assert not (tmp_path / "never").exists()
 
 
 @pytest.mark.slow

@@ -212,6 +212,16 @@ def test_a_run_on_other_records_is_not_resumed(
     assert (found["step"], found["kept"]) == (3, "last")
 
 
+def test_a_batch_of_more_rows_than_there_are_has_them_all(
+    pretrain, published, tmp_path
+):
+    flags = "--batch_size=1000000", "--steps=1"
+    printed = pretrain("out", published, *flags)
+    assert "published.tfrecord has 6 rows; a batch has 6.\n" in printed
+    (part,) = json.loads((tmp_path / "out/run.json").read_text())["parts"]
+    assert part["settings"]["batch_size"] == 6
+
+
 def test_flags_of_masking_that_do_not_fit_the_records(
     pretrain, packed, published
 ):
