@@ -122,6 +122,16 @@ def writing_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         os.replace(new, path)
 
 
+def move(new: pathlib.Path, path: pathlib.Path) -> None:
+    """Renames a whole file, after all of it is on the disk.
+
+    Raises: OSError.
+    """
+    with new.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(new, path)
+
+
 @contextlib.contextmanager
 def writing_folder(
     path: str | os.PathLike,

@@ -44,8 +44,8 @@ _OUTPUT_FILE = flags.DEFINE_string(
     "output_file",
     None,
     "Instead of JSON Lines on stdout: .jsonl, .csv, .tsv or .parquet for "
-    "answers, with a column for each class's probability in .csv and .tsv; "
-    ".npy or .parquet for embeddings.",
+    "answers, with a column for each class's probability in .csv and .tsv "
+    "(which holds no tab or line break); .npy or .parquet for embeddings.",
 )
 _KEEP_COLUMNS = flags.DEFINE_list(
     "keep_columns",
@@ -99,8 +99,8 @@ def main(argv):
         predictor.to_stream(texts, sys.stdout)
     if predictor.num_truncated:
         print(
-            f"{texts.name}: {predictor.num_truncated:,} rows had more than "
-            f"{server.spec.max_seq_length:,} tokens and were truncated",
+            f"{texts.name}: {predictor.num_rows:,} rows, "
+            f"{predictor.num_truncated:,} of them truncated",
             file=sys.stderr,
         )
 

@@ -68,8 +68,8 @@ def define() -> None:
     flags.DEFINE_integer(
         "max_seq_length",
         128,
-        "Most tokens of a row; longer texts are cut. For question_answering, "
-        "which cuts none but reads windows, 384 is usual.",
+        "Most tokens of a row; longer texts are truncated. For "
+        "question_answering, which reads them in windows, 384 is usual.",
         lower_bound=3,
     )
     flags.DEFINE_list(

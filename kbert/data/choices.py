@@ -154,7 +154,7 @@ def examples(
         rows: one or more.
         tokenizer: of the texts.
         max_seq_length: most tokens of a prompt with one choice; longer ones
-            are cut.
+            are truncated.
     """
     num_choices = len(rows.choices[0])
 
@@ -167,7 +167,7 @@ def examples(
             "choices": tf.RaggedTensor.from_uniform_row_length(
                 choices[:, :max_seq_length], num_choices
             ),
-            "uncut": prompts.row_lengths() + tf.reduce_max(sizes, axis=1),
+            "whole": prompts.row_lengths() + tf.reduce_max(sizes, axis=1),
         }
 
     columns = {
@@ -175,7 +175,7 @@ def examples(
         "choices": tf.constant(rows.choices),
     }
     parts = finetuning.mapped(columns, tokenize)
-    lengths = tf.cast(parts.pop("uncut"), tf.int32) + 3  # [CLS] and two [SEP]
+    lengths = tf.cast(parts.pop("whole"), tf.int32) + 3  # [CLS] and two [SEP]
     parts["labels"] = tf.constant(rows.labels, tf.int32)
 
     def to_batch(rows):
@@ -192,5 +192,5 @@ def examples(
         parts=parts,
         lengths=tf.minimum(lengths, max_seq_length),
         to_batch=to_batch,
-        cut=int(tf.math.count_nonzero(lengths > max_seq_length)),
+        num_truncated=int(tf.math.count_nonzero(lengths > max_seq_length)),
     )

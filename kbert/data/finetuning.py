@@ -28,13 +28,13 @@ class Examples:
         to_batch: makes a batch, (inputs, labels) or with weights, of some
             rows of all parts, inside the graph. A row's tokens are the same
             in any batch.
-        cut: how many rows lose tokens to the longest length.
+        num_truncated: rows that lose tokens to the longest length.
     """
 
     parts: Parts
     lengths: tf.Tensor
     to_batch: Callable[[Parts], tuple]
-    cut: int = 0
+    num_truncated: int = 0
 
     def __len__(self) -> int:
         """The number of rows."""

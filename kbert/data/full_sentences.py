@@ -62,7 +62,7 @@ def choose(
 ) -> Iterator[Texts]:
     """Cuts stretches into texts, and gives each a row.
 
-    A sentence that is too long for a row is cut, and goes on in the next
+    A sentence that is too long for a row is divided, and goes on in the next
     text. The order of a group's rows is random.
 
     Args:

@@ -28,20 +28,20 @@ def examples(
         labels: (rows,) int32 or float32, or (rows, C) float32.
         output: the model's, that they belong to.
         tokenizer: of the texts.
-        max_seq_length: most tokens of a row; longer ones are cut.
+        max_seq_length: most tokens of a row; longer ones are truncated.
         weights: (rows,) float32 of the rows' losses, or None.
     """
     columns = {f"text_{i}": tf.constant(c) for i, c in enumerate(texts)}
 
     def tokenize(columns):
         tokens = {name: tokenizer(text) for name, text in columns.items()}
-        uncut = tf.add_n([t.row_lengths() for t in tokens.values()])
-        cut = {name: t[:, :max_seq_length] for name, t in tokens.items()}
-        return {**cut, "uncut": uncut}
+        whole = tf.add_n([t.row_lengths() for t in tokens.values()])
+        kept = {name: t[:, :max_seq_length] for name, t in tokens.items()}
+        return {**kept, "whole": whole}
 
     parts = finetuning.mapped(columns, tokenize)
     special = 1 + len(columns)  # [CLS] and a [SEP] after each text
-    lengths = tf.cast(parts.pop("uncut"), tf.int32) + special
+    lengths = tf.cast(parts.pop("whole"), tf.int32) + special
     parts["labels"] = tf.constant(labels)
     if weights is not None:
         parts["weights"] = tf.constant(weights, tf.float32)
@@ -61,5 +61,5 @@ def examples(
         parts=parts,
         lengths=tf.minimum(lengths, max_seq_length),
         to_batch=to_batch,
-        cut=int(tf.math.count_nonzero(lengths > max_seq_length)),
+        num_truncated=int(tf.math.count_nonzero(lengths > max_seq_length)),
     )

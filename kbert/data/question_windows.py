@@ -35,7 +35,8 @@ def examples(
         questions: with answers.
         tokenizer: of the texts.
         max_seq_length: most tokens of a row.
-        max_query_length: most tokens of a question; longer ones are cut.
+        max_query_length: most tokens of a question; longer ones are
+            truncated.
         stride: tokens from one window's begin to the next one's.
         several_answers: whether all answers count, or the first.
         whole_words: whether an answer that begins or ends inside a word is
@@ -82,7 +83,9 @@ def examples(
             "window": windows.ids,
             "first": held_places(first),
             "last": held_places(last),
-            "cut": tf.cast(tokens.row_lengths() > kept.row_lengths(), tf.int32),
+            "truncated": tf.cast(
+                tokens.row_lengths() > kept.row_lengths(), tf.int32
+            ),
         }
 
     # AutoGraph finds nothing to do in it, which takes seconds.
@@ -90,7 +93,7 @@ def examples(
     parts = finetuning.mapped(
         _columns(questions, several_answers, whole_words), cut
     )
-    cut_rows = parts.pop("cut")
+    truncated = parts.pop("truncated")
     lengths = parts["question"].row_lengths() + parts["window"].row_lengths()
 
     def to_batch(rows):
@@ -120,7 +123,7 @@ def examples(
         parts=parts,
         lengths=tf.cast(lengths, tf.int32) + 3,
         to_batch=to_batch,
-        cut=int(tf.reduce_sum(cut_rows)),
+        num_truncated=int(tf.reduce_sum(truncated)),
     )
 
 

@@ -114,11 +114,11 @@ class RecordRows:
             self.statistics.counts["texts"] += len(pairs)
             for first in range(0, len(pairs), at_once):
                 some = pairs[first : first + at_once]
-                rows, cut = packer(
+                rows, truncated = packer(
                     *self._take(some.a_start, some.a_end),
                     *self._take(some.b_start, some.b_end),
                 )
-                self.statistics.counts["cut"] += int(cut)
+                self.statistics.counts["truncated"] += int(truncated)
                 is_random = (some.random_sentence >= 0).astype(np.int32)
                 yield rows | {features.NEXT_SENTENCE_LABELS: is_random}
 
@@ -159,14 +159,14 @@ def _pair_packer(vocabulary, seq_length):
         input_signature=[tokens, number_a_row, tokens, number_a_row],
     )
     def pack_pairs(a_ids, a_lengths, b_ids, b_lengths):
-        rows, cut = pack(
+        rows, truncated = pack(
             tf.RaggedTensor.from_row_lengths(a_ids, a_lengths, validate=False),
             tf.RaggedTensor.from_row_lengths(b_ids, b_lengths, validate=False),
             vocabulary=vocabulary,
             seq_length=seq_length,
             pad_to=seq_length,
         )
-        return rows, tf.math.count_nonzero(cut)
+        return rows, tf.math.count_nonzero(truncated)
 
     return pack_pairs
 

@@ -20,7 +20,7 @@ from kbert.text.vocabulary import Vocabulary
 # there are next-sentence labels.
 SHARE_OF = {
     "short": "texts",
-    "cut": "texts",
+    "truncated": "texts",
     "true_next": "rows",
     "random_next": "rows",
     "distinct_negatives": "random_next",
@@ -32,7 +32,7 @@ SHARE_OF = {
 }
 _ORDER = (
     *("documents", "sentences", "corpus_tokens", "rows", "texts", "short"),
-    *("cut", "true_next", "random_next", "distinct_negatives", "places"),
+    *("truncated", "true_next", "random_next", "distinct_negatives", "places"),
     *("padding", "tokens", "predictions", "masked", "random", "kept"),
 )
 _BINS = 16  # of the lengths

@@ -130,8 +130,8 @@ def examples(
     Args:
         rows: one or more.
         tokenizer: of the sentences.
-        max_seq_length: most tokens of a row; `cut` counts the documents that
-            have a longer sentence.
+        max_seq_length: most tokens of a row; `num_truncated` counts the
+            documents that have a longer sentence.
     """
     vocabulary = tokenizer.vocabulary
 
@@ -149,7 +149,7 @@ def examples(
             "ids": laid.ids,
             "positions": laid.positions,
             "labels": laid.positions.with_values(labels.values),
-            "cut": tf.reduce_any(laid.cut, axis=1),
+            "truncated": tf.reduce_any(laid.truncated, axis=1),
         }
 
     columns = {
@@ -157,7 +157,7 @@ def examples(
         "labels": tf.ragged.constant(rows.labels, tf.float32),
     }
     parts = finetuning.mapped(columns, lay_out)
-    cut = parts.pop("cut")
+    truncated = parts.pop("truncated")
 
     def to_batch(rows):
         inputs = sentence_features(
@@ -174,5 +174,5 @@ def examples(
         parts=parts,
         lengths=tf.cast(parts["ids"].row_lengths(), tf.int32),
         to_batch=to_batch,
-        cut=int(tf.math.count_nonzero(cut)),
+        num_truncated=int(tf.math.count_nonzero(truncated)),
     )

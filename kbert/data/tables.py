@@ -264,7 +264,8 @@ def _tsv_fields(path: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _csv_fields(path: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
-    lines = (f"{line}\n" for line in files.read_lines(path, encoding))
+    # A quoted field keeps the newlines that it has.
+    lines = files.read_lines(path, encoding, keep_ends=True)
     csv.field_size_limit(_LONGEST_FIELD)
     reader = csv.reader(lines, strict=True)
     start = 1

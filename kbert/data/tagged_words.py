@@ -35,7 +35,7 @@ def examples(
         tokenizer: of the words.
         max_seq_length: most tokens of a window.
         stride: tokens between the starts of a sentence's windows.
-    Returns: a row for each window; none is cut.
+    Returns: a row for each window; none is truncated.
     """
     lengths = tf.constant([len(row) for row in words], tf.int64)
 

@@ -14,12 +14,13 @@ import json
 import os
 import pathlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kbert.serving.embedding import EMBEDDING
+from kbert.serving.text_server import BadText
 
 Answers = Sequence[Mapping[str, Any]]  # as a server gives them
 
@@ -35,7 +36,10 @@ class AnswerFile(abc.ABC):
 
     @abc.abstractmethod
     def encode(self, answers: Answers) -> bytes:
-        """Some answers."""
+        """Some answers.
+
+        Raises: BadText for one that the format cannot hold.
+        """
 
     @abc.abstractmethod
     def finish(self, path: pathlib.Path) -> pathlib.Path:
@@ -52,11 +56,12 @@ def of(path: str | os.PathLike, width: int | None) -> AnswerFile:
         .parquet needs is missing.
     """
     extension = pathlib.Path(path).suffix.lower()
+    forms: dict[str, Callable[[], AnswerFile]]
     if width is None:
         forms = {
             ".jsonl": JsonLines,
-            ".csv": functools.partial(Table, ","),
-            ".tsv": functools.partial(Table, "\t"),
+            ".csv": Csv,
+            ".tsv": Tsv,
             ".parquet": ParquetTable,
         }
     else:
@@ -70,6 +75,19 @@ def of(path: str | os.PathLike, width: int | None) -> AnswerFile:
             f"{'answers' if width is None else 'embeddings'}."
         )
     return forms[extension]()
+
+
+def check_stream(path: str | os.PathLike) -> None:
+    """Sees that a FIFO or a device may get JSON Lines, by its name.
+
+    Raises: ValueError, naming the path, for one such as a.csv.
+    """
+    extension = pathlib.Path(path).suffix.lower()
+    if extension not in ("", ".jsonl"):
+        raise ValueError(
+            f"{path}: a FIFO or a device gets JSON Lines; needs .jsonl or no "
+            f"extension instead of {extension!r}, or a regular file."
+        )
 
 
 class JsonLines(AnswerFile):
@@ -88,17 +106,21 @@ class JsonLines(AnswerFile):
         return path
 
 
-class Table(JsonLines):
-    r"""A CSV or TSV with a header, made of JSON Lines at the end.
+class Csv(JsonLines):
+    """A table with a header, made of JSON Lines at the end.
 
     Each number of an object, such as a class's probability, has a column
     "object.name"; a list is JSON in its cell, and so is an object that is
-    empty or whose columns would have another's name. In a TSV a tab and a
-    newline become \t and \n.
+    empty or whose columns would have another's name.
     """
 
-    def __init__(self, delimiter: str):
-        self._delimiter = delimiter
+    def _line(self, cells: Sequence[str]) -> str:
+        # csv.writer leaves a carriage return bare where lines end with \n.
+        quoted = [
+            '"' + x.replace('"', '""') + '"' if set(x) & set('",\r\n') else x
+            for x in cells
+        ]
+        return ",".join(quoted) or '""'
 
     def finish(self, path):
         columns = {}
@@ -108,15 +130,34 @@ class Table(JsonLines):
         with whole.open(
             "w", encoding="utf-8", errors="backslashreplace", newline=""
         ) as file:
-            form = _write_csv if self._delimiter == "," else _write_tsv
-            write = functools.partial(form, file)
-            write(list(columns))
+            file.write(self._line(list(columns)) + "\n")
             for row in _json_rows(path):
                 cells = _cells(row)
-                write([cells.get(column, "") for column in columns])
-            file.flush()
-            os.fsync(file.fileno())
+                line = self._line([cells.get(name, "") for name in columns])
+                file.write(line + "\n")
         return whole
+
+
+class Tsv(Csv):
+    """The same between tabs, as `kbert.data.tables` reads it.
+
+    Nothing is quoted or escaped, as in the GLUE files: a backslash is one.
+    """
+
+    def encode(self, answers):
+        for place, row in enumerate(answers):
+            for name, cell in _cells(row).items():
+                if set(name + cell) & set("\t\r\n"):
+                    raise BadText(
+                        place,
+                        f"{name!r} is {cell[:40]!r}, and a .tsv holds no tab "
+                        "or line break; needs an --output_file with .csv, "
+                        ".jsonl or .parquet.",
+                    )
+        return super().encode(answers)
+
+    def _line(self, cells):
+        return "\t".join(cells)
 
 
 class ParquetTable(JsonLines):
@@ -210,21 +251,6 @@ def _cell(value) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _write_csv(file, cells):
-    # csv.writer leaves a carriage return bare where lines end with \n.
-    quoted = [
-        '"' + x.replace('"', '""') + '"' if set(x) & set('",\r\n') else x
-        for x in cells
-    ]
-    file.write((",".join(quoted) or '""') + "\n")
-
-
-def _write_tsv(file, cells):
-    escapes = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
-    line = "\t".join(x.translate(str.maketrans(escapes)) for x in cells)
-    file.write(line + "\n")
-
-
 def _check_pyarrow(other: str) -> None:
     if importlib.util.find_spec("pyarrow") is None:
         raise ValueError(
@@ -261,8 +287,6 @@ class Npy(AnswerFile):
     def finish(self, path):
         with open(path, "r+b") as file:
             file.write(self._header(self.num_rows(path)))
-            file.flush()
-            os.fsync(file.fileno())
         return path
 
 

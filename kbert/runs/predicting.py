@@ -26,11 +26,11 @@ from typing import Any, NamedTuple, TextIO
 
 from kbert import atomic_files
 from kbert.data import choices, tables
-from kbert.runs import answer_files, reports
+from kbert.runs import answer_files
 from kbert.runs.jobs import JOBS
 from kbert.runs.jobs.job import JobOptions
 from kbert.serving.mask_filler import MaskFiller
-from kbert.serving.text_server import BadText, TextServer, encode
+from kbert.serving.text_server import BadText, TextServer
 
 Server = TextServer | MaskFiller
 Progress = Callable[[str, int, int], object]
@@ -152,14 +152,14 @@ class Predictor:
         progress: called with a step's name, what is done and all there is.
 
     Attributes:
-        num_truncated: rows answered so far that were longer than the model
-            reads, where the server truncates such rows.
+        num_rows: that have answers, those of an earlier run included.
+        num_truncated: those of them that lost tokens.
     """
 
     def __init__(
         self, server: Server, options: Mapping[str, Any], progress: Progress
     ):
-        self.num_truncated = 0
+        self.num_rows = self.num_truncated = 0
         self._server, self._options = server, options
         self._progress = progress
 
@@ -188,7 +188,7 @@ class Predictor:
             texts: to be answered.
             path: of the file, whose extension tells the format; one that is
                 there is replaced. A FIFO or /dev/stdout is written to, as by
-                `to_stream`.
+                `to_stream`, unless its name is that of another format.
             settings: what the answers depend on beside the texts, as JSON.
         Raises: ValueError, naming the file and the line of what is wrong;
             OSError.
@@ -198,6 +198,7 @@ class Predictor:
             atomic_files.check_file(path)
         width = getattr(self._server, "width", None)
         if is_stream and width is None:
+            answer_files.check_stream(path)
             with (
                 atomic_files.open_stream(path) as stream,
                 io.TextIOWrapper(stream, "utf-8") as text,
@@ -222,16 +223,18 @@ class Predictor:
                         "to go on, or remove it."
                     ) from None
                 raise
-            os.replace(form.finish(answers.path), path)
+            atomic_files.move(form.finish(answers.path), path)
             atomic_files.remove_folder(folder)
 
     def _fill(self, answers, texts, form):
         for chunk in _chunks(texts):
             if answers.has([chunk.columns, *chunk.kept]):
                 self._tell("reading", chunk.lines[-1], texts)
+                self._count(chunk)
             else:
                 found = self._answers(chunk, texts)
-                answers.append(form.encode(found))
+                with _row_named(chunk, texts):
+                    answers.append(form.encode(found))
         answers.cut()
         self._tell("answering", texts.num_lines, texts)
 
@@ -242,14 +245,11 @@ class Predictor:
             line = first + (last - first) * done // total
             self._tell("answering", line, texts)
 
-        try:
+        with _row_named(chunk, texts):
             found = self._server.predict(
                 *chunk.columns, progress=progress, **self._options
             )
-        except BadText as error:
-            where = f"{texts.name}:{chunk.lines[error.place]}"
-            raise ValueError(f"{where}: {error.why}") from None
-        self.num_truncated += self._count_truncated(chunk)
+        self._count(chunk)
         if not chunk.kept:
             return found
         return [
@@ -257,23 +257,9 @@ class Predictor:
             for kept, row in zip(chunk.kept, found, strict=True)
         ]
 
-    def _count_truncated(self, chunk) -> int:
-        server = self._server
-        if not getattr(server, "truncates", False):
-            return 0
-        special = 1 + len(chunk.columns)  # [CLS] and a [SEP] after each text
-        longest = server.spec.max_seq_length - special
-        # A token has a byte or more: most rows are known to be short enough.
-        long = [
-            row
-            for row in zip(*chunk.columns, strict=True)
-            if sum(len(encode(text)) for text in row) > longest
-        ]
-        if not long:
-            return 0
-        columns = list(zip(*long, strict=True))
-        counts = reports.token_counts(columns, server.vocabulary)
-        return int((counts > longest).sum())
+    def _count(self, chunk):
+        self.num_rows += len(chunk.lines)
+        self.num_truncated += self._server.num_truncated(*chunk.columns)
 
     def _tell(self, step, line, texts):
         self._progress(step, line, max(line, texts.num_lines))
@@ -343,6 +329,16 @@ class _Answers:
         """Lets go of the files."""
         self._file.close()
         self._list.close()
+
+
+@contextlib.contextmanager
+def _row_named(chunk: _Chunk, texts: Texts) -> Iterator[None]:
+    """Raises: ValueError, naming file and line, for a BadText."""
+    try:
+        yield
+    except BadText as error:
+        where = f"{texts.name}:{chunk.lines[error.place]}"
+        raise ValueError(f"{where}: {error.why}") from None
 
 
 def _chunks(texts: Texts) -> Iterator[_Chunk]:

@@ -255,7 +255,10 @@ class TaskScores:
 def tokenized(
     job: Job, rows: Rows, spec: TaskSpec, vocabulary: Vocabulary
 ) -> Examples:
-    """Tokenizes a task's rows, and prints how many were cut."""
+    """Tokenizes a task's rows, and prints how many are truncated."""
     examples = job.examples(rows, spec, vocabulary)
-    print(f"{rows.path}: {len(rows):,} rows, {examples.cut:,} of them cut")
+    print(
+        f"{rows.path}: {len(rows):,} rows, {examples.num_truncated:,} of them "
+        "truncated"
+    )
     return examples

@@ -19,7 +19,8 @@ class ClassificationServer(TextServer):
 
     Call: texts (B,) string, one tensor for each text of a row
         -> {"probabilities": (B, C) float32, in the order of the labels;
-        "label": (B,) string}. Texts that are too long are cut.
+        "label": (B,) string}. Texts that are too long are
+        truncated.
         If a row may have several labels: {"probabilities", each of its own;
         "labels": (B, C) int32, 1 for those it has}.
     `predict` gives for each row {"label": the best class, "probabilities":
@@ -29,8 +30,6 @@ class ClassificationServer(TextServer):
     Attributes:
         labels: the classes' names, in the order of the probabilities.
     """
-
-    truncates = True
 
     def __init__(self, model, *, vocabulary, spec):
         super().__init__(model, vocabulary=vocabulary, spec=spec)

@@ -18,7 +18,7 @@ class EmbeddingServer(TextServer):
     """Gives a text a vector, pooled from those of its tokens.
 
     Call: texts (B,) string -> {"embedding": (B, H) float32}. Texts that are
-        too long are cut.
+        too long are truncated.
     `predict` gives for each row {"embedding": (H,) float32}, an array.
 
     Args:
@@ -27,7 +27,6 @@ class EmbeddingServer(TextServer):
         spec: of the encoder; its settings say how the vectors are pooled.
     """
 
-    truncates = True
     text_inputs = ("text",)
 
     def __init__(self, model, *, vocabulary, spec):

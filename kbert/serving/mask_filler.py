@@ -13,6 +13,7 @@ from kbert.serving.text_server import (
     BadText,
     check_texts,
     checked,
+    count_longer,
     encode,
     text_batches,
 )
@@ -106,6 +107,11 @@ class MaskFiller(tf.Module):
         closed = tf.concat([tokens, mask], axis=1)
         rows = parts.with_flat_values(closed).merge_dims(1, 2)
         return rows[:, :-1]  # the last part has no [MASK] behind it
+
+    def num_truncated(self, texts: Sequence[str | bytes]) -> int:
+        """How many of some texts have more tokens than the model reads."""
+        room = self._max_seq_length - 2  # [CLS] and [SEP]
+        return count_longer(([(text,)] for text in texts), room, self._tokens)
 
     def predict(
         self,

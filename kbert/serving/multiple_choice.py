@@ -18,7 +18,8 @@ class MultipleChoiceServer(TextServer):
 
     Call: text (B,) string, choices (B, C) string, C as the model was trained
         -> {"probabilities": (B, C) float32; "choice": (B,) int32, the place
-        of the best, from 0}. A text and a choice that are too long are cut.
+        of the best, from 0}. A text and a choice that are too long are
+        truncated.
         An empty choice is one like others.
     `predict` gives for each row {"choice": place, "text": that choice,
         "probabilities": [...]}.
@@ -55,6 +56,9 @@ class MultipleChoiceServer(TextServer):
                     place,
                     f"{len(choices)} choices; this model takes {wanted}.",
                 )
+
+    def _groups(self, text, choices):
+        return [(text, choice) for choice in choices]
 
     def _rows(self, answers, columns):
         rows = zip(

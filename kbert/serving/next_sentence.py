@@ -15,11 +15,10 @@ class NextSentenceServer(TextServer):
     """Tells how probably the second text of a pair follows the first.
 
     Call: text_a, text_b (B,) string -> {"probability": (B,) float32}. Texts
-        that are too long are cut.
+        that are too long are truncated.
     `predict` gives for each row {"probability": number}.
     """
 
-    truncates = True
     text_inputs = ("text_a", "text_b")
 
     def _answer(self, *inputs):

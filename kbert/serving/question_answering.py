@@ -184,6 +184,13 @@ class QuestionServer(TextServer):
         found = spans.cut(first, last, probability > 0)
         return {**found, PROBABILITIES: probability}
 
+    def _groups(self, question, context):
+        return [(question,)]  # a context is read in windows
+
+    @property
+    def _room(self):
+        return self._settings.max_query_length
+
     def _rows(self, answers, columns):
         names = (ANSWERS, STARTS, ENDS, PROBABILITIES)
         several = self._settings.several_answers

@@ -11,11 +11,10 @@ class RegressionServer(TextServer):
     """Gives a text or a pair a number.
 
     Call: texts (B,) string, one tensor for each text of a row
-        -> {"value": (B,) float32}. Texts that are too long are cut.
+        -> {"value": (B,) float32}. Texts that are too long are
+        truncated.
     `predict` gives for each row {"value": number}.
     """
-
-    truncates = True
 
     def __init__(self, model, *, vocabulary, spec):
         super().__init__(model, vocabulary=vocabulary, spec=spec)

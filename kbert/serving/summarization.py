@@ -36,7 +36,7 @@ class SummarizationServer(TextServer):
         A string that is empty or of blanks is no sentence, wherever it
         stands: its score is 0 and it is never chosen. A document of any
         length is read as a whole, in rows; a sentence that is longer than a
-        row is cut.
+        row is truncated.
     `predict` gives for each document {"summary": the chosen sentences,
         "sentences": their places, "scores": those of all sentences}.
     """
@@ -83,6 +83,9 @@ class SummarizationServer(TextServer):
             logits_BN, given_BN, self.spec.settings.num_sentences
         )
         return {SCORES: scores, BEST: best}
+
+    def _groups(self, sentences):
+        return [(sentence,) for sentence in sentences]
 
     def _rows(self, answers, columns):
         rows = zip(

@@ -2,9 +2,11 @@
 """Raw text to answers in one graph: prediction and export both run it."""
 
 import abc
+import itertools
 from collections.abc import (
     Callable,
     Collection,
+    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -20,6 +22,7 @@ from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import Vocabulary
 
 SIGNATURE = "serving_default"  # the name of a server's signature
+_TEXTS_AT_ONCE = 1024
 
 Text = str | bytes
 Column = Sequence[Text | Sequence[Text]]  # a text a row, or several
@@ -41,10 +44,8 @@ class TextServer(tf.Module, abc.ABC):
         counts: of those whose N is not the model's: the input that follows
             each, (B,) int32, how many a row has. What stands behind them is
             not read: a server that joins batches pads with any text.
-        truncates: whether rows of too many tokens lose their ends.
     """
 
-    truncates: ClassVar[bool] = False
     text_inputs: tuple[str, ...]
     several: ClassVar[tuple[str, ...]] = ()
     counts: ClassVar[Mapping[str, str]] = {}
@@ -136,6 +137,23 @@ class TextServer(tf.Module, abc.ABC):
             found.update(zip(places, rows, strict=True))
             progress(len(found), total)
         return [found[i] for i in range(total)]
+
+    def num_truncated(self, *columns: Column) -> int:
+        """How many rows, as `predict` takes them, lose tokens."""
+        rows = (self._groups(*row) for row in zip(*columns, strict=True))
+        return count_longer(rows, self._room, self._tokenizer)
+
+    def _groups(self, *row: Any) -> Iterable[Sequence[Text]]:
+        """The texts of a row that the model reads together, if it truncates.
+
+        They lose what is more than `_room` tokens.
+        """
+        return [row]
+
+    @property
+    def _room(self) -> int:
+        """Most tokens of a group, [CLS] and [SEP] not counted."""
+        return self.spec.max_seq_length - 1 - len(self.text_inputs)
 
     def _tensors(self, columns: Sequence[Column]) -> Iterator[tf.Tensor]:
         """What the graph takes."""
@@ -253,6 +271,37 @@ def text_batches(
     """The texts of all columns, as tensors of so many at a time."""
     for start in range(0, len(columns[0]), batch_size):
         yield [_tensor(c[start : start + batch_size]) for c in columns]
+
+
+def count_longer(
+    rows: Iterable[Iterable[Sequence[Text]]],
+    room: int,
+    tokenizer: Callable[[tf.Tensor], tf.RaggedTensor],
+) -> int:
+    """How many rows have a group of texts with more tokens than allowed.
+
+    Args:
+        rows: the groups of each.
+        room: most tokens of a group.
+        tokenizer: (B,) string to (B, None).
+    """
+    long = [  # a token has a byte or more: most groups need no tokenizer
+        (row, group)
+        for row, groups in enumerate(rows)
+        for group in groups
+        if sum(len(encode(text)) for text in group) > room
+    ]
+    texts = [text for _, group in long for text in group]
+    counts = itertools.chain.from_iterable(
+        tokenizer(batch).row_lengths().numpy().tolist()
+        for (batch,) in text_batches([texts], _TEXTS_AT_ONCE)
+    )
+    longer = {
+        row
+        for row, group in long
+        if sum(itertools.islice(counts, len(group))) > room
+    }
+    return len(longer)
 
 
 def encode(text: Text) -> bytes:

@@ -35,7 +35,8 @@ class Settings:
 
     Attributes:
         stride: tokens of the paragraph from one window's begin to the next.
-        max_query_length: most tokens of a question; longer ones are cut.
+        max_query_length: most tokens of a question; longer ones are
+            truncated.
         max_answer_length: most tokens of an answer.
         no_answer: whether a question may have none, as in SQuAD 2.0.
         several_answers: whether it may have any number of them, each with a

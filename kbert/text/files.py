@@ -66,7 +66,9 @@ def opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 def read_lines(
-    path: str | os.PathLike, encoding: str | None = None
+    path: str | os.PathLike,
+    encoding: str | None = None,
+    keep_ends: bool = False,
 ) -> Iterator[str]:
     r"""Yields a file's lines without their newline (\n or \r\n).
 
@@ -79,6 +81,7 @@ def read_lines(
         encoding: a name that Python knows, of one in which the byte 0x0a is
             a newline and nothing else; None for UTF-8 and no other, which
             errors then do not speak of.
+        keep_ends: whether lines keep their newline.
     Raises: OSError if the file cannot be opened; ValueError, naming file and
         line, at the first line that is not of the encoding, or if there is
         no such.
@@ -101,7 +104,9 @@ def read_lines(
                 text = line.decode("utf-8-sig" if first else encoding)
             except UnicodeDecodeError as error:
                 raise undecodable(path, number, error, given) from error
-            yield text.removesuffix("\n").removesuffix("\r")
+            if not keep_ends:
+                text = text.removesuffix("\n").removesuffix("\r")
+            yield text
 
 
 def undecodable(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Token ids to the encoder's inputs: special tokens, cutting, padding."""
+"""Token ids to the encoder's inputs: special tokens, truncating, padding."""
 
 import tensorflow as tf
 
@@ -15,7 +15,7 @@ def pack(
     seq_length: int,
     pad_to: int | None = None,
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """[CLS] a [SEP], or [CLS] a [SEP] b [SEP], cut to a length and padded.
+    """[CLS] a [SEP], or [CLS] a [SEP] b [SEP], truncated and padded.
 
     Too long a pair loses tokens at the end of its longer text, one at a time,
     of `b` when both are equally long (google-research/bert,
@@ -26,7 +26,7 @@ def pack(
         token_ids     [[2, 5, 6, 7, 3, 9, 3], [2, 5, 3, 9, 3, 0, 0]]
         segment_ids   [[0, 0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0, 0]]
         padding_mask  [[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 0, 0]]
-        cut           [True, False]
+        truncated     [True, False]
 
     Args:
         a: (B, None) int32, the first or only text's tokens.
@@ -34,8 +34,8 @@ def pack(
         vocabulary: gives [CLS], [SEP] and [PAD].
         seq_length: the most tokens of a row, special ones included.
         pad_to: S; by default the batch's longest row.
-    Returns: ENCODER_INPUTS, each (B, S) int32, and cut (B,) bool, which rows
-        lost tokens.
+    Returns: ENCODER_INPUTS, each (B, S) int32, and truncated (B,) bool, which
+        rows lost tokens.
     Raises: ValueError if a length is too small.
     """
     special = 2 if b is None else 3
@@ -49,12 +49,12 @@ def pack(
         raise ValueError(f"pad_to {pad_to} is below seq_length {seq_length}.")
     length_a_B = tf.cast(a.row_lengths(), tf.int32)
     if b is None:
-        cut_B = length_a_B > room
+        truncated_B = length_a_B > room
         first_B = tf.minimum(length_a_B, room) + 2  # [CLS] a [SEP]
         row_B = first_B
     else:
         length_b_B = tf.cast(b.row_lengths(), tf.int32)
-        cut_B = length_a_B + length_b_B > room
+        truncated_B = length_a_B + length_b_B > room
         keep_a_B, keep_b_B = _keep_longest_cut(length_a_B, length_b_B, room)
         first_B = keep_a_B + 2
         row_B = first_B + keep_b_B + 1  # b [SEP]
@@ -68,7 +68,7 @@ def pack(
         tf.cast(second_BS, tf.int32),
         tf.cast(in_row_BS, tf.int32),
     )
-    return dict(zip(ENCODER_INPUTS, packed, strict=True)), cut_B
+    return dict(zip(ENCODER_INPUTS, packed, strict=True)), truncated_B
 
 
 def pack_choices(

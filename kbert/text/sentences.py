@@ -16,12 +16,12 @@ class SentenceRows(NamedTuple):
         ids: (R, None) int32, the tokens of each row, special ones included.
         positions: (R, None) int32, where the [CLS] of each sentence stands;
             all rows together have as many as there are sentences.
-        cut: (B, None) bool, which sentences of the documents lost tokens.
+        truncated: (B, None) bool, which sentences of the documents lost tokens.
     """
 
     ids: tf.RaggedTensor
     positions: tf.RaggedTensor
-    cut: tf.RaggedTensor
+    truncated: tf.RaggedTensor
 
 
 def sentence_rows(
@@ -30,7 +30,7 @@ def sentence_rows(
     """[CLS] sentence [SEP] after each other, as many as a row has room for.
 
     A document that is longer than a row goes on in another, which begins with
-    a sentence. A sentence that is longer than a row is cut. No row holds
+    a sentence. A sentence that is longer than a row is truncated. No row holds
     sentences of two documents.
 
     Example: [CLS] 2, [SEP] 3, seq_length 7, documents [[5, 6], [7], [8]] and
@@ -38,7 +38,7 @@ def sentence_rows(
         ids        [[2, 5, 6, 3, 2, 7, 3], [2, 8, 3],
                     [2, 3], [2, 5, 6, 7, 8, 9, 3]]
         positions  [[0, 4], [0], [0], [0]]
-        cut        [[False, False, False], [False, True]]
+        truncated  [[False, False, False], [False, True]]
 
     Args:
         sentences: (B, None, None) int32, the tokens of each sentence of each
@@ -54,7 +54,7 @@ def sentence_rows(
             "special tokens."
         )
     tokens = sentences.values
-    cut = sentences.with_values(tokens.row_lengths() > room)
+    truncated = sentences.with_values(tokens.row_lengths() > room)
     tokens = tokens[:, :room]
     size_N = tokens.row_lengths() + 2
     begins_N = _begin_rows(sentences.with_values(size_N), seq_length).values
@@ -74,7 +74,7 @@ def sentence_rows(
     return SentenceRows(
         ids=by_row.merge_dims(1, 2),
         positions=by_row.with_values(position_N),
-        cut=cut,
+        truncated=truncated,
     )
 
 

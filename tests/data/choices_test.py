@@ -120,7 +120,7 @@ def test_batches_are_padded_to_their_longest_choice(vocabulary):
         rows, tokenizer=Tokenizer(vocabulary), max_seq_length=9
     )
     assert examples.lengths.numpy().tolist() == [7, 5, 9]
-    assert examples.cut == 1
+    assert examples.num_truncated == 1
     first, second = finetuning.dataset(examples, batch_size=2, seed=None)
     inputs, labels = first
     assert inputs["token_ids"].numpy().tolist() == [

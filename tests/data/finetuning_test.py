@@ -52,7 +52,7 @@ def test_pairs_are_packed_and_padded_to_their_batch():
         max_seq_length=8,
     )
     assert examples.lengths.numpy().tolist() == [6, 5, 8, 4]
-    assert examples.cut == 1
+    assert examples.num_truncated == 1
     batches = taken(finetuning.dataset(examples, batch_size=2, seed=None))
     (first, first_labels), (second, second_labels) = batches
     a, b, c, d, e, f, g = range(5, 12)
@@ -76,7 +76,7 @@ def test_pairs_are_packed_and_padded_to_their_batch():
 def test_texts_that_are_too_long_are_counted():
     texts = [" ".join(WORDS[:n]) for n in (5, 6, 7, 8, 30)]
     examples = make_examples(texts, max_seq_length=8)
-    assert examples.cut == 3
+    assert examples.num_truncated == 3
     ((inputs, _),) = taken(
         finetuning.dataset(examples, batch_size=9, seed=None)
     )

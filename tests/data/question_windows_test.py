@@ -101,7 +101,7 @@ def test_answers_inside_of_words_are_learnt_with_all_of_them():
 
 def test_questions_that_are_cut_are_counted():
     examples = make(questions(("p o n", CONTEXT, ["a"]), ("p", "a", ["a"])))
-    assert examples.cut == 1
+    assert examples.num_truncated == 1
     inputs, _ = taken(examples)
     assert inputs["token_ids"][0, :4].tolist() == [CLS, *ids("po"), SEP]
     with pytest.raises(ValueError, match="max_query_length is 6; wanted at mo"):

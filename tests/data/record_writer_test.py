@@ -150,7 +150,7 @@ def test_counts_and_manifest_tell_what_is_there(made, rows):
         "rows": len(length),
         "texts": len(length),
         "short": counts["short"],
-        "cut": counts["cut"],
+        "truncated": counts["truncated"],
         "true_next": (~is_random).sum(),
         "random_next": is_random.sum(),
         "distinct_negatives": len(negatives),
@@ -163,7 +163,7 @@ def test_counts_and_manifest_tell_what_is_there(made, rows):
         "kept": kept.sum(),
     }
     full = rows["padding_mask"].all(1).sum()
-    assert 0 < counts["cut"] <= full  # only a full row can have been cut
+    assert 0 < counts["truncated"] <= full  # only full rows can be truncated
     assert statistics["lengths"] == {
         f"{low} to {low + 1}": np.isin(length, [low, low + 1]).sum()
         for low in range(1, 29, 2)

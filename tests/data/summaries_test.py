@@ -92,7 +92,7 @@ def test_batches_have_whole_sentences(vocabulary):
         rows, tokenizer=Tokenizer(vocabulary), max_seq_length=8
     )
     assert examples.lengths.numpy().tolist() == [4, 8, 8, 3]
-    assert examples.cut == 1
+    assert examples.num_truncated == 1
     ((inputs, labels, weights),) = finetuning.dataset(
         examples, batch_size=4, seed=None
     )

@@ -55,7 +55,7 @@ def test_csv_has_commas_quotes_and_newlines_in_fields(table):
     assert read_table(path, ["text"], "label") == Rows(
         path=path,
         lines=[2, 5, 6],
-        texts=(['a, "b"\nc', "d e", "é"],),
+        texts=(['a, "b"\r\nc', "d e", "é"],),
         labels=["1", "0", "2"],
     )
 

@@ -44,7 +44,7 @@ def test_the_first_piece_has_the_tag(vocabulary):
     ]
     want = np.array(counted) * 39 / 10
     np.testing.assert_allclose(weights["logits"], want, rtol=1e-6)
-    assert examples.cut == 0
+    assert examples.num_truncated == 0
 
 
 def test_long_sentences_are_windows_and_each_word_counts_once(vocabulary):

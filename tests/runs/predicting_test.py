@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of answers: in order, and the same after every kind of stop."""
 
+import contextlib
 import csv
 import functools
 import gzip
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kbert.data import tables
 from kbert.runs import answer_files, predicting
 from kbert.runs.jobs.job import JobOptions
 from kbert.serving.text_server import TextServer
@@ -63,12 +65,6 @@ class Vectors(Lengths):
         return [{"embedding": row / 7} for row in answers["numbers"]]
 
 
-class Truncating(Lengths):
-    """Reads six tokens between [CLS] and [SEP]."""
-
-    truncates = True
-
-
 @functools.cache  # tracing takes a while
 def _server(cls):
     return cls()
@@ -82,6 +78,9 @@ class Choices(Lengths):
 
     def _answer(self, text, choices):
         return {"numbers": tf.strings.length(choices)}
+
+    def _groups(self, text, choices):
+        return []
 
 
 @pytest.fixture(autouse=True)
@@ -313,7 +312,7 @@ class Nested(Lengths):
         self.seen += columns[0]
         return [
             {
-                "text": f'"{text}",\t\n',
+                "text": f'"{text}",\\',
                 "by_class": {"a": int(row[0]), "b": 0.5},
                 "spans": [{"start": 1}] if int(row[0]) > 40 else [],
                 "none": None,
@@ -345,9 +344,8 @@ def test_tables_of_answers_with_columns_of_the_input(
         *("id", "input_text", "text", "by_class.a", "by_class.b"),
         *("spans", "none"),
     ]
-    after = {"a.csv": ",\t\n", "a.tsv": ",\\t\\n"}[name]
     assert rows == [
-        [str(i), x, f'"{x}"{after}', str(len(x.encode())), "0.5", "[]", ""]
+        [str(i), x, f'"{x}",\\', str(len(x.encode())), "0.5", "[]", ""]
         for i, x in enumerate(texts)
     ]
     _run(table, tmp_path / f"whole.{name}", server=server, keep=keep)
@@ -367,15 +365,21 @@ def test_a_column_to_keep_is_part_of_a_runs_rows(table, tmp_path):
 
 
 def test_truncated_rows_are_counted(tmp_path):
-    """Six tokens fit, seven do not; long words are one token, [UNK]."""
+    """Six tokens fit, seven do not; long words are one token, [UNK].
+
+    Those that an earlier run has answered count too.
+    """
     texts = ["a " * 6, "a " * 7, "x" * 50, "a " * 8 + "\u00e9"] * 5
     table = _write(tmp_path / "texts.tsv", texts)
-    read = predicting.file_texts(
-        _server(Truncating), str(table), JobOptions(text_columns=["text"])
-    )
-    predictor = predicting.Predictor(_server(Truncating), {}, lambda *_: None)
-    predictor.to_file(read, tmp_path / "a.jsonl", {})
-    assert predictor.num_truncated == 10
+    server, options = _server(Lengths), JobOptions(text_columns=["text"])
+    for progress in (_stop_at(18), lambda *_: None):
+        predictor = predicting.Predictor(server, {}, progress)
+        read = predicting.file_texts(server, str(table), options)
+        server.seen = []
+        with contextlib.suppress(Stop):
+            predictor.to_file(read, tmp_path / "a.jsonl", {})
+    assert len(server.seen) == 4
+    assert (predictor.num_rows, predictor.num_truncated) == (20, 10)
 
 
 def test_answers_as_parquet(table, tmp_path):
@@ -434,11 +438,65 @@ def test_values_of_no_one_type_are_text(values, cells, tmp_path, monkeypatch):
         assert [row["id"] or None for row in found] == cells
 
 
-@pytest.mark.parametrize("end", ["\r", "\n", "\r\n", '"', ","])
-def test_a_cell_of_a_csv_is_as_it_was(end, tmp_path):
-    records = [{"text": "a", "note": f"u{end}v"}]
-    (row,) = _answers_to(records, tmp_path / "a.csv", ["note"])
-    assert row["note"] == f"u{end}v"
+BREAKS = ("\t", "\r", "\n", "\r\n")
+MARKS = ("\\t", "\\n", "\\\\", "\\", '"', ",", " ", "\u2028", "\ufeff", "")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_a_cell_is_read_as_it_was_written(name, tmp_path):
+    """By ourselves, and of a CSV by Python."""
+    marks = MARKS if name == "a.tsv" else (*MARKS, *BREAKS)
+    notes = [f"{a}u{a}v{a}" for a in marks]
+    records = [{"text": "a", "note": note} for note in notes]
+    rows = _answers_to(records, tmp_path / name, ["note"])
+    assert [row["note"] for row in rows] == notes
+    read = tables.read_table(str(tmp_path / name), ["text", "note"], None)
+    assert read.texts == (["a"] * len(notes), notes)
+
+
+@pytest.mark.parametrize("mark", BREAKS)
+def test_a_tsv_is_refused_for_what_it_cannot_hold(mark, tmp_path):
+    message = r"^\S*in.jsonl:2: 'note' is 'u.*; needs an --output_file with .cs"
+    records = [{"text": "a", "note": x} for x in ("u", f"u{mark}v")]
+    with pytest.raises(ValueError, match=message):
+        _answers_to(records, tmp_path / "a.tsv", ["note"])
+    with pytest.raises(ValueError, match=r"in.jsonl:1: 'u.*' is '1', and a .t"):
+        _answers_to([{"text": "a", f"u{mark}v": "1"}], tmp_path / "a.tsv", "*")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.TSV", "a.parquet", "a.txt"])
+def test_a_fifo_of_another_formats_name_is_refused(name, table, tmp_path):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name}: a FIFO or .* gets JSON Lin"):
+        _run(table, tmp_path / name, server=_server(Lengths))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "v.parquet"])
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    name, table, tmp_path, monkeypatch
+):
+    synced, sync, replace = {}, os.fsync, os.replace
+
+    def fsync(descriptor):
+        found = os.fstat(descriptor)
+        synced[found.st_ino] = found.st_size
+        sync(descriptor)
+
+    def renamed(new, path):
+        if os.fspath(path).endswith(name):
+            found = os.stat(new)
+            assert synced.get(found.st_ino) == found.st_size
+            synced["renamed"] = True
+        replace(new, path)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", renamed)
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    server = _server(Vectors if name == "v.parquet" else Lengths)
+    _run(table, tmp_path / name, server=server)
+    assert synced["renamed"]
 
 
 def test_no_kept_column_takes_the_name_of_another(tmp_path):

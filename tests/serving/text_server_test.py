@@ -169,6 +169,41 @@ def test_a_call_with_texts_of_another_rank(texts, single):
         single(texts)
 
 
+FULL, MORE = "bad " * 9, "bad " * 10  # tokens, and the special ones
+
+
+@pytest.mark.parametrize(
+    ("task", "rows"),
+    [
+        # A pair of twelve tokens with [CLS] and two [SEP]; then of thirteen.
+        ("multiple_choice", [("", [FULL, ""]), ("bad", ["good", FULL])]),
+        ("multiple_choice", [("bad", ["", FULL[4:]]), (FULL, ["", "a"])]),
+        ("question_answering", [("bad " * 6, MORE), ("bad " * 7, "")]),
+        ("summarization", [([MORE, MORE],), (["good", "", MORE + "bad"],)]),
+        ("tagging", [(MORE * 9,), (MORE * 9,)]),
+        ("masked_lm", [("[MASK] " * 10,), ("[MASK] " * 11,)]),
+        ("classification", [(MORE,), ("longer" * 90,), (MORE + ".",)]),
+        ("pairs", [("", FULL), (FULL, "bad")]),
+    ],
+)
+def test_rows_that_lose_tokens_are_counted(task, rows, tiny_config, vocabulary):
+    """The last one does; a long word is one token, [UNK]."""
+    fields = {
+        "question_answering": {"settings": {"max_query_length": 6}},
+        "multiple_choice": {"settings": {"num_choices": 2}},
+        "tagging": {"labels": ("O", "B-x", "I-x")},
+        "classification": {"labels": LABELS},
+        "pairs": {"task": "classification", "labels": LABELS, "num_texts": 2},
+    }.get(task, {})
+    spec = TaskSpec(**{"task": task, "max_seq_length": 12} | fields)
+    model = tasks.build(tiny_config, spec)
+    server = make_server(model, vocabulary=vocabulary, spec=spec)
+    counts = [server.num_truncated(*zip(row, strict=True)) for row in rows]
+    last = 0 if task == "tagging" else 1
+    assert counts == [0] * (len(rows) - 1) + [last]
+    assert server.num_truncated(*zip(*rows * 3, strict=True)) == 3 * last
+
+
 def _save(path, config, vocabulary, spec):
     model = tasks.build(config, spec)
     folder.save(path, model, config=config, vocabulary=vocabulary, spec=spec)

@@ -65,7 +65,9 @@ def test_six_rows_are_learnt_by_heart(
     printed = call(*evaluate, *COLUMNS, f"--output={output}")
     scores = json.loads(output.read_text("utf-8"))
     assert scores == {"loss": pytest.approx(0, abs=0.1), "accuracy": 1}
-    assert printed.startswith(f"{table}: 6 rows, 0 of them cut\nloss: 0.0")
+    assert printed.startswith(
+        f"{table}: 6 rows, 0 of them truncated\nloss: 0.0"
+    )
     assert printed.endswith("\naccuracy: 1.0000\n")
     printed = call("predict", *evaluate[1:], *COLUMNS)
     rows = [json.loads(line) for line in printed.splitlines()]

@@ -92,7 +92,7 @@ def test_a_handful_of_questions_is_learnt(finetune, call, tmp_path):
     printed = finetune(
         _squad(ROWS), "--epochs=40", "--learning_rate=1e-2", "--log_every=60"
     )
-    assert "6 rows, 0 of them cut" in printed
+    assert "6 rows, 0 of them truncated" in printed
     out = tmp_path / "out"
     scores = json.loads((out / "evaluation.json").read_text("utf-8"))
     for name in ("exact_match", "f1", "has_answer_f1", "no_answer_f1"):

@@ -69,7 +69,7 @@ def test_three_documents_are_learnt_by_heart(
     # The first document has one sentence of the summary, and two are chosen.
     assert scores["precision"] == 5 / 6
     assert 0.9 < scores["rouge_l"] < 1
-    assert printed.startswith(f"{file}: 3 rows, 0 of them cut\nloss: ")
+    assert printed.startswith(f"{file}: 3 rows, 0 of them truncated\nloss: ")
     assert f"rouge l: {scores['rouge_l']:.4f}\nprecision: 0.8333\n" in printed
     answers = call(
         "predict",

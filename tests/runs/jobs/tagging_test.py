@@ -100,7 +100,7 @@ def test_from_a_file_to_entities(
         "--schedule=constant",
         "--dropout=0",
     )
-    assert f"{path}: 3 rows, 0 of them cut" in printed
+    assert f"{path}: 3 rows, 0 of them truncated" in printed
     spec = json.loads((tmp_path / "out/model/task.json").read_text("utf-8"))
     assert spec["labels"] == ["O", "B-x", "I-x", "B-y", "I-y"]
     assert spec["settings"] == {"stride": 2, "aggregation": "first"}
