@@ -187,7 +187,10 @@ def test_a_fifo_is_written_to(tmp_path):
     (tmp_path / "link").symlink_to(fifo)
     for path in (fifo, tmp_path / "link"):
         got = []
-        reader = threading.Thread(target=lambda: got.append(fifo.read_text()))  # noqa: B023
+        reader = threading.Thread(
+            target=lambda: got.append(fifo.read_text()),  # noqa: B023
+            daemon=True,
+        )
         reader.start()
         atomic_files.write_text(path, "text")
         reader.join()

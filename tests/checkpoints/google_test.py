@@ -260,6 +260,19 @@ def test_tensors_that_the_files_do_not_hold(published):
         _load(published)
 
 
+def test_a_git_lfs_pointer_in_place_of_a_file(published):
+    path = published
+    for file in sorted(path.iterdir()):
+        if file.name == "latest":  # which TensorFlow alone reads
+            continue
+        whole = file.read_bytes()
+        file.write_text("version https://git-lfs.github.com/spec/v1\noid x\n")
+        message = f"{file.name}: is a Git LFS pointer, .*run git lfs pull"
+        with pytest.raises(ValueError, match=message):
+            _load(path)
+        file.write_bytes(whole)
+
+
 def test_segments_are_16_where_the_config_leaves_them_out(write):
     shapes = {**_shapes(2), "bert/embeddings/token_type_embeddings": (16, H)}
     loaded, _ = _load(write(_random(shapes), type_vocab_size=""))

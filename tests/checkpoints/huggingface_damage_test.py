@@ -140,6 +140,20 @@ def _load(path):
     return huggingface.load(path, lower_case=True)
 
 
+@pytest.mark.parametrize("kind", ["safetensors", "zip"])
+def test_a_git_lfs_pointer_in_place_of_a_file(kind, tmp_path, vocabulary):
+    path = _make(tmp_path / "hf", kind, vocabulary)
+    kinds = {"safetensors": "model.safetensors", "zip": "pytorch_model.bin"}
+    names = "config.json", "tokenizer_config.json", "vocab.txt", kinds[kind]
+    for file in (path / name for name in names):
+        whole = file.read_bytes()
+        file.write_text("version https://git-lfs.github.com/spec/v1\noid x\n")
+        message = f"{file.name}: is a Git LFS pointer, .*run git lfs pull"
+        with pytest.raises(ValueError, match=message):
+            _load(path)
+        file.write_bytes(whole)
+
+
 class _RunsCode:
     def __init__(self, path):
         self._path = path

@@ -296,6 +296,22 @@ def test_a_config_that_does_not_fit(field, value, message, make_preset):
         _load(path)
 
 
+def test_a_git_lfs_pointer_in_place_of_a_file(make_preset):
+    path, _ = make_preset("BertMaskedLM")
+    for name in (
+        *("config.json", "tokenizer.json", "task.json"),
+        *("model.weights.h5", "task.weights.h5"),
+        "assets/tokenizer/vocabulary.txt",
+    ):
+        file = path / name
+        whole = file.read_bytes()
+        file.write_text("version https://git-lfs.github.com/spec/v1\noid x\n")
+        message = f"{file.name}: is a Git LFS pointer, .*run git lfs pull"
+        with pytest.raises(ValueError, match=message):
+            _load(path)
+        file.write_bytes(whole)
+
+
 def test_what_has_to_be_there(make_preset, vocabulary, tmp_path):
     path, _ = make_preset("BertMaskedLM")
     with pytest.raises(ValueError, match="lowercase is True, but --lower_case"):

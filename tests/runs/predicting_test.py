@@ -158,12 +158,14 @@ def test_a_fifo_is_written_to(table, tmp_path):
     fifo = tmp_path / "fifo.jsonl"
     os.mkfifo(fifo)
     got = []
-    reader = threading.Thread(target=lambda: got.append(fifo.read_bytes()))
+    reader = threading.Thread(
+        target=lambda: got.append(fifo.read_bytes()), daemon=True
+    )
     reader.start()
     _run(table, fifo, lambda *_: None)
+    assert fifo.is_fifo()  # else nobody ends the reader
     reader.join()
     assert got == [(tmp_path / "a.jsonl").read_bytes()]
-    assert fifo.is_fifo()
 
 
 def test_what_is_no_file_is_not_replaced(table, tmp_path):
