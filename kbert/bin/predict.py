@@ -26,7 +26,8 @@ _INPUT = flags.DEFINE_string(
     "input",
     None,
     "A table as kbert-finetune --train takes it, a .txt of a text a line, or a "
-    "file of the task's own kind.",
+    "file of the task's own kind. A tagger's .tsv is a table if its header has "
+    "the column text or --text_columns names one, else words and tags.",
 )
 _READING = shared.reading()
 _TEXT = flags.DEFINE_multi_string(

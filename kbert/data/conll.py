@@ -4,7 +4,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from kbert.data import tag_schemes, word_columns
+from kbert.data import tables, tag_schemes, word_columns
 from kbert.data.tables import Rows
 from kbert.text import files
 
@@ -106,6 +106,7 @@ def read_texts(path: str, encoding: str = "utf-8") -> Sentences | Rows:
         raise ValueError(f"{path}: no sentences.")
     layout = word_columns.unlabelled(path, lines)
     if layout is None:
+        tables.check_no_header(path, texts[0], ["text"])
         return Rows(path, [*range(1, len(texts) + 1)], (texts,), None)
     found = _sentences(path, layout._replace(tag=layout.word))
     words = [[word[1] for word in sentence] for sentence in found]

@@ -292,6 +292,7 @@ def _records(
         return _unlike_header(path, _parquet_rows(path, flags, whole))
     if form == ".txt" and len(flags) == 1:
         lines = enumerate(files.read_lines(path, encoding), start=1)
+        lines = _unlike_table(path, lines, list(flags))
         return ((number, dict.fromkeys(flags, x)) for number, x in lines)
     if form not in EXTENSIONS:
         raise ValueError(
@@ -300,6 +301,43 @@ def _records(
     read = {".tsv": _tsv_fields, ".csv": _csv_fields}[form]
     rows = _fields_by_name(path, read(path, encoding), flags, header)
     return _unlike_header(path, rows)
+
+
+def _unlike_table(
+    path: str, lines: Iterator[tuple[int, str]], columns: Sequence[str]
+) -> Iterator[tuple[int, str]]:
+    for number, line in lines:
+        if number == 1:
+            check_no_header(path, line, columns)
+        yield number, line
+
+
+def check_no_header(path: str, line: str, columns: Collection[str]) -> None:
+    """Sees that a .txt of a text a line does not begin as a table does.
+
+    Args:
+        path: the file.
+        line: its first.
+        columns: names, any of which a table would have in its header.
+    Raises: ValueError, naming the line.
+    """
+    for extension, delimiter in ((".csv", ","), (".tsv", "\t")):
+        names = [name.strip('"') for name in line.split(delimiter)]
+        if len(names) > 1 and {*names} & {*columns}:
+            raise ValueError(
+                f"{path}:1: {line[:40]!r} looks like the header of a table, "
+                f"and a .txt has a text a line; name the file {extension}, or "
+                "leave the line out."
+            )
+
+
+def has_columns(path: str, names: Collection[str], encoding: str) -> bool:
+    """Whether the first line of a .tsv names some columns.
+
+    Raises: OSError; ValueError for a line that is not of the encoding.
+    """
+    _, header = next(_tsv_fields(path, encoding), (1, []))
+    return {*names} <= {*header}
 
 
 def _unlike_header(

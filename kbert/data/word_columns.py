@@ -11,7 +11,9 @@ By what stands in them, as their names do not tell:
     texts      anything else that is text, if it has no tabs
 
 A file that is nearly one of the first two is refused, and so is what is of no
-kind, with its first doubtful line.
+kind, with its first doubtful line. Where no tag marks an entity, fields may be
+the words of short texts, or the cells of a table: the first are refused in a
+.txt, the second in a .tsv.
 """
 
 import collections
@@ -19,7 +21,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kbert.data import tag_schemes
+from kbert.data import tables, tag_schemes
 
 _DOCUMENT = "-DOCSTART-"
 _NUMBER = re.compile(r"(\d+)(?:-(\d+)|\.\d+)?")
@@ -124,13 +126,23 @@ def unlabelled(path: str, lines: Sequence[Line]) -> Layout | None:
         return _words(0, -1, lines, body)
     if 2 * marks >= len(body) and any(is_mark(x) and x != "O" for x in tags):
         _check_marks(path, body)
-    if _separator(path, body) == "\t" or _is_blank_columns(path, body):
-        return _words(0, -1, lines, body)
-    if body[0].text.lstrip().startswith(_NO_TEXT) or body[0].text == "[":
+    if tables.extension(path) == ".tsv":
         raise ValueError(
-            f"{path}:{body[0].number}: {body[0].text[:40]!r}: JSON or XML; "
-            "expected a text a line, or a word a line."
+            f"{path}:{body[0].number}: {body[0].text[:40]!r} may be of a table "
+            "or of words; name the table's column with --text_columns, or the "
+            "file .conll if it has a word a line."
         )
+    if _separator(path, body) == "\t":
+        return _words(0, -1, lines, body)
+    if _is_blank_columns(path, body):
+        if len(body) > 1 and tables.extension(path) == ".txt":
+            raise ValueError(
+                f"{path}:{body[0].number}: {body[0].text[:40]!r} may be a text "
+                "or of a word; name the file .conll if it has a word a line, "
+                "or give a table of texts (.tsv, .csv, .jsonl or .parquet)."
+            )
+        return _words(0, -1, lines, body)
+    _check_text(path, body[0])
     return None
 
 
@@ -324,6 +336,15 @@ def _is_blank_columns(path: str, body: Sequence[Line]) -> bool:
         return True
     lower = all(tag == tag.lower() for tag in tags)
     return long and lower and 1 < len(tags) <= len(body) / 2
+
+
+def _check_text(path: str, line: Line) -> None:
+    """Raises: ValueError for a first line that is no text."""
+    if line.text.lstrip().startswith(_NO_TEXT) or line.text == "[":
+        raise ValueError(
+            f"{path}:{line.number}: {line.text[:40]!r}: JSON or XML; expected "
+            "a text a line, or a word a line."
+        )
 
 
 def _like_tags(body: Sequence[Line]) -> bool:

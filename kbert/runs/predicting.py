@@ -108,8 +108,8 @@ def file_texts(
         a table is a ValueError when its place is reached.
     """
     job = JOBS.get(server.spec.task)
-    is_table = tables.extension(path) in tables.EXTENSIONS
-    if job and "text_columns" not in job.takes and not is_table:
+    own = job and "text_columns" not in job.takes
+    if job and own and not _is_table(server, path, options):
         if keep:
             raise ValueError(f"--keep_columns: {path} is no table.")
         found = job(options).read_texts(path)
@@ -141,6 +141,16 @@ def file_texts(
     else:
         rows = tables.stream(path, columns, lists=columns, **form)
     return Texts(path, num_lines, rows, keep=keep)
+
+
+def _is_table(server, path, options) -> bool:
+    """By its extension; a tagger's .tsv, by its header or the flags."""
+    extension = tables.extension(path)
+    if extension != ".tsv" or server.spec.task != "tagging":
+        return extension in tables.EXTENSIONS
+    if options.text_columns or options.header:
+        return True
+    return tables.has_columns(path, server.text_inputs, options.encoding)
 
 
 class Predictor:

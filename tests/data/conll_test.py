@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Column files: what is read, in which scheme, and what is refused."""
 
+import gzip
+
 import pytest
 
 from kbert.data import conll
@@ -135,6 +137,37 @@ def test_a_text_a_line(read_texts, texts):
 def test_files_of_no_kind_are_refused(read_texts, text, message):
     with pytest.raises(ValueError, match=r"a\.conll" + message):
         read_texts(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.txt", "see NYC\nsee LAX\n", ":1: 'see NYC' may be a text or of a"),
+        ("a.TXT.gz", "\nso\nno\n", ":2: 'so' may be a text or of a word; nam"),
+        ("a.txt", "id,text\n1,A film.\n", ":1: 'id,text' looks like the head"),
+        ("a.txt", "a O\nb B-x\nc\n", ":3: one field, 'c'"),
+        ("a.tsv", "id\tfilm\n1\tgood\n", r":1: 'id\\tfilm' may be of a table"),
+        ("a.tsv", "film\nA film.\n", ":1: 'film' may be of a table or of w"),
+        ("a.tsv", "The\tDT\nfilm\tNN\n", r":1: .*, or the file .conll if it"),
+    ],
+)
+def test_a_name_settles_what_may_be_both(name, text, message, tmp_path):
+    content = text.encode()
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if "gz" in name else content)
+    with pytest.raises(ValueError, match=f"{name}{message}"):
+        conll.read_texts(str(path))
+    path = path.rename(tmp_path / "a.conll")
+    if "or of" in message and "gz" not in name:
+        assert conll.read_texts(str(path)).texts
+
+
+def test_a_txt_may_have_words_and_their_tags(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("New B-x\nYork I-x\n")
+    assert conll.read_texts(str(path)).words == [["New", "York"]]
+    path.write_text("A film\n")
+    assert conll.read_texts(str(path)).texts == (["A film"],)
 
 
 def test_conll_u_has_parts_of_speech(read):

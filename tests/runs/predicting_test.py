@@ -584,10 +584,27 @@ def test_a_file_of_another_kind_is_named(columns, tmp_path):
 @pytest.mark.parametrize("server", [Classified, Vectors])
 def test_a_text_file_has_a_text_a_line(server, tmp_path):
     path = tmp_path / "a.txt.gz"
-    path.write_bytes(gzip.compress(b'id,text\n\n "x"\tb\n'))
+    path.write_bytes(gzip.compress(b'id, text\n\n "x"\tb\n'))
     texts = predicting.file_texts(server(), str(path), JobOptions())
-    assert list(texts.rows) == [(1, ["id,text"]), (2, [""]), (3, [' "x"\tb'])]
+    assert list(texts.rows) == [(1, ["id, text"]), (2, [""]), (3, [' "x"\tb'])]
     assert texts.num_lines == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "columns", "name"),
+    [
+        ("id,text", None, ".csv"),
+        ('"a b","text"', None, ".csv"),
+        ("label\tsentence", ["sentence"], ".tsv"),
+    ],
+)
+def test_a_table_called_txt_is_refused(header, columns, name, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text(f"{header}\n1,A film.\n")
+    options = JobOptions(text_columns=columns)
+    message = f"a.txt:1: .* the header of a table.*; name the file {name}, or"
+    with pytest.raises(ValueError, match=message):
+        next(iter(predicting.file_texts(Classified(), str(path), options).rows))
 
 
 class Questions(Lengths):
@@ -636,6 +653,73 @@ def test_words_need_no_tags(tmp_path):
     table.write_text("New\nYork\n\nNew\n")
     texts = predicting.file_texts(server, str(table), JobOptions())
     assert list(texts.rows) == [(1, (["New", "York"],)), (2, (["New"],))]
+
+
+class Tagger(Lengths):
+    def __init__(self):
+        super().__init__()
+        self.spec = TaskSpec(
+            task="tagging", max_seq_length=8, labels=("O", "B-x")
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "rows"),
+    [
+        ("id\ttext\n1\tA film\n", None, [(2, ["A film"])]),
+        ("id\tt\n1\tA film\n", ["t"], [(2, ["A film"])]),
+        ("New\tB-x\nYork\tO\n", None, [(1, (["New", "York"],))]),
+        ("1\tNew\tB-x\tO\n", None, [(1, (["New"],))]),
+        ("id\tt\n1\tfilm\n", None, "a.tsv:1: .* name the table's column wi"),
+    ],
+)
+def test_a_tsv_for_a_tagger_is_a_table_or_words(text, columns, rows, tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text(text)
+    options = JobOptions(text_columns=columns)
+
+    def read():
+        return [*predicting.file_texts(Tagger(), str(path), options).rows]
+
+    if isinstance(rows, list):
+        assert read() == rows
+    else:
+        with pytest.raises(ValueError, match=rows):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "message"),
+    [
+        (
+            "summarization",
+            "a.txt",
+            "a.txt: needs a .jsonl or a .parquet with a",
+        ),
+        ("summarization", "a.csv", "a.csv:1: no column 'sentences'; there are"),
+        ("question_answering", "a.txt", "a.txt: needs questions and contexts,"),
+        ("question_answering", "a.csv", "a.csv:1: no column 'question'; there"),
+        ("question_answering", "a.json", "a.json:1: not JSON"),
+        ("multiple_choice", "a.txt", "a.txt: extension '.txt'; needs .tsv, .c"),
+        ("multiple_choice", "a.csv", "a.csv:1: no column 'text'; there are"),
+    ],
+)
+def test_what_a_task_cannot_read_is_refused(task, name, message, tmp_path):
+    server = Lengths()
+    fields = {"settings": {"num_choices": 2}} if "choice" in task else {}
+    server.spec = TaskSpec(task=task, max_seq_length=8, **fields)
+    server.text_inputs = {
+        "summarization": ("sentences",),
+        "question_answering": ("question", "context"),
+        "multiple_choice": ("text", "choices"),
+    }[task]
+    (tmp_path / name).write_text("a,b\nA film,Two films\n")
+    with pytest.raises(ValueError, match=message) as caught:
+        texts = predicting.file_texts(
+            server, str(tmp_path / name), JobOptions()
+        )
+        next(iter(texts.rows))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_lone_surrogate_stays_one(tmp_path):

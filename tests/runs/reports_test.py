@@ -16,6 +16,7 @@ from kbert.runs.jobs.job import JobOptions
 from kbert.runs.jobs.multiple_choice import MultipleChoiceJob
 from kbert.runs.jobs.question_answering import QuestionAnsweringJob
 from kbert.runs.jobs.regression import RegressionJob
+from kbert.runs.jobs.summarization import SummarizationJob
 from kbert.runs.jobs.tagging import TaggingJob
 from kbert.tasks import TaskSpec
 
@@ -118,6 +119,20 @@ def test_a_report_of_three_rows(tmp_path, vocabulary, capsys):
             types.SimpleNamespace(tags=[["O", "B-x"], ["B-x", "I-x"]]),
             [{"tags": ["O", "B-x"]}, {"tags": ["B-x", "O"]}],
             [True, False],
+        ),
+        (
+            SummarizationJob(JobOptions()),
+            types.SimpleNamespace(
+                sentences=[["a", "b", "b"], ["c", "d"], ["e", "f"]],
+                labels=[[1, 1, 0], [1, 0], [1, 1]],
+                summaries=["In other words.", "d", "e f"],
+            ),
+            [
+                {"summary": ["a", "b"], "sentences": [0, 2]},
+                {"summary": ["d"], "sentences": [1]},
+                {"summary": ["e"], "sentences": [0]},
+            ],
+            [True, False, False],
         ),
     ],
 )

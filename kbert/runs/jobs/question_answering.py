@@ -5,7 +5,7 @@ import collections
 import dataclasses
 import sys
 
-from kbert.data import question_windows, squad
+from kbert.data import question_windows, squad, tables
 from kbert.data.squad import Questions
 from kbert.runs.jobs.job import Job
 from kbert.serving.question_answering import ANSWER, ANSWERS, NO_ANSWER_SCORE
@@ -32,6 +32,11 @@ class QuestionAnsweringJob(Job[Questions]):
         return rows
 
     def read_texts(self, path):
+        if tables.extension(path) == ".txt":
+            raise ValueError(
+                f"{path}: needs questions and contexts, as a .json of SQuAD's "
+                "form or a table with both columns."
+            )
         return squad.read_squad(path, self.options.encoding, labelled=False)
 
     def metric_of(self, spec):

@@ -22,6 +22,12 @@ class SummarizationJob(Job[Documents]):
         summarization.check_rouge()  # early: training may take long
         return summaries.read_documents(path, self.options.encoding)
 
+    def read_texts(self, path):
+        raise ValueError(
+            f"{path}: needs a .jsonl or a .parquet with a list of strings, "
+            f"{SENTENCES!r} or another column that --text_columns names."
+        )
+
     def spec(self, rows):
         labels = set().union(*rows.labels)
         if len(labels) < 2:
@@ -60,6 +66,15 @@ class SummarizationJob(Job[Documents]):
         """ROUGE-L of each summary."""
         found = summarization.rouge(_summaries(answers), rows.summaries)
         return [row[self.metric] for row in found]
+
+    def is_right(self, answers, rows, spec):
+        """Those that choose the sentences with label 1, in their words."""
+        return [
+            answer["summary"] == [sentences[x] for x in _chosen(labels)]
+            for answer, sentences, labels in zip(
+                answers, rows.sentences, rows.labels, strict=True
+            )
+        ]
 
     def wanted(self, rows, place):
         return {
