@@ -3,6 +3,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import chain
 
 from kbert.data import tables, tag_schemes, word_columns
 from kbert.data.tables import Rows
@@ -80,7 +81,7 @@ def read(
     tags = [[word[2] for word in sentence] for sentence in found]
     word_lines = [[word[0] for word in sentence] for sentence in found]
     scheme = None
-    if not _are_classes(tags):
+    if _mark_entities(path, word_lines, tags):
         scheme = "lenient" if lenient else _scheme(path, word_lines, tags)
         tags = [tag_schemes.to_iob2(row) for row in tags]
     words = [[word[1] for word in sentence] for sentence in found]
@@ -138,9 +139,32 @@ def _sentences(
     return found
 
 
-def _are_classes(tags: Sequence[Sequence[str]]) -> bool:
-    """Whether a tag marks no entity; then none does, or all are O."""
-    return not all(word_columns.is_mark(tag) for row in tags for tag in row)
+def _mark_entities(
+    path: str, lines: list[list[int]], tags: list[list[str]]
+) -> bool:
+    """Whether tags mark entities; else they are classes.
+
+    Raises: ValueError, naming the line, for a tag that marks none, such as
+        "B-", where another does or is like one that does.
+    """
+    wrong, marks = None, False
+    for number, tag in zip(chain(*lines), chain(*tags), strict=True):
+        marks |= tag[:2] in tag_schemes.PREFIXES
+        try:
+            tag_schemes.split(tag)
+        except ValueError as error:
+            wrong = wrong or f"{path}:{number}: {error}"
+    if wrong and marks:
+        raise ValueError(wrong)
+    return not wrong
+
+
+def labels_by_word(sentences: Sentences) -> list[list[str]]:
+    """Of each word the type of its entity, if it is in one, or its class."""
+    tags = chain(*sentences.tags)
+    if sentences.scheme is None:
+        return [[tag] for tag in tags]
+    return [[tag[2:]] if tag != "O" else [] for tag in tags]
 
 
 def tag_ids(sentences: Sentences, labels: Sequence[str]) -> list[list[int]]:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 SCHEMES = ("IOB2", "IOB1", "BIOES", "BILOU")
 
+PREFIXES = ("B-", "I-", "E-", "S-", "L-", "U-")
 _OUTSIDE = ("O", "")
 
 
@@ -25,7 +26,7 @@ def split(tag: str) -> tuple[str, str]:
     if tag == "O":
         return _OUTSIDE
     letter, dash, name = tag.partition("-")
-    if letter not in tuple("BIESLU") or not dash or not name:
+    if letter + dash not in PREFIXES or not name:
         raise ValueError(
             f"tag {tag!r}; expected O, or B-, I-, E-, S-, L- or U- and a type."
         )

@@ -277,6 +277,9 @@ def test_encodings(read):
             "a B-x\nb I-x\nc O\n\nd B-x\ne S-x\nf O\n",
             r":6: tag 'S-x' after 'B-x', which is not IOB2;",
         ),
+        ("a O\nb B-\n", r":2: tag 'B-'; expected O, or B-, I-, .* and a type"),
+        ("a NN\nb I-\n", r":1: tag 'NN'; expected O"),
+        ("1\ta\tB-x\n2\tb\tLOC\n", r":2: tag 'LOC'; expected O, or B-, I"),
         ("a S-x\nb E-x\n", r":2: tag 'E-x' after 'S-x', which is not BIOES"),
     ],
 )

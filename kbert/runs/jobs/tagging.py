@@ -2,8 +2,9 @@
 """Named entities among the words of sentences."""
 
 import collections
+from itertools import chain
 
-from kbert.data import conll, tagged_words
+from kbert.data import conll, tables, tagged_words
 from kbert.data.conll import Sentences
 from kbert.runs.jobs.job import Job
 from kbert.serving.tagging import TAGS
@@ -29,7 +30,17 @@ class TaggingJob(Job[Sentences]):
 
     def read(self, path, spec=None):
         lenient = self.options.tag_scheme == "lenient"
-        return conll.read(path, self.options.encoding, lenient=lenient)
+        rows = conll.read(path, self.options.encoding, lenient=lenient)
+        known = self.options.labels or ()
+        if spec:
+            known = tagging.label_table(spec.labels).types
+        tables.check_labels(
+            path,
+            [*chain(*rows.word_lines)],
+            conll.labels_by_word(rows),
+            known,
+        )
+        return rows
 
     def read_texts(self, path):
         return conll.read_texts(path, self.options.encoding)

@@ -194,6 +194,35 @@ def test_labels_may_be_given_with_their_order(path, tmp_path):
         spec(words, "X", "DET")
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "label"),
+    [
+        ("a O\nb B-nan\n", 2, "nan"),
+        ("a O\n\nb I-NaN\nc I-null\n", 3, "NaN"),
+        ("a S-None\n", 1, "None"),
+        ("a NN\nb NA\n", 2, "NA"),
+        ("a nn\nb nan\n", 2, "nan"),
+    ],
+)
+def test_a_missing_tag_is_no_label(text, line, label, tmp_path):
+    """Unless --labels names it, or the model has it."""
+    path = tmp_path / "a.conll"
+    path.write_text(text)
+    message = rf"a\.conll:{line}: label '{label}' usually stands for a missing"
+    with pytest.raises(ValueError, match=message):
+        TaggingJob(JobOptions()).read(str(path))
+    labels = [label, "null", "NN", "nn"]
+    job = TaggingJob(JobOptions(labels=labels))
+    spec = job.spec(job.read(str(path)))
+    classes = text.split()[1].lower() == "nn"
+    want = labels if classes else tasks.tagging.labels_of(labels)
+    assert spec.labels == tuple(want)
+    assert TaggingJob(JobOptions()).read(str(path), spec).path == str(path)
+    others = dataclasses.replace(spec, labels=("O", "B-x", "I-x"))
+    with pytest.raises(ValueError, match=message):
+        TaggingJob(JobOptions()).read(str(path), others)
+
+
 def test_the_tag_scheme_is_an_option(tmp_path):
     path = tmp_path / "stray.conll"
     path.write_text("the O\nfilm B-x\n. O\nlong I-y\n", "utf-8")
