@@ -18,6 +18,7 @@ ALLOWED = {
     "input_files": set(),
     "json_files": {"input_files"},
     "config": {"json_files"},
+    "limits": {"config", "json_files"},
     "markdown": set(),
     "process": set(),
     "features": set(),
@@ -26,8 +27,8 @@ ALLOWED = {
     "tasks": {"config", "features", "json_files", "layers", "models"},
     "text": {"atomic_files", "features", "input_files", "json_files"},
     "data": {
-        *("atomic_files", "features", "input_files", "json_files", "process"),
-        "text",
+        *("atomic_files", "features", "input_files", "json_files", "limits"),
+        *("process", "text"),
     },
     "training": {"atomic_files", "config", "features", "json_files"},
     "checkpoints": {
@@ -48,7 +49,7 @@ ALLOWED["export"] = set(ALLOWED)
 
 # These run on every Keras backend and where TensorFlow is missing.
 NO_TENSORFLOW = (
-    *("atomic_files", "input_files", "json_files", "markdown"),
+    *("atomic_files", "input_files", "json_files", "limits", "markdown"),
     *("config", "features", "layers", "models", "tasks"),
 )
 NO_TENSORFLOW_FILES = ("training/losses.py", "training/optimizer.py")

@@ -99,7 +99,7 @@ def check_masking(
 ) -> None:
     """Sees that rows which are not masked yet, and only such, are to be.
 
-    Raises: ValueError, naming the file.
+    Raises: ValueError, naming the file; and for more predictions than tokens.
     """
     unmasked = [s for s in record_sets if not s.row.max_predictions]
     if unmasked and not masking:
@@ -107,6 +107,13 @@ def check_masking(
             f"{unmasked[0].files[0]}: its rows are not masked; wanted a "
             "number of max_predictions."
         )
+    for found in unmasked:
+        length = found.row.max_seq_length
+        if masking and masking.max_predictions > length:
+            raise ValueError(
+                f"max_predictions is {masking.max_predictions}; needs at most "
+                f"{length}, the tokens of a row of {found.files[0]}."
+            )
     if masking and not unmasked:
         raise ValueError(
             f"{record_sets[0].files[0]}: its rows are masked already; "

@@ -2,16 +2,14 @@
 """The settings of pre-training records."""
 
 import dataclasses
+from typing import Annotated
 
+from kbert import json_files
 from kbert.data.masking import Masking
+from kbert.limits import RANGES
 
-_LOWEST = {
-    "max_seq_length": 8,
-    "max_predictions": 1,
-    "dupe_factor": 1,
-    "num_shards": 1,
-    "seed": 0,
-}
+# Room for two texts, with [CLS] and two [SEP].
+_LENGTH = dataclasses.replace(RANGES["max_seq_length"], at_least=8)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,35 +34,28 @@ class RecordOptions:
     Raises: ValueError, naming the option.
     """
 
-    max_seq_length: int
-    max_predictions: int
-    masked_lm_prob: float
+    max_seq_length: Annotated[int, _LENGTH]
+    max_predictions: Annotated[int, RANGES["max_predictions"]]
+    masked_lm_prob: Annotated[float, RANGES["masked_lm_prob"]]
     whole_words: bool
-    max_ngram: int
-    short_seq_prob: float
+    max_ngram: Annotated[int, RANGES["max_ngram"]]
+    short_seq_prob: Annotated[float, RANGES["short_seq_prob"]]
     next_sentence: bool
     packed: bool
     masked: bool
-    dupe_factor: int
-    num_shards: int
-    seed: int
+    dupe_factor: Annotated[int, RANGES["dupe_factor"]]
+    num_shards: Annotated[int, RANGES["num_shards"]]
+    seed: Annotated[int, RANGES["seed"]]
 
     def __post_init__(self):
         """Checks every option."""
-        for name, lowest in _LOWEST.items():
-            value = getattr(self, name)
-            if not lowest <= value < 2**63:
-                raise ValueError(f"{name} is {value}; wanted {lowest} or more.")
+        json_files.check(dataclasses.asdict(self), RecordOptions, "")
         if self.max_predictions > self.max_seq_length:
             raise ValueError(
                 f"max_predictions is {self.max_predictions}; wanted at most "
                 f"max_seq_length, which is {self.max_seq_length}."
             )
-        _ = self.masking  # checks the others
-        if not 0 <= self.short_seq_prob < 1:
-            raise ValueError(
-                f"short_seq_prob is {self.short_seq_prob}; wanted 0 <= p < 1."
-            )
+        _ = self.masking  # checks that the n-grams fit
         if self.packed and self.next_sentence:
             raise ValueError(
                 "packed and next_sentence are both true; a pair has a row of "

@@ -6,6 +6,7 @@ import pathlib
 import pytest
 from absl import flags
 
+from kbert import limits
 from kbert.bin import number_ranges
 
 
@@ -70,4 +71,4 @@ def test_every_range_is_of_a_flag():
     folder = pathlib.Path(str(number_ranges.__file__)).parent
     others = [x for x in folder.glob("*.py") if x.name != "number_ranges.py"]
     text = "".join(file.read_text("utf-8") for file in others)
-    assert not [x for x in number_ranges._RANGES if f'"{x}"' not in text]
+    assert not [x for x in limits.RANGES if f'"{x}"' not in text]
