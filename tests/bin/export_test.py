@@ -106,13 +106,20 @@ def _check_card(card):
 
 
 @pytest.mark.slow
-def test_two_processes_write_the_same_bytes(trained, tmp_path):
+@pytest.mark.parametrize("reduced", ["", "--dtype=bfloat16", "--quantize=int8"])
+def test_two_processes_write_the_same_bytes(reduced, trained, tmp_path):
     path, _ = trained
+    more = []
+    if reduced:
+        dev = tmp_path / "dev.tsv"
+        dev.write_text("text\tlabel\ngood\tbad\nbad film\tso-so\n")
+        more = [reduced, f"--dev={dev}", "--text_columns=text"]
+        more.append("--max_score_drop=1")
     written = []
     for name in ("one", "two"):
         base = tmp_path / name
         code = "from kbert.bin import export; export.cli()"
-        flags = [f"--model={path}", f"--output_dir={base}"]
+        flags = [f"--model={path}", f"--output_dir={base}", *more]
         subprocess.run([sys.executable, "-c", code, *flags], check=True)
         files = [x for x in base.rglob("*") if x.is_file()]
         written.append({x.relative_to(base): x.read_bytes() for x in files})

@@ -212,12 +212,30 @@ def test_what_lies_in_the_folder(write, tmp_path, vocabulary):
 )
 def test_the_same_model_gives_the_same_bytes(task, build, vocabulary, tmp_path):
     """Though TensorFlow counts its functions on, and draws identities."""
-    spec = SPECS[task]
+    _save_twice(SPECS[task], build, vocabulary, tmp_path)
+    assert _bytes(tmp_path / "first") == _bytes(tmp_path / "second")
+
+
+@pytest.mark.parametrize(
+    ("precision", "policy"),
+    [("int8", "float32"), ("bfloat16", "mixed_bfloat16")],
+)
+def test_the_same_bytes_in_reduced_precision(
+    precision, policy, build, vocabulary, tmp_path
+):
+    keras.config.set_dtype_policy(policy)
+    spec = SPECS["classification"]
+    _save_twice(spec, build, vocabulary, tmp_path, precision=precision)
+    assert _bytes(tmp_path / "first") == _bytes(tmp_path / "second")
+
+
+def _save_twice(spec, build, vocabulary, path, **options):
     for name in ("first", "second"):
         keras.utils.set_random_seed(1)
-        made = Signatures(build(spec), vocabulary=vocabulary, spec=spec)
-        exporting._save(made, made.by_name(), tmp_path / name)
-    assert _bytes(tmp_path / "first") == _bytes(tmp_path / "second")
+        made = Signatures(
+            build(spec), vocabulary=vocabulary, spec=spec, **options
+        )
+        exporting._save(made, made.by_name(), path / name)
 
 
 def _bytes(folder):
