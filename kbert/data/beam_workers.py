@@ -25,7 +25,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import create_runner
 
-from kbert import atomic_files
+from kbert import atomic_files, json_files
 from kbert.data.workers import Report, Task, use_one_core
 
 _QUIET = "--default_sdk_harness_log_level=ERROR"  # unless the flags say more
@@ -193,6 +193,6 @@ def _write_failure(note, error):
 
 
 def _read_failure(note):
-    kind, text = json.loads(note.read_text(encoding="utf-8"))
+    kind, text = json_files.read(note, list[str])
     kinds = {"ValueError": ValueError, "OSError": OSError}
     return kinds.get(kind, RuntimeError)(text)

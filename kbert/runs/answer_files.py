@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from kbert import json_files
 from kbert.serving.embedding import EMBEDDING
 from kbert.serving.text_server import BadText
 
@@ -221,7 +222,8 @@ def _text(value) -> str | None:
 
 def _json_rows(path):
     with path.open(encoding="utf-8") as file:
-        yield from map(json.loads, file)
+        for number, line in enumerate(file, start=1):
+            yield json_files.parse(line, path, line=number)
 
 
 def _groups(path):

@@ -171,10 +171,17 @@ def _part(part) -> Iterator[str]:
     yield code("\n".join(lines))
 
 
+class _Class(TypedDict):
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    rows: int
+
+
 class _Report(TypedDict):
     """What of report.json is shown."""
 
-    classes: NotRequired[dict[str, dict[str, int | float | None]]]
+    classes: NotRequired[dict[str, _Class]]
 
 
 def _scores(run) -> Iterator[str]:
@@ -187,9 +194,10 @@ def _scores(run) -> Iterator[str]:
     report = _read(run / _REPORT, _Report)
     if classes := report.get("classes"):
         head = ("class", "precision", "recall", "f1", "rows")
-        yield table(
-            head, [[name, *row.values()] for name, row in classes.items()]
-        )
+        rows = [
+            [name, *(row[x] for x in head[1:])] for name, row in classes.items()
+        ]
+        yield table(head, rows)
 
 
 def _read(path: pathlib.Path, schema: Any) -> Mapping[str, Any]:

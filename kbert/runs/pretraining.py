@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pre-training run: records and a config or a model, to a model folder."""
 
+import math
+
 import keras
 
 from kbert import features, models, tasks
@@ -233,4 +235,6 @@ def _score(score, moment, options, told=None):
     if moment == "after" or not scores:  # a resumed run keeps "before"
         scores = {**score(), **score.label_entropies}
         run.keep_scores(options, {**known, moment: scores, **(told or {})})
+    # JSON has no nan.
+    scores = {k: math.nan if x is None else x for k, x in scores.items()}
     print(f"held out, {moment}: {run.describe(scores)}", flush=True)

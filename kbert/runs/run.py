@@ -8,7 +8,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import keras
 import tensorflow as tf
@@ -472,10 +472,23 @@ def keep_scores(options: RunOptions, scores: Mapping[str, object]) -> None:
     files.write_json(path, scores)
 
 
+class _Evaluation(TypedDict, total=False):
+    """What a resumed run needs of evaluation.json; more stands in it."""
+
+    step: int
+    data: str
+    before: dict[str, float | None]
+
+
 def kept_scores(options: RunOptions) -> dict:
-    """What evaluation.json has."""
+    """What evaluation.json has.
+
+    Raises: ValueError, naming file and field; OSError.
+    """
     path = pathlib.Path(options.output_dir) / EVALUATION_FILE
-    return json_files.read(path) if path.exists() else {}
+    if not path.exists():
+        return {}
+    return json_files.read(path, _Evaluation, others=Any)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -139,6 +139,44 @@ def test_names_and_labels_are_escaped(loaded, tmp_path):
     assert "\n````\n--train=<i>.tsv\n--header=```\n````\n" in card
 
 
+SCORES = {"precision": 0.5, "recall": None, "f1": 0.5, "rows": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        *(
+            (name, text, message)
+            for name in ("evaluation.json", "report/report.json")
+            for text, message in (
+                ("", ":1: not JSON"),
+                ("[]", r": \[\]; needs an object"),
+                ("3", ": 3; needs an object"),
+                ("[" * 100_000, ":1: JSON that is nested more than 100 level"),
+                ('{"a": 1, "a": 2}', ':1: not JSON: field "a" stands twice'),
+            )
+        ),
+        *(
+            ("report/report.json", json.dumps({"classes": classes}), message)
+            for classes, message in (
+                ([], r": classes is \[\]; needs an object"),
+                ({"a": []}, r": classes.a is \[\]; needs an object"),
+                ({"a": {"f1": 1}}, r": classes.a: fields \['precision', 'r"),
+                ({"a": SCORES | {"f1": "1"}}, ': classes.a.f1 is "1"; needs'),
+                ({"a": SCORES | {"x": 1}}, r': classes.a: unknown fields \["x'),
+            )
+        ),
+    ],
+)
+def test_a_damaged_file_is_named(name, text, message, loaded, tmp_path):
+    run = tmp_path / "run"
+    (run / "report").mkdir(parents=True)
+    (run / "evaluation.json").write_text('{"accuracy": 0.5}')
+    (run / name).write_text(text)
+    with pytest.raises(ValueError, match=f"{name}{message}"):
+        model_card.markdown(run / "model", loaded(), None)
+
+
 def test_each_part_has_its_settings(loaded, tmp_path):
     """A record of the run counts more than the flags of its last start."""
     part = {

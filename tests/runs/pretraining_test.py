@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import re
+import types
 
 import h5py
 import numpy as np
@@ -13,7 +14,7 @@ from kbert import models
 from kbert.checkpoints import folder
 from kbert.data import record_sets, records
 from kbert.data.masking import Masking
-from kbert.runs import run, scoring
+from kbert.runs import pretraining, run, scoring
 from kbert.tasks import TaskSpec
 
 MASKING = ("--max_predictions=2", "--whole_words", "--max_ngram=2")
@@ -212,6 +213,36 @@ def test_a_run_on_other_records_is_not_resumed(
     assert (found["step"], found["kept"]) == (3, "last")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", ":1: not JSON"),
+        ("[]", r": \[\]; needs an object"),
+        ("[" * 100_000, ":1: JSON that is nested more than 100 levels deep"),
+        ('{"step": "4"}', ': step is "4"; needs a whole number'),
+        ('{"data": []}', r": data is \[\]; needs a string"),
+        ('{"before": [1]}', r": before is \[1\]; needs an object"),
+        ('{"before": {"mlm_loss": "1"}}', ': before.mlm_loss is "1"; needs a'),
+    ],
+)
+def test_damaged_scores_are_named(text, message, tmp_path):
+    (tmp_path / "evaluation.json").write_text(text)
+    options = types.SimpleNamespace(output_dir=tmp_path)
+    with pytest.raises(ValueError, match=f"evaluation.json{message}"):
+        run.kept_scores(options)
+
+
+def test_a_score_that_was_no_number_is_printed_again(tmp_path, capsys):
+    (tmp_path / "evaluation.json").write_text(
+        '{"data": "x", "before": {"mlm_loss": null, "mlm_accuracy": 0.5}}'
+    )
+    options = types.SimpleNamespace(output_dir=tmp_path)
+    score = types.SimpleNamespace(data="x")
+    pretraining._score(score, "before", options)
+    printed = capsys.readouterr().out
+    assert printed == "held out, before: mlm loss nan, mlm accuracy 0.5000\n"
+
+
 def test_a_batch_of_more_rows_than_there_are_has_them_all(
     pretrain, published, tmp_path
 ):
@@ -229,6 +260,9 @@ def test_flags_of_masking_that_do_not_fit_the_records(
         pretrain("out", packed[0])
     with pytest.raises(ValueError, match="max_predictions is None; wanted 1"):
         pretrain("out", packed[0], "--masked_lm_prob=0.2")
+    message = r"max_predictions is 17; needs at most 16, .*packed\.tfrecord"
+    with pytest.raises(ValueError, match=message):
+        pretrain("out", packed[0], "--max_predictions=17")
     for flag in (*MASKING, "--masked_lm_prob=0.15"):
         flags = {"--max_predictions=2", flag}
         message = r"published\.tfrecord: its rows are masked already"

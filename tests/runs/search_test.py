@@ -319,3 +319,66 @@ def test_wrong_flags(call, tmp_path, flags, message):
     with pytest.raises(Exception, match=message) as info:
         call("search", f"--output_dir={tmp_path}/none", *flags)
     assert type(info.value).__name__ in ("ValueError", "UsageError")
+
+
+TRIAL = {"values": {"seed": 0}, "state": "done", "score": 0.5, "model": "m"}
+DEEP = '{"trials":' + "[" * 100_000
+
+
+def _kept(**changed):
+    return json.dumps({"command": [], "metric": "f1", "trials": [], **changed})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", ":1: not JSON"),
+        ("[]", r": \[\]; needs an object"),
+        ("{}", r": fields \['command', 'metric', 'trials'\] are missing"),
+        (DEEP, ":1: JSON that is nested more than 100 levels deep"),
+        (_kept(command="--seed"), ': command is "--seed"; needs a list'),
+        (_kept(command=[1]), r": command\[0\] is 1; needs a string"),
+        (_kept(metric=None), ": metric is null; needs a string"),
+        (_kept(trials={}), ": trials is {}; needs a list"),
+        (_kept(trials=[1]), r": trials\[0\] is 1; needs an object"),
+        (_kept(trials=[{}]), r": trials\[0\]: fields \['values'\] are missing"),
+        *(
+            (_kept(trials=[TRIAL | changed]), rf": trials\[0\]\.{message}")
+            for changed, message in (
+                ({"values": [1]}, r"values is \[1\]; needs an object"),
+                ({"values": {"seed": "0"}}, 'values.seed is "0"; needs'),
+                ({"state": "lost"}, 'state is "lost"; needs one of'),
+                ({"score": "0.5"}, 'score is "0.5"; needs a number'),
+                ({"model": 1}, "model is 1; needs a string"),
+                ({"seconds": -1}, "seconds is -1"),
+                ({"error": []}, r"error is \[\]; needs a string"),
+            )
+        ),
+    ],
+)
+def test_a_damaged_search_is_named(text, message, tmp_path):
+    (tmp_path / "search.json").write_text(text)
+    with pytest.raises(ValueError, match=f"search.json{message}"):
+        Search(str(tmp_path))
+    assert [x.name for x in tmp_path.iterdir()] == ["search.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", ":1: not JSON"),
+        ("[]", r": \[\]; needs an object"),
+        ("{}", r": fields \['metric'\] are missing"),
+        ("[" * 100_000, ":1: JSON that is nested more than 100 levels deep"),
+        ('{"metric": 1}', ": metric is 1; needs a string"),
+        ('{"metric": "f1"}', r": no \['f1'\]"),
+        ('{"metric": "loss"}', r": no \['loss'\]"),
+        ('{"metric": "f1", "f1": "0.5"}', ': f1: "0.5"; needs a number'),
+        ('{"metric": "f1", "f1": 0.5, "best": []}', r": best is \[\]; needs"),
+    ],
+)
+def test_damaged_scores_of_a_trial_are_named(text, message, tmp_path):
+    (tmp_path / "evaluation.json").write_text(text)
+    found, trial = Search(str(tmp_path), []), Trial({"seed": 0})
+    with pytest.raises(ValueError, match=f"evaluation.json{message}"):
+        found._take(trial, tmp_path)

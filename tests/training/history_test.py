@@ -86,3 +86,33 @@ def test_tensorboard_has_groups(tmp_path):
         "speed/model_tflops": (2, 3.0),
         "validation/f1": (2, 0.25),
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("3", ":1: 3; needs an object"),
+        ("[1]", r":1: \[1\]; needs an object"),
+        ("{}", r":1: fields \['step'\] are missing"),
+        ('{"step": "1"}', ':1: step is "1"; needs a whole number'),
+        ('{"step": -1}', ":1: step is -1; needs 0 <= x"),
+        ('{"step": 1, "held_out_loss": "0.5"}', ":1: held_out_loss is "),
+        ('{"step": 1, "held_out_loss": [1]}', ":1: held_out_loss is "),
+        ('{"step": 1, "metric": 1}', ":1: metric is 1; needs a string"),
+        ('{"step": 1, "metric": "f1"}', ": step 1: metric is 'f1', but"),
+        ('{"step": 1, "loss": 1}\n{', ":2: not JSON"),
+        ("[" * 100_000, ":1: JSON that is nested more than 100 levels"),
+        ('{"step":' * 100_000, ":1: JSON that is nested more than 100 level"),
+    ],
+)
+def test_a_damaged_line_is_named(text, message, tmp_path):
+    (tmp_path / "history.jsonl").write_text(f"{text}\n")
+    for read in (history.scored, lambda path: History(path, 1)):
+        with pytest.raises(ValueError, match=f"history.jsonl{message}"):
+            read(tmp_path)
+
+
+def test_a_history_of_no_lines_yet(tmp_path):
+    (tmp_path / "history.jsonl").touch()
+    assert history.scored(tmp_path) == []
+    History(tmp_path, 0)
