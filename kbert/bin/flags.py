@@ -126,8 +126,8 @@ def reading(file_flag: str = "input") -> Callable[..., dict[str, Any]]:
             None,
             ["strict", "lenient"],
             "tagging: whether tags of entities that break the rules of IOB1, "
-            "IOB2, BIOES and BILOU, such as an I- after an O, are refused, as "
-            "by default, or read as CoNLL's conlleval reads them.",
+            "IOB2, BIOES, BILOU and BMES, such as an I- after an O, are "
+            "refused, as by default, or read as CoNLL's conlleval reads them.",
         ),
         "encoding": flags.DEFINE_string(
             "encoding", "utf-8", "Of the files, such as latin-1."

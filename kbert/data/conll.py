@@ -56,12 +56,13 @@ def read(
     that begin with # and have other fields are comments. A line of white
     space ends a sentence, and so does one that begins with -DOCSTART-.
 
-    Tags O, and B-, I-, E-, S-, L- or U- and a type, mark entities and tell
+    Tags O, and B-, I-, E-, S-, L-, U- or M- and a type, mark entities and tell
     their scheme: BIOES if there is an E- or S-, BILOU if there is an L- or
-    U-; IOB2 if each I- continues an entity; else IOB1. No file with an entity
-    is legal in two of them: what a sentence's first entity begins with tells
-    IOB1 from IOB2, and what it ends with tells BIOES. If no tag marks an
-    entity, they are classes of words, such as parts of speech.
+    U-, BMES if there is an M-; IOB2 if each I- continues an entity; else IOB1.
+    No file with an entity marks others in another of them: what a sentence's
+    first entity begins with tells IOB1 from IOB2, and what it ends with tells
+    BIOES. If no tag marks an entity, they are classes of words, such as parts
+    of speech.
 
     Args:
         path: the file.
@@ -168,19 +169,24 @@ def labels_by_word(sentences: Sentences) -> list[list[str]]:
 
 
 def tag_ids(sentences: Sentences, labels: Sequence[str]) -> list[list[int]]:
-    """The positions of all tags in a model's labels.
+    """The positions of all tags in a model's labels, of whatever scheme.
 
     Raises: ValueError, naming file and line, for a tag not among them.
     """
-    ids = {label: i for i, label in enumerate(labels)}
-    for lines, row in zip(sentences.word_lines, sentences.tags, strict=True):
+    ids, rows = {label: i for i, label in enumerate(labels)}, sentences.tags
+    if sentences.scheme is not None:
+        rows = [tag_schemes.in_scheme_of(labels, row) for row in rows]
+    for lines, row in zip(sentences.word_lines, rows, strict=True):
         for number, tag in zip(lines, row, strict=True):
             if tag not in ids:
                 raise ValueError(
                     f"{sentences.path}:{number}: tag {tag!r} is not one of "
                     f"{list(labels)}."
                 )
-    return [[ids[tag] for tag in row] for row in sentences.tags]
+    return [[ids[tag] for tag in row] for row in rows]
+
+
+_ENDS = {"BIOES": "ES", "BILOU": "LU", "BMES": "M"}
 
 
 def _scheme(path: str, lines: list[list[int]], tags: list[list[str]]) -> str:
@@ -190,11 +196,8 @@ def _scheme(path: str, lines: list[list[int]], tags: list[list[str]]) -> str:
         that it may be.
     """
     letters = {tag[0] for row in tags for tag in row}
-    ends = []  # schemes with such letters, or they are wrong in another
-    if letters & {"E", "S"}:
-        ends.append("BIOES")
-    if letters & {"L", "U"}:
-        ends.append("BILOU")
+    # Schemes with such letters, or they are wrong in another.
+    ends = [scheme for scheme, its in _ENDS.items() if letters & {*its}]
     if ends:
         schemes = (*ends, "IOB2", "IOB1")
     elif "B" in letters:

@@ -6,15 +6,16 @@ Of an entity of type x, the words are tagged, with "O" for all others:
     IOB2   the first B-x, the others I-x
     BIOES  a single word S-x; of more the first B-x, the last E-x, else I-x
     BILOU  the same with U-x for S-x, and L-x for E-x
+    BMES   BIOES with M-x for I-x
 (Tjong Kim Sang and Veenstra 1999, arXiv:cs/9907006, section 2, for IOB1 and
 IOB2.)
 """
 
 from collections.abc import Sequence
 
-SCHEMES = ("IOB2", "IOB1", "BIOES", "BILOU")
+SCHEMES = ("IOB2", "IOB1", "BIOES", "BILOU", "BMES")
 
-PREFIXES = ("B-", "I-", "E-", "S-", "L-", "U-")
+PREFIXES = ("B-", "I-", "E-", "S-", "L-", "U-", "M-")
 _OUTSIDE = ("O", "")
 
 
@@ -28,7 +29,8 @@ def split(tag: str) -> tuple[str, str]:
     letter, dash, name = tag.partition("-")
     if letter + dash not in PREFIXES or not name:
         raise ValueError(
-            f"tag {tag!r}; expected O, or B-, I-, E-, S-, L- or U- and a type."
+            f"tag {tag!r}; expected O, or B-, I-, E-, S-, L-, U- or M- and a "
+            "type."
         )
     return letter, name
 
@@ -69,6 +71,22 @@ def to_iob2(tags: Sequence[str]) -> list[str]:
     return found
 
 
+def in_scheme_of(labels: Sequence[str], tags: Sequence[str]) -> list[str]:
+    """IOB2 tags of a sentence as a model's labels mark the same entities.
+
+    Example: B-x I-x I-x B-y for labels I-x and I-y is I-x I-x I-x I-y; where
+    there are B-, I-, E- and S- of both it is B-x I-x E-x S-y. A type that has
+    no label keeps its tag.
+    """
+    known, found = {*labels}, []
+    for tag, after in zip(tags, [*tags[1:], "O"], strict=True):
+        letter, name = split(tag)
+        letters = _LETTERS[letter == "B", after != f"I-{name}"]
+        fitting = (f"{x}-{name}" for x in letters if f"{x}-{name}" in known)
+        found.append(next(fitting, tag))
+    return found
+
+
 def _iob1(before, now) -> bool:
     """Whether `now` may follow `before`."""
     (_, type_before), (letter, name) = before, now
@@ -98,4 +116,24 @@ def _bilou(before, now) -> bool:
     return letter in "BUO"
 
 
-_RULES = {"IOB1": _iob1, "IOB2": _iob2, "BIOES": _bioes, "BILOU": _bilou}
+def _bmes(before, now) -> bool:
+    (letter_before, type_before), (letter, name) = before, now
+    if letter_before in "BM":
+        return letter in "ME" and type_before == name
+    return letter in "BSO"
+
+
+_RULES = {
+    "IOB1": _iob1,
+    "IOB2": _iob2,
+    "BIOES": _bioes,
+    "BILOU": _bilou,
+    "BMES": _bmes,
+}
+# What a word may be marked with, by whether its entity begins and ends there.
+_LETTERS = {
+    (True, True): "SUBI",
+    (True, False): "BI",
+    (False, True): "ELI",
+    (False, False): "IM",
+}

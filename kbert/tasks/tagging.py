@@ -3,8 +3,8 @@
 
 Tags that mark entities are IOB2: "B-" and a type for the first word of an
 entity, "I-" and the type for its others, "O" for words outside of any. Labels
-of other libraries' models may stand in any order and be of IOB1, BIOES or
-BILOU too. If any label is none of these, all are classes of words.
+of other libraries' models may stand in any order and be of IOB1, BIOES, BILOU
+or BMES too. If any label is none of these, all are classes of words.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ METRIC = "f1"  # by which the best model is chosen
 WORD_METRIC = "accuracy"  # the same, of classes of words
 OUTSIDE = "O"
 AGGREGATIONS = ("first", "simple", "joined")
-_MARK = re.compile("O|[BIESLU]-.+", re.DOTALL)
+_MARK = re.compile("O|[BIESLUM]-.+", re.DOTALL)
 
 Tags = Sequence[str]  # of the words of a sentence
 Entity = tuple[str, int, int]  # type, first and last word
@@ -154,7 +154,11 @@ def label_table(
         begins=np.array([False, *(apart and x in "BSU" for x in letters)]),
         ends=np.array([False, *(apart and x in "ESLU" for x in letters)]),
         inside=np.array(
-            [-1] + [index.get(f"I-{name}", i) for i, name in enumerate(names)],
+            [-1]
+            + [
+                index.get(f"I-{name}", index.get(f"M-{name}", i))
+                for i, name in enumerate(names)
+            ],
             np.int32,
         ),
         outside=index.get(OUTSIDE, 0),
@@ -223,9 +227,9 @@ def entities(tags: Tags, strict: bool = False) -> list[Entity]:
     """The entities of a sentence, in their order.
 
     Args:
-        tags: IOB2, IOB1, BIOES or BILOU. An "I-" that continues no entity of
-            its type begins one, as in CoNLL's conlleval (Tjong Kim Sang and De
-            Meulder 2003, doi:10.3115/1119176.1119195, section 2).
+        tags: IOB2, IOB1, BIOES, BILOU or BMES. An "I-" that continues no
+            entity of its type begins one, as in CoNLL's conlleval (Tjong Kim
+            Sang and De Meulder 2003, doi:10.3115/1119176.1119195, section 2).
         strict: whether it then belongs to none.
     Returns: type, first and last word of each.
     """
@@ -233,7 +237,7 @@ def entities(tags: Tags, strict: bool = False) -> list[Entity]:
     open_type = None  # of the entity that the last word was in
     for place, tag in enumerate(tags):
         letter, name = tag[0], None if tag == OUTSIDE else tag[2:]
-        if name is not None and name == open_type and letter in "IEL":
+        if name is not None and name == open_type and letter in "IELM":
             found[-1] = (name, found[-1][1], place)
         elif name is not None and (letter in "BSU" or not strict):
             found.append((name, place, place))

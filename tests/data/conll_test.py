@@ -226,6 +226,7 @@ def test_stray_tags_where_they_are_allowed(read):
         ("B-x I-x E-x S-x", "BIOES", "B-x I-x I-x B-x"),
         ("U-x O", "BILOU", "B-x O"),
         ("B-x I-x L-x U-x", "BILOU", "B-x I-x I-x B-x"),
+        ("B-x M-x E-x S-x", "BMES", "B-x I-x I-x B-x"),
         ("O O", "IOB2", "O O"),
     ],
 )

@@ -139,7 +139,8 @@ def test_a_report_of_three_rows(tmp_path, vocabulary, capsys):
 def test_only_wrong_answers_are_errors(job, rows, answers, right):
     settings = {"multi_label": job.task == "classification"}
     spec = types.SimpleNamespace(
-        settings=types.SimpleNamespace(several_answers=False, **settings)
+        settings=types.SimpleNamespace(several_answers=False, **settings),
+        labels=["O", "B-x", "I-x"],
     )
     assert list(job.is_right(answers, rows, spec)) == right
 

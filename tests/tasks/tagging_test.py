@@ -125,18 +125,19 @@ def test_decoding_by_hand():
 
 
 def test_labels_in_any_order_and_of_any_scheme():
-    """BIOES and BILOU as seqeval reads them, in the graph and outside."""
+    """BIOES, BILOU and BMES as seqeval reads them, in the graph and outside."""
     sequence_labeling = pytest.importorskip("seqeval.metrics.sequence_labeling")
-    for last, single in ("ES", "LU"):
+    for last, single, middle in ("ESI", "LUI", "ESM"):
         labels = [f"{x}-{name}" for name in "xy" for x in (last, "B", single)]
-        labels += ["O", "I-y", "I-x"]
+        labels += ["O", f"{middle}-y", f"{middle}-x"]
         table = tagging.label_table(labels)
         assert (table.types, table.classes) == (("x", "y"), False)
         draw = random.Random(4)
         for _ in range(200):
             row = draw.choices(labels, k=9)
             as_bioes = [
-                {"L": "E", "U": "S"}.get(t[0], t[0]) + t[1:] for t in row
+                {"L": "E", "U": "S", "M": "I"}.get(t[0], t[0]) + t[1:]
+                for t in row
             ]
             want = sequence_labeling.get_entities(as_bioes)
             assert tagging.entities(row) == want

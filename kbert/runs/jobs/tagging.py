@@ -4,7 +4,7 @@
 import collections
 from itertools import chain
 
-from kbert.data import conll, tables, tagged_words
+from kbert.data import conll, tables, tag_schemes, tagged_words
 from kbert.data.conll import Sentences
 from kbert.runs.jobs.job import Job
 from kbert.serving.tagging import TAGS
@@ -88,13 +88,15 @@ class TaggingJob(Job[Sentences]):
         found = [answer[TAGS] for answer in answers]
         if not tagging.mark_entities(spec.labels):
             return tagging.word_scores(found, rows.tags)
+        if not any(label[0] in "BSU" for label in spec.labels):
+            found = _tags(answers, spec)  # no I- of such a model is stray
         return tagging.scores(found, rows.tags)
 
     def row_scores(self, answers, rows, spec):
         """The share of its words that are tagged right."""
         return [
-            sum(map(str.__eq__, answer[TAGS], tags)) / len(tags)
-            for answer, tags in zip(answers, rows.tags, strict=True)
+            sum(map(str.__eq__, found, tags)) / len(tags)
+            for found, tags in zip(_tags(answers, spec), rows.tags, strict=True)
         ]
 
     def label_counts(self, rows):
@@ -108,7 +110,15 @@ class TaggingJob(Job[Sentences]):
         return rows.tags[place]
 
     def class_report(self, answers, rows, spec):
-        found = [answer[TAGS] for answer in answers]
+        found = _tags(answers, spec)
         if not tagging.mark_entities(spec.labels):
             return tagging.word_class_report(found, rows.tags)
         return tagging.class_report(found, rows.tags)
+
+
+def _tags(answers, spec) -> list[list[str]]:
+    """The tags of all answers, in IOB2 as the rows' if they mark entities."""
+    found = [answer[TAGS] for answer in answers]
+    if not tagging.mark_entities(spec.labels):
+        return found
+    return [tag_schemes.to_iob2(tags) for tags in found]

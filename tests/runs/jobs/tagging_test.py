@@ -122,8 +122,8 @@ def test_from_a_file_to_entities(
     rows = job.read(path)
     answers = [{"tags": tags} for tags in rows.tags]
     answers[1] = {"tags": ["B-y", "B-x", "O", "O"]}
-    assert job.row_scores(answers, rows, None) == [1, 0.75, 1]
     spec = job.spec(rows)
+    assert job.row_scores(answers, rows, spec) == [1, 0.75, 1]
     assert job.metric_of(spec) == "f1"
     report = job.class_report(answers, rows, spec)
     assert report["x"] == {
@@ -192,6 +192,48 @@ def test_labels_may_be_given_with_their_order(path, tmp_path):
     assert spec(words, "NOUN", "X", "DET").labels == ("NOUN", "X", "DET")
     with pytest.raises(ValueError, match=r"pos\.conll:2: tag 'NOUN' is not"):
         spec(words, "X", "DET")
+
+
+@pytest.mark.parametrize(
+    ("letters", "tags"),
+    [
+        ("I", "O I-x I-x I-y"),
+        ("BIES", "O B-x E-x S-y"),
+        ("BMES", "O B-x E-x S-y"),
+        ("BI", "O B-x I-x B-y"),
+    ],
+)
+def test_a_model_of_another_scheme_is_scored_by_entities(
+    letters, tags, job, tmp_path, vocabulary
+):
+    """The file is IOB2; the second answer lacks the second word's tag."""
+    path = tmp_path / "gold.conll"
+    path.write_text("the O\ngood B-x\nfilm I-x\nbad B-y\n\n" * 2, "utf-8")
+    labels = ("O", *(f"{x}-{name}" for name in "xy" for x in letters))
+    spec = TaskSpec(
+        task="tagging",
+        max_seq_length=8,
+        labels=labels,
+        settings={"stride": 2},
+    )
+    rows, tags = job.read(str(path), spec), tags.split()
+    answers = [{"tags": tags}, {"tags": [*tags[:2], "O", tags[3]]}]
+    want = [labels.index(tag) for tag in tags]
+    examples = job.examples(rows, spec, vocabulary)
+    assert examples.parts["labels"].to_list() == [want, want]
+    assert job.scores(answers, rows, spec) == pytest.approx(
+        dict.fromkeys(
+            (
+                f"{strict}{name}"
+                for strict in ("", "strict_")
+                for name in ("precision", "recall", "f1")
+            ),
+            0.75,
+        )
+    )
+    assert job.row_scores(answers, rows, spec) == [1, 0.75]
+    assert list(job.is_right(answers, rows, spec)) == [True, False]
+    assert job.class_report(answers, rows, spec)["y"]["f1"] == 1
 
 
 @pytest.mark.parametrize(
