@@ -75,16 +75,20 @@ def packed(tmp_path):
 @pytest.fixture
 def published(tmp_path, batch):
     """Masked rows with labels."""
+    path = tmp_path / "published.tfrecord"
+    _write_masked(path, batch, mask_id=9)
+    return f"--input={path}"
+
+
+def _write_masked(path, batch, mask_id):
     rows = {
         **{name: np.tile(rows, (2, 1)) for name, rows in batch.items()},
-        "mask_ids": np.full((6, 2), 9),
+        "mask_ids": np.full((6, 2), mask_id),
         "mask_weights": np.tile([[1, 1], [1, 1], [1, 0]], (2, 1)),
         "next_sentence_labels": np.arange(6) % 2,
     }
     rows["mask_weights"] = rows["mask_weights"].astype("float32")
-    path = tmp_path / "published.tfrecord"
     records.write(str(path), [records.serialize(rows)])
-    return f"--input={path}"
 
 
 def _weights(path):
@@ -172,7 +176,7 @@ def test_a_head_that_is_not_trained_is_dropped_and_named(
 
 
 def test_a_run_on_other_records_is_not_resumed(
-    pretrain, published, tmp_path, config, monkeypatch
+    pretrain, published, tmp_path, config, vocabulary, monkeypatch
 ):
     """Nor is one whose schedule is another; steps may be added."""
     out = tmp_path / "out"
@@ -180,6 +184,8 @@ def test_a_run_on_other_records_is_not_resumed(
     pretrain("out", published, first, "--steps=2")
     scores = json.loads((out / "evaluation.json").read_text())
     before = (out / "run.json").read_bytes(), (out / "flags.txt").read_bytes()
+    reversed_ids = vocabulary.tokens[::-1]
+    dataclasses.replace(vocabulary, tokens=reversed_ids).save(tmp_path)
     other = tmp_path / "other.tfrecord"
     other.write_bytes((tmp_path / "published.tfrecord").read_bytes() * 2)
     for flag, was in {
@@ -188,6 +194,7 @@ def test_a_run_on_other_records_is_not_resumed(
         "--seed=3": "0",
         "--batch_size=2": "4",
         "--steps=1": "2",
+        f"--vocab={tmp_path}/vocab.txt": "with another content",
     }.items():
         shown = flag.replace(f"{tmp_path}/", "")
         message = f"/out: .* resumed with {shown} .{was} before.: that would"
@@ -251,6 +258,36 @@ def test_a_batch_of_more_rows_than_there_are_has_them_all(
     assert "published.tfrecord has 6 rows; a batch has 6.\n" in printed
     (part,) = json.loads((tmp_path / "out/run.json").read_text())["parts"]
     assert part["settings"]["batch_size"] == 6
+
+
+def test_the_best_step_is_kept_or_the_last(
+    pretrain, published, batch, tmp_path
+):
+    """All held-out words are another one: each step is a worse model."""
+    out = tmp_path / "out"
+    _write_masked(tmp_path / "eval.tfrecord", batch, mask_id=8)
+    flags = [published, f"--eval_input={tmp_path}/eval.tfrecord"]
+    flags += ["--eval_every=1", "--learning_rate=0.1", "--schedule=constant"]
+
+    def evaluation(*more):
+        printed = pretrain("out", *flags, "--steps=2", *more)
+        return printed, json.loads((out / "evaluation.json").read_text())
+
+    printed, best = evaluation()
+    lines = (out / "history.jsonl").read_text("utf-8").splitlines()
+    losses = [
+        log["held_out_mlm_loss"]
+        for log in map(json.loads, lines)
+        if "held_out_mlm_loss" in log
+    ]
+    assert losses[0] < losses[1]
+    assert (best["step"], best["kept"]) == (1, "best")
+    assert best["after"]["mlm_loss"] == pytest.approx(losses[0], rel=1e-5)
+    assert "out/model: the trained model, of step 1, the best: " in printed
+    printed, last = evaluation("--keep=last")
+    assert (last["step"], last["kept"]) == (2, "last")
+    assert last["after"]["mlm_loss"] == pytest.approx(losses[1], rel=1e-5)
+    assert "of step 2, the last: " in printed
 
 
 def test_flags_of_masking_that_do_not_fit_the_records(
