@@ -467,6 +467,8 @@ def test_labels(tmp_path, vocabulary):
     assert lines[0].startswith("id2label names 2 labels, num_labels is 3")
     for labels, message in {
         '{"0": "a", "2": "b", "3": "c"}': "config.json: id2label is .*; wanted",
+        "[]": r"config.json: id2label is \[\]; wanted",
+        '["a", "b", "c"]': "config.json: id2label is .*; wanted",
         '{"0": "a", "1": "a", "2": "c"}': "config.json: labels .* repeat a na",
         '{"0": "a", "1": "b"}': r"classifier\.weight \(3, 24\) cannot fill",
     }.items():
