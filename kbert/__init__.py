@@ -12,6 +12,7 @@ TensorFlow.
 
 import importlib
 import os
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -55,19 +56,24 @@ def load(
             {"aggregation": "joined"} of a tagger.
     Raises: ValueError, naming the file, if the folder is not a whole kbert
         model or if its task gives no answer to a text, or for a setting that
-        the task has not; OSError.
+        the task has not; OSError. Warns if the model takes two texts and
+        cannot tell their segments apart.
     """
+    from kbert import tasks
     from kbert.checkpoints import folder as model_folder
     from kbert.serving import make_server
 
     loaded = model_folder.load(folder)
     try:
         spec = loaded.spec.with_settings(**(settings or {}))
-        return make_server(
+        server = make_server(
             loaded.model, vocabulary=loaded.vocabulary, spec=spec
         )
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
+    if note := tasks.segment_note(loaded.config, spec):
+        warnings.warn(f"{folder}: {note}", stacklevel=2)
+    return server
 
 
 def load_embedder(
@@ -82,9 +88,10 @@ def load_embedder(
     Args:
         folder: of a model of any task.
         pooling: "cls", "mean" or "max": see `kbert.models.pool`. By default
-            what the folder of an encoder says, and "mean" for other tasks.
+            what the folder says, which a fine-tuned model has from the
+            encoder that it started from, or else "mean".
         normalize: whether the vectors have length 1. By default what the
-            folder of an encoder says, and False for other tasks.
+            folder says, or else False.
         layer: 0 for the embeddings, 1 or more for a block's output, negative
             ones counted from the top.
     Raises: ValueError, naming the file, if the folder is not a whole kbert

@@ -52,7 +52,7 @@ def main(argv):
         return
     _check(command, grid)
     with atomic_files.locked(_OUTPUT_DIR.value, "--output_dir"):
-        search = Search(_OUTPUT_DIR.value, command)
+        search = Search(_OUTPUT_DIR.value, command, _inputs(command))
         program = [sys.executable, "-m", "kbert.bin.finetune"]
         if not search.run(grid, program, lambda line: print(line, flush=True)):
             print("Stopped; start it again to resume.", file=sys.stderr)
@@ -74,6 +74,17 @@ def _check(command, grid):
             raise app.UsageError(f"--{name} stands before and after the --.")
     if not given & {"dev", "flagfile"}:  # a flagfile may have it
         raise app.UsageError("Give --dev after the --: its score decides.")
+
+
+def _inputs(command):
+    """The paths of --train and --dev, the last ones given."""
+    expanded = flags.FlagValues().read_flags_from_files(command)
+    found = {}
+    for flag, after in zip(expanded, [*expanded[1:], ""], strict=True):
+        name, equals, value = flag.lstrip("-").partition("=")
+        if flag.startswith("-") and name in ("train", "dev"):
+            found[name] = value if equals else after
+    return {name: path for name, path in found.items() if path}
 
 
 def _grid():

@@ -5,11 +5,19 @@ import hashlib
 import json
 import math
 import os
+import pathlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from kbert import atomic_files
 from kbert.input_files import check_regular
+
+
+class Named(TypedDict):
+    """A file or a folder by its own name and its content."""
+
+    name: str
+    fingerprint: str
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
@@ -25,6 +33,16 @@ def _finite(value):
     if isinstance(value, list | tuple):
         return [_finite(x) for x in value]
     return value
+
+
+def named_file(path: str | os.PathLike) -> Named:
+    """A file's own name and its SHA-256.
+
+    Raises: OSError.
+    """
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    return {"name": pathlib.Path(path).name, "fingerprint": digest.hexdigest()}
 
 
 def fingerprint(paths: Iterable[str | os.PathLike], reading: object) -> str:

@@ -13,7 +13,7 @@ from kbert import models, tasks
 from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
 from kbert.data import finetuning
-from kbert.runs import devices, run, run_record, scoring
+from kbert.runs import devices, files, run, run_record, scoring
 from kbert.runs.jobs.job import Job, Rows
 from kbert.runs.run import RunOptions
 from kbert.runs.scoring import TaskScores
@@ -71,7 +71,9 @@ def finetune(
     _check_dev(dev, tuning, options)
     strategy = run.strategy(options)
     initial = folder.load(init)
-    spec = job.spec(train)
+    spec = dataclasses.replace(
+        job.spec(train), embedding=initial.spec.embedding_settings
+    )
     _check_model(initial.config, spec, tuning, options)
     examples = scoring.tokenized(job, train, spec, initial.vocabulary)
     options = run.with_rows(options, strategy, train.path, len(examples))
@@ -165,10 +167,10 @@ def computed(
 def _inputs(init, train, dev):
     inputs = {
         "init": run_record.named_model(init),
-        "train": run_record.named_file(train.path),
+        "train": files.named_file(train.path),
     }
     if dev:
-        inputs["dev"] = run_record.named_file(dev.path)
+        inputs["dev"] = files.named_file(dev.path)
     return inputs
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypedDict
 from kbert import atomic_files, json_files
 from kbert.checkpoints import folder
 from kbert.runs import files
+from kbert.runs.files import Named
 from kbert.training.checkpoints import CHECKPOINTS_FOLDER, saved_steps
 
 RUN_FILE = "run.json"
@@ -39,13 +40,6 @@ _FREE = (
 _ENDS = 2**16  # bytes of a large file's begin and end that tell it apart
 
 
-class Named(TypedDict):
-    """A file or a folder by its own name and its content."""
-
-    name: str
-    fingerprint: str
-
-
 class Part(TypedDict):
     """Steps with the same settings, of which `last_step` is None at work."""
 
@@ -62,16 +56,6 @@ class Record(TypedDict):
 
     command: str
     parts: list[Part]
-
-
-def named_file(path: str | os.PathLike) -> Named:
-    """A file's own name and its SHA-256.
-
-    Raises: OSError.
-    """
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    return {"name": pathlib.Path(path).name, "fingerprint": digest.hexdigest()}
 
 
 def named_model(path: str | os.PathLike) -> Named:

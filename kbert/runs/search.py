@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from kbert import atomic_files, input_files, json_files, markdown, process
@@ -107,11 +108,19 @@ class Search:
         output_dir: has search.json, or will.
         command: the flags of each trial but those of the grid and
             --output_dir; None to see what there is.
-    Raises: ValueError if search.json is of another command, or is missed.
+        inputs: paths of the files that the trials read, by flag.
+    Raises: ValueError if search.json is of another command or of other
+        files, or is missed; OSError.
     """
 
-    def __init__(self, output_dir: str, command: Sequence[str] | None = None):
+    def __init__(
+        self,
+        output_dir: str,
+        command: Sequence[str] | None = None,
+        inputs: Mapping[str, str] = MappingProxyType({}),
+    ):
         self._output = pathlib.Path(output_dir)
+        self._inputs = {x: files.named_file(p) for x, p in inputs.items()}
         self.trials: list[Trial] = []
         self.metric = ""
         self.command = list(command or [])
@@ -127,6 +136,7 @@ class Search:
                 f"{' '.join(kept['command'])}; wanted the same, or another "
                 "--output_dir."
             )
+        self._inputs = self._unchanged(kept.get("inputs", {}), inputs)
         self.command, self.metric = kept["command"], kept["metric"]
         for number, trial in enumerate(kept["trials"]):
             if trial.get("score") is None:  # JSON has no nan
@@ -138,6 +148,16 @@ class Search:
                     "a path in the search's folder."
                 )
         self.trials = [Trial(**trial) for trial in kept["trials"]]
+
+    def _unchanged(self, known, paths):
+        for flag, named in self._inputs.items():
+            if named["fingerprint"] != known.get(flag, named)["fingerprint"]:
+                raise ValueError(
+                    f"--{flag}={paths[flag]}: has changed since the search in "
+                    f"{self._output} began; needs the same file, or another "
+                    "--output_dir."
+                )
+        return known | self._inputs
 
     def run(
         self,
@@ -265,6 +285,7 @@ class Search:
         best = self.best()
         told = {
             "command": self.command,
+            "inputs": self._inputs,
             "metric": self.metric,
             "best": best and {"setting": best[0].values, "trial": best[1].name},
             "settings": [
@@ -324,6 +345,7 @@ class _Kept(TypedDict):
     """What a search goes on from in search.json; more stands in it."""
 
     command: list[str]
+    inputs: NotRequired[dict[str, files.Named]]
     metric: str
     trials: list[_KeptTrial]
 

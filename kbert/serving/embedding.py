@@ -8,7 +8,7 @@ import numpy as np
 from kbert import features
 from kbert.models import pool
 from kbert.serving.text_server import TextServer
-from kbert.tasks import TaskSpec, embedding
+from kbert.tasks import TaskSpec
 from kbert.text.packing import pack
 
 EMBEDDING = "embedding"  # in the signature
@@ -58,17 +58,14 @@ def spec_of(
 
     Args:
         spec: of a model of any task.
-        pooling: None for the encoder's own, or the default of another task.
+        pooling: None for the model's own.
         normalize: same as above.
     Raises: ValueError for an unknown pooling.
     """
-    settings = embedding.Settings()
-    if spec.task == "encoder":
-        settings = spec.settings
     given = {"pooling": pooling, "normalize": normalize}
     given = {name: x for name, x in given.items() if x is not None}
     return TaskSpec(
         task="encoder",
         max_seq_length=spec.max_seq_length,
-        settings=dataclasses.replace(settings, **given),
+        settings=dataclasses.replace(spec.embedding_settings, **given),
     )

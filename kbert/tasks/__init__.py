@@ -48,6 +48,8 @@ class TaskSpec:
             readers take them where no others are named.
         choice_columns: the same, of multiple choice.
         label_column: the same, None where the default is meant.
+        embedding: the `embedding.Settings` of the encoder that a model of
+            another task was fine-tuned from; given None, the default ones.
     Raises: ValueError, naming the field.
     """
 
@@ -59,6 +61,7 @@ class TaskSpec:
     text_columns: tuple[str, ...] = ()
     choice_columns: tuple[str, ...] = ()
     label_column: str | None = None
+    embedding: Any = None
 
     def __post_init__(self):
         """Checks the fields that a task.json may have wrong."""
@@ -76,6 +79,12 @@ class TaskSpec:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels {list(self.labels)} repeat a name.")
         object.__setattr__(self, "settings", self._checked_settings())
+        object.__setattr__(self, "embedding", self._checked_embedding())
+
+    @property
+    def embedding_settings(self) -> Any:
+        """How the vectors of its encoder become one of a text."""
+        return self.settings if self.task == "encoder" else self.embedding
 
     def _check_columns(self):
         for name in ("text_columns", "choice_columns"):
@@ -116,10 +125,25 @@ class TaskSpec:
                     f"{self.task!r}."
                 )
             return None
-        given = {} if self.settings is None else self.settings
-        if isinstance(given, make):
-            return given  # which has checked itself
-        return make(**json_files.check(given, make, "settings"))
+        return _checked(self.settings, make, "settings")
+
+    def _checked_embedding(self):
+        if self.task != "encoder":
+            return _checked(self.embedding, embedding.Settings, "embedding")
+        if self.embedding is not None:
+            raise ValueError(
+                f"embedding is {self.embedding!r}; needs none for 'encoder', "
+                "whose settings these are."
+            )
+        return None
+
+
+def _checked(given, make, name):
+    """Settings, of the fields of a task.json too."""
+    given = {} if given is None else given
+    if isinstance(given, make):
+        return given  # which has checked itself
+    return make(**json_files.check(given, make, name))
 
 
 def segment_note(config: BertConfig, spec: TaskSpec) -> str:

@@ -154,6 +154,7 @@ def test_the_files_are_the_documented_ones(save):
         "text_columns": [],
         "label_column": None,
         "choice_columns": [],
+        "embedding": {"pooling": "mean", "normalize": False},
     }
     checked = subprocess.run(
         ["sha256sum", "-c", "model.weights.h5.sha256"],
@@ -541,6 +542,8 @@ def test_another_librarys_folder(names, tmp_path):
         ({"format_version": True}, "format_version is true; this kbert"),
         ({"settings": [1]}, r"settings: \[1\]; needs an object|wanted none"),
         ({"labels": "ab"}, 'labels is "ab"; needs a list'),
+        ({"embedding": {"pooling": "sum"}}, "pooling is 'sum'; needs one of"),
+        ({"embedding": [1]}, r"embedding: \[1\]; needs an object|.*needs none"),
         ({"max_seq_length": "9"}, 'max_seq_length is "9"; needs a whole'),
         ({"task": ["encoder"]}, r'task is \["encoder"\]; needs a string'),
     ],

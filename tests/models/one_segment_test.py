@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import kbert
 from kbert import models, tasks
 from kbert.checkpoints import folder, huggingface
 from kbert.checkpoints.folder import LoadedModel
@@ -81,6 +82,26 @@ def test_the_one_vector_learns_from_both_texts(one, batch):
     np.testing.assert_allclose(
         gradients[0], gradients[1].sum(0, keepdims=True), rtol=1e-4, atol=1e-6
     )
+
+
+def test_load_warns_of_the_one_vector(one, vocabulary, tmp_path):
+    for name, spec in {
+        "pairs": PAIRS,
+        "texts": dataclasses.replace(PAIRS, num_texts=1),
+    }.items():
+        folder.save(
+            tmp_path / name,
+            tasks.build(one, spec),
+            config=one,
+            vocabulary=vocabulary,
+            spec=spec,
+        )
+    with pytest.warns(UserWarning, match=f"pairs: {NOTE}") as caught:
+        kbert.load(tmp_path / "pairs")
+        kbert.load(tmp_path / "texts")
+        kbert.load_embedder(tmp_path / "pairs")
+    found = [x for x in caught if NOTE in str(x.message)]
+    assert [x.filename for x in found] == [__file__]
 
 
 def test_single_texts_need_no_note(one, tiny_config):

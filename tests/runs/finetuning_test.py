@@ -21,7 +21,13 @@ from tests.runs import cluster
 def finetune(tmp_path, tiny_config, vocabulary, call):
     """Twelve steps on eight rows, most of one label; it may be flipped."""
     config = dataclasses.replace(tiny_config, num_hidden_layers=1)
-    spec = TaskSpec(task="classification", max_seq_length=8, labels=("a", "b"))
+    how = {"pooling": "max", "normalize": True}
+    spec = TaskSpec(
+        task="classification",
+        max_seq_length=8,
+        labels=("a", "b"),
+        embedding=how,
+    )
     model = tasks.build(config, spec)
     folder.save(
         tmp_path / "init",
@@ -98,6 +104,8 @@ def test_each_epoch_is_scored_and_the_best_step_kept(finetune, tmp_path):
         f"out/model: the trained model, of step 2, the best: loss "
         f"{losses[0]:.4f}; step 6, the last, has {losses[2]:.4f}\n" in printed
     )
+    how = folder.load(out / "model").spec.embedding_settings
+    assert (how.pooling, how.normalize) == ("max", True)  # the encoder's own
     trained = (out / "model/model.weights.h5").read_bytes()
     printed = finetune("flipped", *flags, "--keep=last")
     assert (out / "model/model.weights.h5").read_bytes() != trained

@@ -229,6 +229,28 @@ def test_a_larger_grid_adds_to_what_there_is(search, tmp_path):
         search(metric="loss")
 
 
+def test_files_that_have_changed_are_named(call, search, tmp_path):
+    """Also where a flagfile names them."""
+    train, dev = tmp_path / "train.tsv", tmp_path / "dev.tsv"
+    for path in (train, dev):
+        path.write_text("text\tlabel\n")
+    (tmp_path / "a.flags").write_text(f"# how\n--train={train}\n")
+    flags = [f"--flagfile={tmp_path}/a.flags", "--dev", str(dev)]
+    inputs = {"train": str(train), "dev": str(dev)}
+    output = str(tmp_path / "out")
+    Search(output, flags, inputs).write()
+    Search(output, flags, inputs).write()
+    for path in (train, dev):
+        path.write_text("text\tlabel\na\tb\n")
+        message = (
+            rf"--{path.stem}={path}: has changed since the search in .*out"
+        )
+        with pytest.raises(ValueError, match=message):
+            call("search", f"--output_dir={output}", "--seed=0", "--", *flags)
+        path.write_text("text\tlabel\n")
+    assert Search(output).command == flags  # which reads none of them
+
+
 def test_the_lower_the_loss_the_better(search, tmp_path):
     grid = {"learning_rate": [0.3, 0.1], "seed": [0, 1]}
     found, _, _ = search(grid, metric="loss")

@@ -58,6 +58,24 @@ def test_vectors_are_means_over_a_texts_tokens(
     np.testing.assert_allclose(_vectors(server, TEXTS), first, atol=1e-5)
 
 
+def test_a_fine_tuned_model_pools_as_its_encoder_did(
+    tmp_path, tiny_config, vocabulary
+):
+    how = {"pooling": "cls", "normalize": True}
+    path = _save(tmp_path / "model", tiny_config, vocabulary)
+    loaded = folder.load(path)
+    want = _vectors(kbert.load_embedder(path, **how), TEXTS)
+    spec = tasks.TaskSpec(task="regression", max_seq_length=12, embedding=how)
+    model = tasks.build(tiny_config, spec)
+    folder.copy_weights(loaded.model, model)
+    parts = {"config": tiny_config, "vocabulary": vocabulary, "spec": spec}
+    folder.save(tmp_path / "trained", model, **parts)
+    server = kbert.load_embedder(tmp_path / "trained")
+    np.testing.assert_allclose(_vectors(server, TEXTS), want, atol=1e-6)
+    server = kbert.load_embedder(tmp_path / "trained", normalize=False)
+    assert np.linalg.norm(_vectors(server, TEXTS), axis=1).max() > 1.1
+
+
 def test_the_command(tmp_path, tiny_config, vocabulary, call):
     path = _save(
         tmp_path / "model",
