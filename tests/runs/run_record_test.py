@@ -178,7 +178,8 @@ def test_a_model_of_a_run_is_named_with_it(tmp_path, monkeypatch):
     model.mkdir(parents=True)
     assert run_record.named_model(model)["name"] == "model"
     _record(model.parent).begin(0)
-    assert run_record.named_model(model)["name"] == "films/model"
+    named = {"name": "films/model", "fingerprint": "1"}
+    assert run_record.named_model(model) == named
 
 
 def test_settings_read_as_flags():
