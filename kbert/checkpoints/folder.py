@@ -31,7 +31,11 @@ import h5py
 import keras
 
 from kbert import atomic_files, input_files, json_files, tasks
-from kbert.checkpoints.hdf5_files import count_numbers, damage_named
+from kbert.checkpoints.hdf5_files import (
+    check_room,
+    count_numbers,
+    damage_named,
+)
 from kbert.config import BertConfig
 from kbert.input_files import check_regular
 from kbert.tasks import TaskSpec
@@ -110,6 +114,7 @@ def save(
         text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
         (partial / _TASK).write_text(text, encoding="utf-8")
         weights = partial / _WEIGHTS
+        check_room(weights, model)
         model.save_weights(weights)
         with h5py.File(weights, "a") as file:
             file[_VARIABLES] = _describe_variables(model)

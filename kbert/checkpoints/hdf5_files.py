@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keras's HDF5 files of weights, looked through before Keras reads them."""
+"""Keras's HDF5 files of weights, before Keras reads or writes them."""
 
 import contextlib
+import math
 import os
 import pathlib
 from collections.abc import Iterator
 
 import h5py
+import keras
 
 from kbert.input_files import check_regular
+
+# Bytes, more than HDF5 writes beside the numbers.
+_ABOUT_AN_ARRAY, _ABOUT_A_FILE = 4096, 2**16
 
 
 @contextlib.contextmanager
@@ -30,6 +35,26 @@ def damage_named(file: str | os.PathLike, of: str) -> Iterator[None]:
         raise ValueError(
             f"{os.fspath(file)}: damaged, or not the weights of {of}: {reason}"
         ) from None
+
+
+def check_room(file: pathlib.Path, model: keras.Model) -> None:
+    """Sees that a disk has room for weights: HDF5 can crash where it is full.
+
+    Args:
+        file: that is to be written, not there yet.
+        model: with the weights.
+    Raises: OSError, naming the file.
+    """
+    numbers = sum(math.prod(weight.shape) for weight in model.weights)
+    size = 4 * numbers + len(model.weights) * _ABOUT_AN_ARRAY + _ABOUT_A_FILE
+    try:
+        with file.open("xb") as probe:
+            os.posix_fallocate(probe.fileno(), 0, size)
+    except OSError as error:
+        error.filename = os.fspath(file)
+        raise
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def count_numbers(file: pathlib.Path) -> int:

@@ -23,6 +23,7 @@ import keras_hub
 from kbert import tasks
 from kbert.checkpoints.folder import LoadedModel, read_licences
 from kbert.checkpoints.foreign import Report, assign, new_folder
+from kbert.checkpoints.hdf5_files import check_room
 from kbert.checkpoints.keras_hub_files import (
     ENCODER,
     MASKED_LM,
@@ -108,6 +109,7 @@ def save(
     theirs = build(config, spec, tokenizer)
     fill(theirs, loaded, report)
     with new_folder(path) as folder:
+        check_room(folder / "model.weights.h5", theirs)
         theirs.save_to_preset(str(folder))
         tokenizer.save_to_preset(str(folder))
         for name, licence in loaded.licences.items():

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
 
@@ -689,3 +690,18 @@ def test_a_fingerprint_tells_weights_and_settings_apart(saved):
     loaded.model.weights[0].assign(2 * loaded.model.weights[0])
     folder.save(saved, loaded.model, spec=shorter, **parts)
     assert len({first, second, folder.fingerprint(saved)}) == 3
+
+
+@pytest.mark.parametrize("limit", [0, 4096, 40000])
+def test_a_disk_that_takes_no_more(limit, saved, save, tmp_path):
+    """By a limit to a file's size; the folder that is there stays."""
+    before = {x.name: x.read_bytes() for x in saved.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {x.name: x.read_bytes() for x in saved.iterdir()} == before
+    assert [x.name for x in tmp_path.iterdir()] == ["model"]

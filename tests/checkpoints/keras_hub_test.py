@@ -4,6 +4,7 @@
 import dataclasses
 import functools
 import json
+import resource
 import shutil
 
 import h5py
@@ -502,6 +503,20 @@ def test_what_is_there_is_not_replaced(make_ours, tmp_path):
     with pytest.raises(ValueError, match="is there already"):
         _save(make_ours("encoder"), tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("limit", [0, 4096, 40000])
+def test_a_disk_that_takes_no_more(limit, make_ours, tmp_path):
+    """By a limit to a file's size, which ends in the same kind of error."""
+    loaded = make_ours("encoder")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large: '.*/hub/model.weig"):
+            _save(loaded, tmp_path / "hub")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 def _damage(path, seeds):
