@@ -14,11 +14,13 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 import kbert
+from kbert.checkpoints import folder
 from kbert.serving import export as exporting
 from kbert.serving import portability, replay, request_samples
 from kbert.serving.export import export
 from kbert.serving.signatures import Signatures
-from tests.serving.conftest import SPECS
+from kbert.tasks import TaskSpec
+from tests.serving.conftest import LENGTH, SPECS
 from tests.serving.signature_requests import assert_same
 
 
@@ -80,6 +82,71 @@ def test_every_task_answers_as_a_server_does(task, write, tmp_path):
         _assert_shown(answer, request_samples.rest_answer(response))
         if f'signature_name = "{body["signature_name"]}"' in text:
             assert _by_grpc(text) == sent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("labels", "aggregation"),
+    [
+        (("DT", "NN", "VBD"), "first"),
+        (("DT", "NN"), "simple"),
+        (("O", "B-x", "I-x"), "simple"),
+        (("O", "B-x", "S-x"), "joined"),
+    ],
+)
+def test_a_tagger_of_each_kind_answers_as_its_folder(
+    labels, aggregation, tiny_config, vocabulary, build, tmp_path, monkeypatch
+):
+    """Its export has been sent malformed requests too."""
+    refused = []
+    check = replay.check_refused
+
+    def checked(*args):
+        refused.append(args)
+        return check(*args)
+
+    monkeypatch.setattr(replay, "check_refused", checked)
+    monkeypatch.setattr(
+        exporting, "_replayed", lambda path: list(replay.answers_of(path))
+    )
+    spec = TaskSpec(
+        task="tagging",
+        max_seq_length=LENGTH,
+        labels=labels,
+        settings={"stride": 5, "aggregation": aggregation},
+    )
+    model, parts = build(spec), {"vocabulary": vocabulary, "spec": spec}
+    folder.save(tmp_path / "model", model, config=tiny_config, **parts)
+    found = export(Signatures(model, **parts), tmp_path / "out")
+    assert refused
+    texts = ["The film was longer.", "not very longer good", "", "bad"]
+    words = [text.split() for text in texts[:2]]
+    answers = kbert.load(tmp_path / "model").predict([*texts, *words])
+    graphs = tf.saved_model.load(str(found.path)).signatures
+    got = graphs["serving_default"](text=tf.constant(texts))
+    _assert_entities(got, answers[:4], ["starts", "ends"])
+    got = graphs["words"](
+        words=tf.constant(words), num_words=tf.constant([4, 4])
+    )
+    _assert_entities(got, answers[4:], [])
+    tags = [[x.decode() for x in row] for row in got["tags"].numpy()]
+    assert tags == [answer["tags"] for answer in answers[4:]]
+
+
+def _assert_entities(got, answers, places):
+    for row, answer in enumerate(answers):
+        want = answer["entities"]
+        count = int(got["entities"][row])
+        types = [x.decode() for x in got["types"][row, :count].numpy()]
+        assert types == [entity["type"] for entity in want]
+        scores = [entity["score"] for entity in want]
+        assert got["scores"][row, :count].numpy() == pytest.approx(
+            scores, abs=1e-5
+        )
+        for name in places:
+            numbers = got[name][row, :count].numpy().tolist()
+            assert numbers == [entity[name[:-1]] for entity in want]
+    assert any(answer["entities"] for answer in answers)
 
 
 def _blocks(text):
