@@ -26,6 +26,7 @@ from absl import logging as absl_logging
 
 from kbert import process
 from kbert.bin import flag_errors, number_ranges, quiet, standard_streams
+from kbert.input_files import check_regular
 from kbert.runs import stop_signals
 
 # Here, not in `run`, for the processes that a command starts: they import it.
@@ -79,6 +80,7 @@ def run(
 def _parse(command, argv):
     """What is left of argv."""
     try:
+        _check_flagfiles(argv)
         left = absl_flags.FLAGS(argv)
     except absl_flags.Error as error:
         _end(command, ValueError(flag_errors.describe(error)))
@@ -90,6 +92,18 @@ def _parse(command, argv):
         # Else absl shows the libraries' messages from "info" upwards.
         absl_flags.FLAGS.verbosity = absl_logging.WARNING
     return left
+
+
+def _check_flagfiles(argv):
+    """Raises: ValueError or OSError, as absl would wait for a pipe's end."""
+    for index, argument in enumerate(argv[1:], start=1):
+        if argument == "--":
+            return
+        name, is_given, path = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name == "flagfile":
+            path = path if is_given else "".join(argv[index + 1 : index + 2])
+            if path:  # else absl says what is wrong
+                check_regular(os.path.expanduser(path))
 
 
 def _end(command, error):

@@ -127,6 +127,8 @@ def test_other_help_flags(start, flag):
         (["--model=m", f"--times={2**63}"], f"--times={2**63}: needs a fin"),
         ([], "needs --model=...; see --help."),
         (["--flagfile=gone.flags"], "gone.flags"),
+        (["--flagfile=/dev/zero"], "/dev/zero: a character device; needs a r"),
+        (["-flagfile", "/dev/zero"], "/dev/zero: a character device; needs"),
         (["--model=m", "oops"], "Not a flag: ['oops']"),
         (["--model=m", "--raise=ValueError('a.txt:3: bad')"], "a.txt:3: bad"),
         (["--model=m", "--raise=ValueError('one\\n  two')"], "one two"),

@@ -122,11 +122,12 @@ def test_what_nohup_ignores_stays_ignored(start, mode):
     "command", ["finetune", "pretrain", "search", "predict", "make_records"]
 )
 def test_a_command_that_starts_hears_sigterm(command, tmp_path):
-    """It waits for its flags, which are in a pipe."""
-    pipe = tmp_path / "flags"
+    """It waits for flags in a pipe, which a file of flags names."""
+    pipe, file = tmp_path / "pipe", tmp_path / "flags"
     os.mkfifo(pipe)
+    file.write_text(f"--flagfile={pipe}\n")
     process = subprocess.Popen(
-        [sys.executable, "-m", f"kbert.bin.{command}", f"--flagfile={pipe}"],
+        [sys.executable, "-m", f"kbert.bin.{command}", f"--flagfile={file}"],
         stderr=subprocess.PIPE,
         text=True,
     )
