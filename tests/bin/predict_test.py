@@ -74,9 +74,7 @@ def test_flags_reach_the_answers(call, model, tmp_path, monkeypatch):
     first, *rows = (tmp_path / "answers.csv").read_text("utf-8").splitlines()
     assert first == "id,label,probabilities.bad,probabilities.schön"
     assert [row.split(",")[0] for row in rows] == ["7", "8"]
-    assert said.getvalue().endswith(
-        f"{table}: 1 rows had more than 12 tokens and were truncated\n"
-    )
+    assert said.getvalue().endswith(f"{table}: 2 rows, 1 of them truncated\n")
 
 
 def test_as_many_answers_as_are_asked_for(
