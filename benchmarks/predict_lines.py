@@ -60,7 +60,7 @@ def make_model(path: pathlib.Path) -> None:
 
     from kbert import config, tasks
     from kbert.checkpoints import folder
-    from kbert.tasks import classification
+    from kbert.tasks.classification import head as classification_head
     from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
     keras.utils.set_random_seed(0)
@@ -77,7 +77,7 @@ def make_model(path: pathlib.Path) -> None:
         task="classification",
         labels=("no", "yes"),
         max_seq_length=128,
-        settings=classification.Settings(),
+        settings=classification_head.Settings(),
     )
     folder.save(
         path,

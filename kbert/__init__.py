@@ -17,27 +17,27 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kbert.serving.embedding import EmbeddingServer
-    from kbert.serving.mask_filler import MaskFiller
-    from kbert.serving.text_server import TextServer
+    from kbert.tasks.embedding.predictor import EmbeddingPredictor
+    from kbert.tasks.masked_lm.predictor import MaskFiller
+    from kbert.tasks.predictor import Predictor
 
 _HOMES = {
     "BertConfig": "kbert.config",
-    "EmbeddingServer": "kbert.serving.embedding",
-    "MaskFiller": "kbert.serving.mask_filler",
+    "EmbeddingPredictor": "kbert.tasks.embedding.predictor",
+    "MaskFiller": "kbert.tasks.masked_lm.predictor",
     "TaskSpec": "kbert.tasks",
-    "TextServer": "kbert.serving.text_server",
+    "Predictor": "kbert.tasks.predictor",
     "Tokenizer": "kbert.text.tokenizer",
     "Vocabulary": "kbert.text.vocabulary",
-    "build_classifier": "kbert.tasks.classification",
+    "build_classifier": "kbert.tasks.classification.head",
     "build_encoder": "kbert.models",
     "build_features": "kbert.models",
-    "build_multiple_choice": "kbert.tasks.multiple_choice",
+    "build_multiple_choice": "kbert.tasks.multiple_choice.head",
     "build_pretrainer": "kbert.models",
-    "build_question_answerer": "kbert.tasks.question_answering",
-    "build_regressor": "kbert.tasks.regression",
-    "build_summarizer": "kbert.tasks.summarization",
-    "build_tagger": "kbert.tasks.tagging",
+    "build_question_answerer": "kbert.tasks.question_answering.head",
+    "build_regressor": "kbert.tasks.regression.head",
+    "build_summarizer": "kbert.tasks.summarization.head",
+    "build_tagger": "kbert.tasks.tagging.head",
     "freeze": "kbert.models",
     "pool": "kbert.models",
 }
@@ -45,7 +45,7 @@ _HOMES = {
 
 def load(
     folder: str | os.PathLike, settings: Mapping[str, Any] | None = None
-) -> "TextServer | MaskFiller":
+) -> "Predictor | MaskFiller":
     """Reads a model folder for answering texts with `.predict(texts)`.
 
     A model with a masked-LM output fills in the [MASK]s of texts.
@@ -61,12 +61,12 @@ def load(
     """
     from kbert import tasks
     from kbert.checkpoints import folder as model_folder
-    from kbert.serving import make_server
+    from kbert.tasks.predictor import make_predictor
 
     loaded = model_folder.load(folder)
     try:
         spec = loaded.spec.with_settings(**(settings or {}))
-        server = make_server(
+        server = make_predictor(
             loaded.model, vocabulary=loaded.vocabulary, spec=spec
         )
     except ValueError as error:
@@ -82,7 +82,7 @@ def load_embedder(
     pooling: str | None = None,
     normalize: bool | None = None,
     layer: int = -1,
-) -> "EmbeddingServer":
+) -> "EmbeddingPredictor":
     """Reads the encoder of any model folder, for `.predict(texts)`.
 
     Args:
@@ -100,8 +100,8 @@ def load_embedder(
     """
     from kbert import models
     from kbert.checkpoints import folder as model_folder
-    from kbert.serving import embedding
-    from kbert.serving.shared_blocks import SharedBlocks
+    from kbert.tasks.embedding import predictor as embedding
+    from kbert.tasks.shared_blocks import SharedBlocks
 
     if pooling not in (None, *models.POOLINGS):
         raise ValueError(
@@ -110,7 +110,7 @@ def load_embedder(
     loaded = model_folder.load(folder)
     encoder = models.build_features(loaded.config, layer)
     model_folder.copy_weights(loaded.model, encoder, fewer_blocks=True)
-    return embedding.EmbeddingServer(
+    return embedding.EmbeddingPredictor(
         SharedBlocks().of(encoder),
         vocabulary=loaded.vocabulary,
         spec=embedding.spec_of(loaded.spec, pooling, normalize),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert import features, layers, tasks
+from kbert import features, layers
+from kbert.tasks.multiple_choice.head import build_multiple_choice
 
 _RNG = np.random.default_rng(7)
 _ROWS = _RNG.normal(size=(2, 5, 8)).astype("float32")
@@ -139,7 +140,8 @@ sys.modules["tensorflow"] = None  # any import of it fails
 import numpy as np
 import keras
 assert keras.backend.backend() == "jax"
-from kbert import models, tasks
+from kbert import models
+from kbert.tasks.multiple_choice.head import build_multiple_choice
 from kbert.config import BertConfig
 from kbert.training import losses, optimizer
 store = np.load(sys.argv[1])
@@ -154,7 +156,7 @@ for packed in (False, True):
     model.set_weights([store[f"w{i}"] for i in range(len(model.weights))])
     outputs = model({name: store[name] for name in names})
     found |= {f"{k} {packed}": np.asarray(v) for k, v in outputs.items()}
-choice = tasks.multiple_choice.build_multiple_choice(config, 3)
+choice = build_multiple_choice(config, 3)
 choice.set_weights([store[f"c{i}"] for i in range(len(choice.weights))])
 outputs = choice({name: store[name][None] for name in names[:3]})
 found["choice"] = np.asarray(outputs["logits"])
@@ -171,7 +173,7 @@ def test_jax_gives_the_same_without_tensorflow(tiny_config, batch, tmp_path):
     peer = build_pretrainer(tiny_config, packed=True)
     peer.set_weights(model.get_weights())
     weights = {f"w{i}": w for i, w in enumerate(model.get_weights())}
-    choice = tasks.multiple_choice.build_multiple_choice(tiny_config, 3)
+    choice = build_multiple_choice(tiny_config, 3)
     weights |= {f"c{i}": w for i, w in enumerate(choice.get_weights())}
     np.savez(tmp_path / "in.npz", **weights, **batch)
     subprocess.run(

@@ -202,3 +202,29 @@ def call(capsys, monkeypatch):
         return capsys.readouterr().out
 
     return call
+
+
+@pytest.fixture
+def build(tiny_config):
+    """A function of a TaskSpec: its model, whose weights tell texts apart."""
+    from kbert import tasks
+
+    def build(spec):
+        model = tasks.build(tiny_config, spec)
+        rng = np.random.default_rng(2)
+        for variable in model.weights:
+            variable.assign(variable + 0.3 * rng.normal(size=variable.shape))
+        return model
+
+    return build
+
+
+@pytest.fixture
+def serve(build, vocabulary):
+    """A function of a TaskSpec: the predictor of its model."""
+    from kbert.tasks.predictor import make_predictor
+
+    def serve(spec):
+        return make_predictor(build(spec), vocabulary=vocabulary, spec=spec)
+
+    return serve

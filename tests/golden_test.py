@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kbert.models import build_encoder, build_pretrainer
-from kbert.tasks.classification import build_classifier
+from kbert.tasks.classification.head import build_classifier
 
 
 def _three_classes(config):

@@ -24,7 +24,7 @@ ALLOWED = {
     "features": set(),
     "layers": set(),
     "models": {"config", "features", "layers"},
-    "tasks": {"config", "features", "json_files", "layers", "models"},
+    "heads": {"config", "features", "json_files", "layers", "models"},
     "text": {"atomic_files", "features", "input_files", "json_files"},
     "data": {
         *("atomic_files", "features", "input_files", "json_files", "limits"),
@@ -33,11 +33,16 @@ ALLOWED = {
     "training": {"atomic_files", "config", "features", "json_files"},
     "checkpoints": {
         *("atomic_files", "config", "features", "input_files", "json_files"),
-        *("models", "tasks", "text"),
+        *("heads", "models", "text"),
     },
+    "predictors": {"features", "heads", "layers", "models", "text"},
     "serving": {
-        *("atomic_files", "config", "features", "layers", "markdown"),
-        *("models", "tasks", "text"),
+        *("atomic_files", "config", "features", "heads", "layers"),
+        *("markdown", "models", "predictors", "text"),
+    },
+    "tasks": {
+        *("data", "features", "heads", "json_files", "predictors", "text"),
+        "training",
     },
 }
 # A run joins all the others; only commands start it.
@@ -50,17 +55,38 @@ ALLOWED["export"] = set(ALLOWED)
 # These run on every Keras backend and where TensorFlow is missing.
 NO_TENSORFLOW = (
     *("atomic_files", "input_files", "json_files", "limits", "markdown"),
-    *("config", "features", "layers", "models", "tasks"),
+    *("config", "features", "heads", "layers", "models"),
 )
 NO_TENSORFLOW_FILES = ("training/losses.py", "training/optimizer.py")
 TENSORFLOW = re.compile(r"(tensorflow|tf_keras|keras_nlp|keras_hub|official)\b")
+
+
+# A task's folder has files of three parts: two of them by their names.
+PARTS_OF_TASKS = {
+    **dict.fromkeys(("__init__", "parts", "spec"), "heads"),
+    **dict.fromkeys(("head", "heads", "losses", "metrics"), "heads"),
+    **dict.fromkeys(("chunks", "predictor", "shared_blocks"), "predictors"),
+}
 
 
 def _part_of(file):
     folder, *rest = file.relative_to(ROOT).parts
     if folder == "export":
         return "export"
+    if rest[0] == "tasks":
+        return PARTS_OF_TASKS.get(file.stem, "tasks")
     return pathlib.Path(rest[0]).stem.replace("__init__", "kbert")
+
+
+def _file_of(name):
+    """The file of a module of kbert, or of the one that a name is in."""
+    while name != "kbert":
+        path = ROOT / name.replace(".", "/")
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.exists():
+                return file
+        name = name.rpartition(".")[0]
+    return ROOT / "kbert" / "__init__.py"
 
 
 FILES = sorted((*ROOT.glob("kbert/**/*.py"), *ROOT.glob("export/**/*.py")))
@@ -96,8 +122,7 @@ def _parts_imported(part):
             if package == "export":
                 parts.add("export")
             elif package == "kbert" and rest != "configs.":  # that is data
-                first = rest.partition(".")[0]
-                parts.add(first if first in PARTS else "kbert")
+                parts.add(_part_of(_file_of(name)))
     return parts - {part}
 
 
@@ -120,10 +145,16 @@ def _build_targets():
 
 
 def _sources(value):
+    if isinstance(value, ast.BinOp):
+        return _sources(value.left) | _sources(value.right)
     if isinstance(value, ast.Call):
         assert ast.unparse(value.func) == "glob", ast.unparse(value)
-        patterns = ast.literal_eval(value.args[0])
-        return {file for pattern in patterns for file in ROOT.glob(pattern)}
+        lists = [value.args[0], *(x.value for x in value.keywords)]
+        found, *excluded = (
+            {file for pattern in patterns for file in ROOT.glob(pattern)}
+            for patterns in map(ast.literal_eval, lists)
+        )
+        return found.difference(*excluded)
     return {ROOT / name for name in ast.literal_eval(value)}
 
 

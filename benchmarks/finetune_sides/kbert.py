@@ -17,9 +17,8 @@ from kbert.checkpoints import folder, huggingface
 from kbert.checkpoints.folder import LoadedModel
 from kbert.data import finetuning
 from kbert.runs import finetuning as finetuning_run
-from kbert.runs.jobs import JOBS
-from kbert.runs.jobs.job import Job, JobOptions
-from kbert.serving import make_server
+from kbert.tasks.job import Job, JobOptions
+from kbert.tasks.predictor import make_predictor
 from kbert.training import loop
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.optimizer import WarmupDecay
@@ -50,7 +49,7 @@ def finetune(run: Run) -> Result:
             trainer.train_step(next(batches))
         seconds.append(time.perf_counter() - start)
     computed.give_back()
-    server = make_server(model, vocabulary=encoder.vocabulary, spec=spec)
+    server = make_predictor(model, vocabulary=encoder.vocabulary, spec=spec)
     return Result(
         answers=server.predict(*job.read(run.data.dev, spec).texts),
         epoch_seconds=seconds,
@@ -63,7 +62,7 @@ def finetune(run: Run) -> Result:
 
 def make_job(run: Run) -> Job:
     """The job of a run's data."""
-    return JOBS[run.data.task](JobOptions(**run.data.options))
+    return tasks.job_class(run.data.task)(JobOptions(**run.data.options))
 
 
 def begin(encoder: LoadedModel, spec: tasks.TaskSpec, seed: int) -> keras.Model:

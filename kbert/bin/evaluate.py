@@ -42,7 +42,7 @@ def main(argv):
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     from kbert import tasks
     from kbert.checkpoints import folder
-    from kbert.runs import files, jobs
+    from kbert.runs import files
 
     loaded = folder.load(_MODEL.value)
     _TASK(loaded.spec.task)
@@ -55,7 +55,7 @@ def main(argv):
             "--max_predictions and the other flags of masking are for "
             "pre-trained models."
         )
-    elif loaded.spec.task in jobs.JOBS:
+    elif loaded.spec.task in tasks.FINE_TUNED:
         scores = _of_task(loaded)
     else:
         raise ValueError(
@@ -86,10 +86,11 @@ def _of_records(loaded):
 
 def _of_task(loaded):
     """And writes the report, if one is wanted."""
-    from kbert.runs import jobs, scoring
-    from kbert.runs.jobs.job import JobOptions
+    from kbert import tasks
+    from kbert.runs import scoring
+    from kbert.tasks.job import JobOptions
 
-    job = jobs.JOBS[loaded.spec.task](JobOptions(**_READING()))
+    job = tasks.job_class(loaded.spec.task)(JobOptions(**_READING()))
     score = scoring.TaskScores(
         loaded.model,
         job,

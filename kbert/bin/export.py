@@ -158,12 +158,12 @@ def _precision():
 
 
 def _reduced(loaded, precision, reading):
-    from kbert.runs import jobs
+    from kbert import tasks
     from kbert.runs import precision as precisions
-    from kbert.runs.jobs.job import JobOptions
+    from kbert.tasks.job import JobOptions
 
     task = loaded.spec.task
-    if task not in jobs.JOBS:
+    if task not in tasks.FINE_TUNED:
         raise ValueError(
             f"{_MODEL.value}: no score tells what {precision} costs a model "
             f"for {task!r}; wanted one of kbert-finetune."
@@ -172,7 +172,7 @@ def _reduced(loaded, precision, reading):
         _MODEL.value,
         loaded,
         precision,
-        job=jobs.JOBS[task](JobOptions(**reading)),
+        job=tasks.job_class(task)(JobOptions(**reading)),
         dev=_DEV.value,
         max_drop=_MAX_SCORE_DROP.value,
     )

@@ -89,7 +89,9 @@ def main(argv):
     if note := tasks.segment_note(config, server.spec):
         print(f"{_MODEL.value}: {note}", file=sys.stderr)
     texts = _texts(server)
-    predictor = predicting.Predictor(server, _options(server), Progress())
+    predictor = predicting.ChunkedPredictor(
+        server, _options(server), Progress()
+    )
     if _OUTPUT_FILE.value:
         named = (_OUTPUT, _BATCH_SIZE, _TOP_K, _N_BEST, _KEEP_COLUMNS)
         settings = {holder.name: holder.value for holder in named}
@@ -108,8 +110,8 @@ def main(argv):
 
 def _options(server):
     """Of the server's `predict`."""
-    from kbert.serving.mask_filler import MaskFiller
-    from kbert.serving.question_answering import QuestionServer
+    from kbert.tasks.masked_lm.predictor import MaskFiller
+    from kbert.tasks.question_answering.predictor import QuestionPredictor
 
     options = {"batch_size": _BATCH_SIZE.value}
     if _TOP_K.value:
@@ -118,7 +120,10 @@ def _options(server):
         options["top_k"] = _TOP_K.value
     if _N_BEST.value:
         settings = server.spec.settings
-        if not isinstance(server, QuestionServer) or settings.several_answers:
+        if (
+            not isinstance(server, QuestionPredictor)
+            or settings.several_answers
+        ):
             raise ValueError(
                 f"--n_best: {_MODEL.value} gives no list of the best answers."
             )
@@ -139,7 +144,7 @@ def _check_flags():
 
 def _texts(server):
     from kbert.runs import predicting
-    from kbert.runs.jobs.job import JobOptions
+    from kbert.tasks.job import JobOptions
 
     reading = _READING(bool(_INPUT.value))
     if not _INPUT.value:

@@ -95,8 +95,8 @@ def job(reading):
         reading: the fields of JobOptions that say how files are read.
     Raises: ValueError, naming the flag.
     """
-    from kbert.runs.jobs import JOBS
-    from kbert.runs.jobs.job import JobOptions
+    from kbert import tasks
+    from kbert.tasks.job import JobOptions
 
     values = flags.FLAGS
     options = JobOptions(
@@ -106,7 +106,7 @@ def job(reading):
         class_weights=_class_weights(values.class_weights),
         settings=_settings(values),
     )
-    return JOBS[values.task](options)
+    return tasks.job_class(values.task)(options)
 
 
 def _class_weights(given):
@@ -130,9 +130,9 @@ def _settings(values):
     """Those of the task that were given."""
     import dataclasses
 
-    from kbert.tasks import SETTINGS
+    from kbert import tasks
 
-    made = SETTINGS.get(values.task)
+    made = tasks.head(values.task).settings
     names = {field.name for field in dataclasses.fields(made)} if made else ()
     given = {x: values[x].value for x in _SETTINGS}
     given = {name: x for name, x in given.items() if x is not None}

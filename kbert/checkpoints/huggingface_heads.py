@@ -10,7 +10,8 @@ from typing import Any
 
 from kbert import tasks
 from kbert.checkpoints.foreign import Report
-from kbert.tasks import TaskSpec, tagging
+from kbert.tasks import TaskSpec
+from kbert.tasks.tagging import head as tagging_head
 
 # Those that have id2label, problem_type or settings of kbert's.
 ARCHITECTURES = {
@@ -120,9 +121,10 @@ def _settings(task, max_seq_length) -> dict[str, Any]:
         given["stride"] = max(1, max_seq_length // 2)
     if task == "question_answering":  # as published, 128 of 384
         given["stride"] = max(1, max_seq_length // 3)
-    if task not in tasks.SETTINGS or task == "multiple_choice":
+    settings = tasks.head(task).settings
+    if settings is None or task == "multiple_choice":
         return given
-    return dataclasses.asdict(tasks.SETTINGS[task](**given))
+    return dataclasses.asdict(settings(**given))
 
 
 def _sequence(fields, max_seq_length, report) -> TaskSpec:
@@ -163,7 +165,7 @@ def _report_cross_encoder(fields, report):
 
 def _tokens(fields, max_seq_length, report) -> TaskSpec:
     labels = _labels(fields, report)
-    if not tagging.mark_entities(labels):
+    if not tagging_head.mark_entities(labels):
         if any(label.startswith(("B-", "I-")) for label in labels):
             raise ValueError(
                 f"id2label has {', '.join(labels)}; kbert's tagging has tags "

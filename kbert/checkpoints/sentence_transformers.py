@@ -26,7 +26,7 @@ from kbert import json_files
 from kbert.checkpoints.foreign import Report
 from kbert.config import BertConfig
 from kbert.tasks import TaskSpec
-from kbert.tasks.embedding import POOLINGS, Settings
+from kbert.tasks.embedding.head import POOLINGS, Settings
 
 MODULES = "modules.json"
 _SENTENCE = "sentence_bert_config.json"

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from kbert import json_files
-from kbert.serving.embedding import EMBEDDING
-from kbert.serving.text_server import BadText
+from kbert.tasks.embedding.predictor import EMBEDDING
+from kbert.tasks.predictor import BadText
 
 Answers = Sequence[Mapping[str, Any]]  # as a server gives them
 

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
 from kbert.markdown import table
-from kbert.runs.jobs.job import Job, Rows
+from kbert.tasks.job import Job, Rows
 
 _SHOWN = 20  # labels, the most frequent if there are more
 

@@ -14,9 +14,9 @@ from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
 from kbert.data import finetuning
 from kbert.runs import devices, files, run, run_record, scoring
-from kbert.runs.jobs.job import Job, Rows
 from kbert.runs.run import RunOptions
 from kbert.runs.scoring import TaskScores
+from kbert.tasks.job import Job, Rows
 
 # Of a batch in attention: its rows are of like length.
 _TRAINING_PARTS = 2

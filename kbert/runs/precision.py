@@ -11,9 +11,9 @@ from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
 from kbert.markdown import escape, table
 from kbert.runs import scoring
-from kbert.runs.jobs.job import Job, Rows
 from kbert.runs.progress import Progress
 from kbert.serving.signatures import Signatures
+from kbert.tasks.job import Job, Rows
 
 _BATCH_SIZE = 32
 _AT_ONCE = 4 * _BATCH_SIZE  # rows, before it is the other's turn

@@ -24,15 +24,15 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
-from kbert import atomic_files
-from kbert.data import choices, tables
+from kbert import atomic_files, tasks
+from kbert.data import tables
 from kbert.runs import answer_files
-from kbert.runs.jobs import JOBS
-from kbert.runs.jobs.job import JobOptions
-from kbert.serving.mask_filler import MaskFiller
-from kbert.serving.text_server import BadText, TextServer
+from kbert.tasks.job import JobOptions
+from kbert.tasks.masked_lm.predictor import MaskFiller
+from kbert.tasks.multiple_choice import data as choices
+from kbert.tasks.predictor import BadText, Predictor
 
-Server = TextServer | MaskFiller
+Server = Predictor | MaskFiller
 Progress = Callable[[str, int, int], object]
 
 _ROWS = 4096  # of a chunk; those of like length go through the model together
@@ -107,7 +107,8 @@ def file_texts(
         of columns; OSError if the file cannot be read. Whatever is wrong in
         a table is a ValueError when its place is reached.
     """
-    job = JOBS.get(server.spec.task)
+    task = server.spec.task
+    job = tasks.job_class(task) if task in tasks.FINE_TUNED else None
     own = job and "text_columns" not in job.takes
     if job and own and not _is_table(server, path, options):
         if keep:
@@ -153,7 +154,7 @@ def _is_table(server, path, options) -> bool:
     return tables.has_columns(path, server.text_inputs, options.encoding)
 
 
-class Predictor:
+class ChunkedPredictor:
     """A server's answers to rows of texts, chunk by chunk.
 
     Args:

@@ -20,9 +20,9 @@ from kbert import atomic_files
 from kbert.data import finetuning
 from kbert.markdown import escape, table
 from kbert.runs import files
-from kbert.runs.jobs.job import Answers, Job, Rows
-from kbert.serving.text_server import encode
 from kbert.tasks import TaskSpec
+from kbert.tasks.job import Answers, Job, Rows
+from kbert.tasks.predictor import encode
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import Vocabulary
 

@@ -17,10 +17,10 @@ from kbert.data.finetuning import Examples
 from kbert.data.masking import Masking
 from kbert.data.record_sets import RecordSet
 from kbert.runs import files, reports
-from kbert.runs.jobs.job import Answers, Job, Rows
 from kbert.runs.progress import Progress, shown
-from kbert.serving import make_server
 from kbert.tasks import TaskSpec
+from kbert.tasks.job import Answers, Job, Rows
+from kbert.tasks.predictor import make_predictor
 from kbert.text.vocabulary import Vocabulary
 from kbert.training import loop, losses
 
@@ -155,7 +155,7 @@ class TaskScores:
         self._vocabulary = vocabulary
         self._batch_size = batch_size
         self._make_server = functools.partial(
-            make_server, model, vocabulary=vocabulary
+            make_predictor, model, vocabulary=vocabulary
         )
         self._server: Any = self._make_server(spec=spec)
         examples = tokenized(job, rows, spec, vocabulary)

@@ -27,7 +27,7 @@ from kbert.serving import (
 )
 from kbert.serving.samples import Samples
 from kbert.serving.signatures import EMBEDDINGS, TOKEN_IDS, Signatures
-from kbert.serving.text_server import SIGNATURE
+from kbert.tasks.predictor import SIGNATURE
 
 LABELS_FILE = "labels.json"  # the classes' names, if any, as an asset
 # Read by a server with --enable_per_model_batching_parameters. A request with

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from kbert.serving.text_server import encode
 from kbert.serving.warmup import MASKED_LM
 from kbert.tasks import TaskSpec
+from kbert.tasks.predictor import encode
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import MASK, Vocabulary
 

@@ -9,13 +9,15 @@ import keras
 import tensorflow as tf
 
 from kbert import features, models
-from kbert.serving import SERVERS
-from kbert.serving.embedding import EmbeddingServer, spec_of
-from kbert.serving.next_sentence import NEXT_SENTENCE, NextSentenceServer
 from kbert.serving.reduced_weights import ReducedWeights
-from kbert.serving.shared_blocks import SharedBlocks
 from kbert.serving.token_ids import TokenIds
-from kbert.tasks import TaskSpec
+from kbert.tasks import TaskSpec, parts
+from kbert.tasks.embedding.predictor import EmbeddingPredictor, spec_of
+from kbert.tasks.next_sentence.predictor import (
+    NEXT_SENTENCE,
+    NextSentencePredictor,
+)
+from kbert.tasks.shared_blocks import SharedBlocks
 from kbert.text.vocabulary import Vocabulary
 
 TOKEN_IDS = "token_ids"
@@ -66,23 +68,25 @@ class Signatures(tf.Module):
             reduced = ReducedWeights(model, precision)
             self.weights, self._reads = reduced.tracked, reduced
         self._model = model
-        parts = {"vocabulary": vocabulary, "spec": spec}
+        belonging = {"vocabulary": vocabulary, "spec": spec}
         shared = SharedBlocks()
         unpadded = shared.of(model)
         encoder = unpadded
-        if spec.task in SERVERS:
+        if spec.task != "encoder":
             encoder = shared.of(models.encoder_of(model))
         self._embedder = self._make_embedder(encoder)
         self._server: Any = self._embedder
-        if spec.task in SERVERS:
-            self._server = SERVERS[spec.task](unpadded, **parts)
+        if spec.task != "encoder":
+            self._server = parts.predictor_class(spec.task)(
+                unpadded, **belonging
+            )
         self._token_ids = TokenIds(self._server, model)
         self._next_sentence = None
         if {features.NSP_LOGITS, features.MLM_LOGITS} <= {*model.output}:
-            self._next_sentence = NextSentenceServer(unpadded, **parts)
+            self._next_sentence = NextSentencePredictor(unpadded, **belonging)
 
     def _make_embedder(self, encoder):
-        return EmbeddingServer(
+        return EmbeddingPredictor(
             encoder, vocabulary=self.vocabulary, spec=spec_of(self.spec)
         )
 
@@ -110,8 +114,8 @@ class Signatures(tf.Module):
         """
         embedder = self._make_embedder(models.encoder_of(self._model))
         server: Any = embedder
-        if self.spec.task in SERVERS:
-            server = SERVERS[self.spec.task](
+        if self.spec.task != "encoder":
+            server = parts.predictor_class(self.spec.task)(
                 self._model, vocabulary=self.vocabulary, spec=self.spec
             )
         with self._reads:

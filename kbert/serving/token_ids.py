@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kbert.serving.text_server import checked
+from kbert.tasks.predictor import checked
+from kbert.text.packing import positions_of
 from kbert.text.vocabulary import Vocabulary
 
 LENGTHS = "lengths"  # in the signature
@@ -106,20 +107,6 @@ class TokenIds(tf.Module):
             tf.TensorSpec(self._shape, tf.int32, "segment_ids"),
             tf.TensorSpec(self._shape[:-1], tf.int32, LENGTHS),
         ]
-
-
-def positions_of(inputs, token_id: int) -> tf.RaggedTensor:
-    """(B, None) int32: where the tokens of an id stand in their rows."""
-    is_one_BS = is_token(inputs, token_id)
-    places_BS = tf.zeros_like(inputs["token_ids"]) + tf.range(
-        tf.shape(is_one_BS)[1]
-    )
-    return tf.ragged.boolean_mask(places_BS, is_one_BS)
-
-
-def is_token(inputs, token_id: int) -> tf.Tensor:
-    """(B, S) bool: which tokens of the encoder's inputs have an id."""
-    return (inputs["token_ids"] == token_id) & (inputs["padding_mask"] != 0)
 
 
 def _check_below(ids, limit: int, name: str):

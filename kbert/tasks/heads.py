@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the heads of several tasks are made of."""
+"""What a task's head is, and what several of them are made of."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -7,6 +10,22 @@ from keras import ops
 from kbert import features
 from kbert.config import BertConfig
 from kbert.models import encode
+
+
+class Head(NamedTuple):
+    """What a task's head.py has for all who build its model.
+
+    Attributes:
+        build: from a BertConfig and a TaskSpec to the functional model.
+        settings: the dataclass of what else the task has, if anything.
+        has_labels: whether the classes have names.
+        has_pairs: whether rows have two segments, whatever num_texts says.
+    """
+
+    build: Callable[[BertConfig, Any], keras.Model]
+    settings: type | None = None
+    has_labels: bool = False
+    has_pairs: bool = False
 
 
 def pooled_head(

@@ -108,6 +108,20 @@ def pack_choices(
     }
 
 
+def positions_of(inputs, token_id: int) -> tf.RaggedTensor:
+    """(B, None) int32: where the tokens of an id stand in their rows."""
+    is_one_BS = is_token(inputs, token_id)
+    places_BS = tf.zeros_like(inputs["token_ids"]) + tf.range(
+        tf.shape(is_one_BS)[1]
+    )
+    return tf.ragged.boolean_mask(places_BS, is_one_BS)
+
+
+def is_token(inputs, token_id: int) -> tf.Tensor:
+    """(B, S) bool: which tokens of the encoder's inputs have an id."""
+    return (inputs["token_ids"] == token_id) & (inputs["padding_mask"] != 0)
+
+
 def _keep_longest_cut(
     length_a: tf.Tensor, length_b: tf.Tensor, room: int
 ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.serving import make_server, replay
+from kbert.tasks.predictor import make_predictor, replay
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "export" / "export_savedmodel.py"
 TEXTS = ["good", "The film was not very good.", "", "bad bad film " * 9]
@@ -46,7 +46,7 @@ def trained(tmp_path, tiny_config, vocabulary):
     (run / "flags.txt").write_text("--train=films.tsv\n--epochs=3\n")
     scores = {"loss": 0.25, "accuracy": 0.875, "metric": "accuracy"}
     (run / "evaluation.json").write_text(json.dumps(scores))
-    return run / "model", make_server(model, **parts)
+    return run / "model", make_predictor(model, **parts)
 
 
 def test_it_answers_as_the_model_does(trained, tmp_path, call):

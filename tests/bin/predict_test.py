@@ -11,7 +11,7 @@ import pytest
 
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.serving import make_server
+from kbert.tasks.predictor import make_predictor
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def model(tmp_path, tiny_config, vocabulary):
     for variable in model.weights:
         variable.assign(variable + 0.3 * rng.normal(size=variable.shape))
     folder.save(tmp_path / "model", model, config=tiny_config, **parts)
-    return tmp_path / "model", make_server(model, **parts)
+    return tmp_path / "model", make_predictor(model, **parts)
 
 
 def _predict(*flags):

@@ -17,14 +17,12 @@ import pytest
 
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.tasks import (
-    TaskSpec,
-    classification,
-    multiple_choice,
-    question_answering,
-    summarization,
-    tagging,
-)
+from kbert.tasks import TaskSpec
+from kbert.tasks.classification import head as classification_head
+from kbert.tasks.multiple_choice import head as multiple_choice_head
+from kbert.tasks.question_answering import head as question_answering_head
+from kbert.tasks.summarization import head as summarization_head
+from kbert.tasks.tagging import head as tagging_head
 
 SPECS = {
     "encoder": TaskSpec(task="encoder", max_seq_length=24),
@@ -37,20 +35,20 @@ SPECS = {
         task="classification",
         max_seq_length=12,
         labels=("schön", "so-so", "bad"),
-        settings=classification.Settings(multi_label=True, threshold=0.25),
+        settings=classification_head.Settings(multi_label=True, threshold=0.25),
     ),
     "regression": TaskSpec(task="regression", max_seq_length=12, num_texts=2),
     "tagging": TaskSpec(
         task="tagging",
         max_seq_length=12,
-        labels=tagging.labels_of(["été", "LOC"]),
-        settings=tagging.Settings(stride=5),
+        labels=tagging_head.labels_of(["été", "LOC"]),
+        settings=tagging_head.Settings(stride=5),
     ),
     "question_answering": TaskSpec(
         task="question_answering",
         max_seq_length=12,
         num_texts=2,
-        settings=question_answering.Settings(
+        settings=question_answering_head.Settings(
             stride=4,
             max_query_length=3,
             max_answer_length=2,
@@ -61,12 +59,12 @@ SPECS = {
     "multiple_choice": TaskSpec(
         task="multiple_choice",
         max_seq_length=12,
-        settings=multiple_choice.Settings(num_choices=3),
+        settings=multiple_choice_head.Settings(num_choices=3),
     ),
     "summarization": TaskSpec(
         task="summarization",
         max_seq_length=12,
-        settings=summarization.Settings(num_sentences=2),
+        settings=summarization_head.Settings(num_sentences=2),
     ),
 }
 FILES = {

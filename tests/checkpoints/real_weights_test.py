@@ -15,7 +15,7 @@ import safetensors
 import tensorflow as tf
 
 from kbert.checkpoints import huggingface
-from kbert.serving.mask_filler import MaskFiller
+from kbert.tasks.masked_lm.predictor import MaskFiller
 from kbert.text.packing import pack
 from kbert.text.tokenizer import Tokenizer
 

@@ -9,7 +9,7 @@ import pytest
 import kbert
 from kbert.checkpoints import folder, huggingface
 from kbert.serving.signatures import Signatures
-from kbert.tasks.embedding import Settings
+from kbert.tasks.embedding.head import Settings
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from kbert import models
-from kbert.tasks import classification
+from kbert.tasks.classification import head as classification_head
 from kbert.training import loop
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.plan import Plan
@@ -30,7 +30,7 @@ def build(tiny_config):
 
     def build():
         keras.utils.set_random_seed(3)
-        return classification.build_classifier(config, 2)
+        return classification_head.build_classifier(config, 2)
 
     return build
 
@@ -57,7 +57,7 @@ def test_what_is_below_is_frozen(tiny_config, blocks):
 
 def _zeroed_step(model, optimizer, inputs):
     """One clipped step by hand; embeddings have gradients of zero."""
-    (loss,) = classification.losses().values()
+    (loss,) = classification_head.losses().values()
     variables = model.trainable_variables
     with tf.GradientTape() as tape:
         logits = model(inputs, training=True)["logits"]
@@ -81,8 +81,8 @@ def test_the_step_is_that_of_gradients_of_zero(build, inputs, tmp_path):
         models.freeze(made[-1], 0)
         trainer = loop.Trainer(
             made[-1],
-            losses=classification.losses(),
-            metrics=classification.metrics(),
+            losses=classification_head.losses(),
+            metrics=classification_head.metrics(),
             optimizer=FusedAdamW(RATE, layer_decay=0.5),
             clip_norm=CLIP,
         )

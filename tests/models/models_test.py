@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kbert import features, models, tasks
+from kbert.tasks.classification.head import build_classifier
 
 
 @pytest.fixture
@@ -149,11 +150,11 @@ def test_padding_is_not_seen(pretrainer, batch):
 
 
 def test_the_classifier_has_a_logit_a_class(tiny_config, batch):
-    model = tasks.build_classifier(tiny_config, num_classes=3)
+    model = build_classifier(tiny_config, num_classes=3)
     inputs = {name: batch[name] for name in features.ENCODER_INPUTS}
     assert model(inputs)["logits"].shape == (3, 3)
     with pytest.raises(ValueError, match="num_classes is 1"):
-        tasks.build_classifier(tiny_config, num_classes=1)
+        build_classifier(tiny_config, num_classes=1)
 
 
 @pytest.mark.parametrize(

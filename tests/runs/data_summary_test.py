@@ -5,15 +5,15 @@ import json
 
 import pytest
 
-from kbert.data.choices import Choices
+from kbert import tasks
 from kbert.data.tables import Rows
 from kbert.runs import data_summary
-from kbert.runs.jobs import JOBS
-from kbert.runs.jobs.job import JobOptions
+from kbert.tasks.job import JobOptions
+from kbert.tasks.multiple_choice.data import Choices
 
 
 def _job(task="classification", **options):
-    return JOBS[task](JobOptions(text_columns=["t"], **options))
+    return tasks.job_class(task)(JobOptions(text_columns=["t"], **options))
 
 
 def _rows(name, labels, texts=None):
@@ -109,7 +109,7 @@ def test_tags_are_counted_by_entity(tmp_path, capsys):
     path.write_text(
         "New B-place\nYork I-place\nis O\nBig B-x\n\nYork B-place\n"
     )
-    job = JOBS["tagging"](JobOptions(labels=["y", "x", "place"]))
+    job = tasks.job_class("tagging")(JobOptions(labels=["y", "x", "place"]))
     rows = job.read(str(path))
     data_summary.show(job, rows, None)
     out = capsys.readouterr().out.splitlines()[2:]
@@ -117,7 +117,7 @@ def test_tags_are_counted_by_entity(tmp_path, capsys):
     assert cells == [["y", "0"], ["x", "1"], ["place", "2"]]
     names = [f"{letter}-{x}" for x in ("y", "x", "place") for letter in "BI"]
     assert job.spec(rows).labels == ("O", *names)
-    job = JOBS["tagging"](JobOptions(labels=["place"]))
+    job = tasks.job_class("tagging")(JobOptions(labels=["place"]))
     with pytest.raises(ValueError, match=r"t.conll:4: tag 'B-x' is not one"):
         job.spec(rows)
 
@@ -131,7 +131,7 @@ def test_questions_without_an_answer_are_counted(tmp_path, capsys):
     path = tmp_path / "t.json"
     paragraphs = [{"context": "x", "qas": qas}]
     path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
-    job = JOBS["question_answering"](JobOptions())
+    job = tasks.job_class("question_answering")(JobOptions())
     data_summary.show(job, job.read(str(path)), None)
     assert capsys.readouterr().out.splitlines()[2:] == [
         *("| answer    |     2 |", "| no answer |     1 |")

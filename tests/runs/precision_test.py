@@ -10,9 +10,8 @@ import pytest
 from kbert import tasks
 from kbert.checkpoints import folder
 from kbert.runs import precision
-from kbert.runs.jobs import JOBS
-from kbert.runs.jobs.job import JobOptions
-from kbert.serving import make_server
+from kbert.tasks.job import JobOptions
+from kbert.tasks.predictor import make_predictor
 
 TEXTS = ["good", "the film was not very good .", "bad bad film", "long"]
 
@@ -27,7 +26,7 @@ def regressor(tmp_path, tiny_config, vocabulary):
     for variable in model.weights:
         variable.assign(variable + 0.3 * rng.normal(size=variable.shape))
     folder.save(tmp_path / "model", model, config=tiny_config, **parts)
-    answers = make_server(model, **parts).predict(TEXTS)
+    answers = make_predictor(model, **parts).predict(TEXTS)
     values = [row["value"] for row in answers]
     file = tmp_path / "dev.tsv"
     lines = [f"{t}\t{v!r}\n" for t, v in zip(TEXTS, values, strict=True)]
@@ -37,7 +36,7 @@ def regressor(tmp_path, tiny_config, vocabulary):
 
 def _reduce(regressor, kind, max_drop):
     path, dev = regressor
-    job = JOBS["regression"](JobOptions(text_columns=["text"]))
+    job = tasks.job_class("regression")(JobOptions(text_columns=["text"]))
     full = folder.load(path)
     return precision.reduce(
         path, full, kind, job=job, dev=dev, max_drop=max_drop

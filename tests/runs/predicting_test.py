@@ -19,16 +19,16 @@ import tensorflow as tf
 
 from kbert.data import tables
 from kbert.runs import answer_files, predicting
-from kbert.runs.jobs.job import JobOptions
-from kbert.serving.text_server import TextServer
 from kbert.tasks import TaskSpec
+from kbert.tasks.job import JobOptions
+from kbert.tasks.predictor import Predictor
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 ROWS, CHUNK = 60, 8
 FORMATS = ("jsonl", "npy", "parquet")
 
 
-class Lengths(TextServer):
+class Lengths(Predictor):
     """How long a text is, and how long the longest of its batch.
 
     So answers differ if other rows go through the graph together.
@@ -121,7 +121,7 @@ def _run(
     texts = predicting.file_texts(
         server, str(table), JobOptions(text_columns=columns), keep
     )
-    predicting.Predictor(server, {"batch_size": 3}, progress).to_file(
+    predicting.ChunkedPredictor(server, {"batch_size": 3}, progress).to_file(
         texts, output, settings or {"batch_size": 3}
     )
     return server.seen
@@ -375,7 +375,7 @@ def test_truncated_rows_are_counted(tmp_path):
     table = _write(tmp_path / "texts.tsv", texts)
     server, options = _server(Lengths), JobOptions(text_columns=["text"])
     for progress in (_stop_at(18), lambda *_: None):
-        predictor = predicting.Predictor(server, {}, progress)
+        predictor = predicting.ChunkedPredictor(server, {}, progress)
         read = predicting.file_texts(server, str(table), options)
         server.seen = []
         with contextlib.suppress(Stop):

@@ -11,14 +11,14 @@ import pytest
 
 from kbert.data.tables import Rows
 from kbert.runs import reports
-from kbert.runs.jobs.classification import ClassificationJob
-from kbert.runs.jobs.job import JobOptions
-from kbert.runs.jobs.multiple_choice import MultipleChoiceJob
-from kbert.runs.jobs.question_answering import QuestionAnsweringJob
-from kbert.runs.jobs.regression import RegressionJob
-from kbert.runs.jobs.summarization import SummarizationJob
-from kbert.runs.jobs.tagging import TaggingJob
 from kbert.tasks import TaskSpec
+from kbert.tasks.classification.task import ClassificationJob
+from kbert.tasks.job import JobOptions
+from kbert.tasks.multiple_choice.task import MultipleChoiceJob
+from kbert.tasks.question_answering.task import QuestionAnsweringJob
+from kbert.tasks.regression.task import RegressionJob
+from kbert.tasks.summarization.task import SummarizationJob
+from kbert.tasks.tagging.task import TaggingJob
 
 SPEC = TaskSpec(
     task="classification", max_seq_length=8, labels=("bad", "good"), num_texts=2

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models of all tasks, whose weights tell texts apart, and their servers."""
+"""What an export answers, of all tasks."""
 
-import numpy as np
 import pytest
 
-from kbert import tasks
-from kbert.serving import make_server
 from kbert.serving.signatures import Signatures
 from kbert.tasks import TaskSpec
 
@@ -59,20 +56,6 @@ SPECS = {
 }
 
 
-@pytest.fixture
-def build(tiny_config):
-    """A function of a TaskSpec: its model."""
-
-    def build(spec):
-        model = tasks.build(tiny_config, spec)
-        rng = np.random.default_rng(2)
-        for variable in model.weights:
-            variable.assign(variable + 0.3 * rng.normal(size=variable.shape))
-        return model
-
-    return build
-
-
 _SIGNATURES: dict[str, Signatures] = {}  # of the process
 
 
@@ -92,13 +75,3 @@ def signatures(build, vocabulary):
         return _SIGNATURES[task]
 
     return signatures
-
-
-@pytest.fixture
-def serve(build, vocabulary):
-    """A function of a TaskSpec: a server of its model."""
-
-    def serve(spec):
-        return make_server(build(spec), vocabulary=vocabulary, spec=spec)
-
-    return serve

@@ -8,9 +8,8 @@ import pytest
 
 from kbert import tasks
 from kbert.data import finetuning
-from kbert.runs.jobs import JOBS
-from kbert.runs.jobs.job import JobOptions
-from kbert.serving import make_server
+from kbert.tasks.job import JobOptions
+from kbert.tasks.predictor import make_predictor
 from kbert.training.optimizer import AdamW
 
 CONLL = "the O\nfilm B-x\n. O\n\nbad B-y\nfilm I-y\nwas O\nlong O\n"
@@ -73,7 +72,7 @@ FILES = {
 
 
 def test_all_tasks_are_here():
-    assert FILES.keys() == JOBS.keys()
+    assert FILES.keys() == {*tasks.FINE_TUNED}
 
 
 # What they have of their own is learnt through the command's loop too.
@@ -93,7 +92,7 @@ def test_it_learns_a_handful_of_rows(task, tmp_path, tiny_config, vocabulary):
         pytest.importorskip("rouge_score")
     (tmp_path / name).write_text(text, "utf-8")
     reading = {"text_columns": ["text"], "max_seq_length": 20, **options}
-    job = JOBS[task](JobOptions(**reading))
+    job = tasks.job_class(task)(JobOptions(**reading))
     rows = job.read(str(tmp_path / name))
     spec = job.spec(rows)
     config = dataclasses.replace(
@@ -113,7 +112,7 @@ def test_it_learns_a_handful_of_rows(task, tmp_path, tiny_config, vocabulary):
     examples = job.examples(rows, spec, vocabulary)
     batches = finetuning.dataset(examples, batch_size=4, seed=0)
     model.fit(batches, steps_per_epoch=100, verbose=0)
-    server = make_server(model, vocabulary=vocabulary, spec=spec)
+    server = make_predictor(model, vocabulary=vocabulary, spec=spec)
     scores = job.scores(server.predict(*rows.texts), rows, spec)
     for score, want in perfect.items():
         assert scores[score] == pytest.approx(want), scores

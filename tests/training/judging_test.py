@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from kbert import features
-from kbert.tasks import regression
+from kbert.tasks.regression import head as regression_head
 from kbert.training import history, loop
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.plan import HeldOut, Plan, Watcher
@@ -26,8 +26,8 @@ def _trainer():
     outputs = {features.VALUE: keras.ops.squeeze(number, -1)}
     return loop.Trainer(
         keras.Model({"padding_mask": mask}, outputs),
-        losses=regression.losses(),
-        metrics=regression.metrics(),
+        losses=regression_head.losses(),
+        metrics=regression_head.metrics(),
         optimizer=FusedAdamW(1e-2),
     )
 

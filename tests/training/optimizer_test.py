@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from kbert.models import build_pretrainer
-from kbert.tasks.classification import build_classifier
+from kbert.tasks.classification.head import build_classifier
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.optimizer import AdamW, Lamb, WarmupDecay
 

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from benchmarks.finetune_sides import Data, Run, pytorch
-from kbert.data import squad
+from kbert.tasks.question_answering import squad
 
 _WINDOWS_AT_ONCE = 32
 # As in transformers' example run_qa.py.

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from benchmarks.finetune_sides import Data, Run, pytorch
-from kbert.data import conll
+from kbert.tasks.tagging import conll
 
 _DEV_BATCH = 32
 _NO_LABEL = -100

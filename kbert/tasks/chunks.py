@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many rows through a model, a few at a time, inside a graph."""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+AT_ONCE = 32  # rows in the encoder, whatever there is in a batch
+
+
+def map_in_chunks(
+    step: Callable[[tf.Tensor, tf.Tensor], Sequence[tf.Tensor]],
+    count: tf.Tensor,
+    shapes: Sequence[tuple[int | None, ...]],
+) -> list[tf.Tensor]:
+    """Calls `step` on up to 32 rows and joins what it gives.
+
+    Args:
+        step: of the first row and the one behind the last, which gives for
+            each of `shapes` a float32 tensor; it is called for no rows too.
+        count: () int32, how many rows there are.
+        shapes: of what comes back, the first axis None.
+    """
+    steps = tf.maximum(-(-count // AT_ONCE), 1)
+
+    def body(number, *arrays):
+        first = number * AT_ONCE
+        found = step(first, tf.minimum(first + AT_ONCE, count))
+        written = [
+            array.write(number, x)
+            for array, x in zip(arrays, found, strict=True)
+        ]
+        return number + 1, *written
+
+    empty = [
+        tf.TensorArray(
+            tf.float32, steps, infer_shape=False, element_shape=shape
+        )
+        for shape in shapes
+    ]
+    _, *arrays = tf.while_loop(
+        lambda number, *_: number < steps,
+        body,
+        (0, *empty),
+        parallel_iterations=1,  # for the memory of one
+    )
+    return [array.concat() for array in arrays]

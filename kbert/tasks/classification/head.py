@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Classes for single sentences and for sentence pairs."""
+
+import dataclasses
+from typing import Annotated
+
+import keras
+from keras import ops
+
+from kbert import features, json_files
+from kbert.config import BertConfig
+from kbert.json_files import Range
+from kbert.tasks.heads import Head, pooled_head
+from kbert.tasks.losses import BinaryCrossentropy
+
+_Threshold = Annotated[float, Range(more_than=0, less_than=1)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a classifier has beside its labels.
+
+    Attributes:
+        multi_label: whether a row may have any number of the labels, none
+            included, each with a probability of its own.
+        threshold: the probability from which on a row then has a label; None
+            for 0.5, or where a row has one label.
+    Raises: ValueError for a threshold that is not between 0 and 1, or that
+        there is no use for.
+    """
+
+    multi_label: bool = False
+    threshold: _Threshold | None = None
+
+    def __post_init__(self):
+        """Checks the fields that a task.json may have wrong."""
+        json_files.check(vars(self), Settings, "")
+        if self.multi_label and self.threshold is None:
+            object.__setattr__(self, "threshold", 0.5)
+        if self.threshold is None:
+            return
+        if not self.multi_label:
+            raise ValueError(
+                f"threshold is {self.threshold!r}; wanted none without "
+                "multi_label."
+            )
+
+
+def build_classifier(config: BertConfig, num_classes: int) -> keras.Model:
+    """An encoder with a class head on its pooled output.
+
+    Inputs: token_ids, segment_ids, padding_mask, each (B, S) int32; a pair
+        of sentences is packed in one row, told apart by segment_ids.
+    Outputs: logits (B, num_classes) float32.
+    Raises: ValueError if there are fewer than two classes.
+    Source: Devlin et al. 2019, arXiv:1810.04805, section 4.1.
+    """
+    if num_classes < 2:
+        raise ValueError(f"num_classes is {num_classes}; wanted 2 or more.")
+    inputs, logits = pooled_head(config, num_classes, "classifier")
+    return keras.Model(inputs, {features.LOGITS: logits}, name="classifier")
+
+
+def losses(multi_label: bool = False) -> dict[str, keras.losses.Loss]:
+    """Cross-entropy with the label of each row, for `compile` or the loop.
+
+    With several labels a row, the mean over all labels of their own.
+    """
+    if multi_label:
+        return {features.LOGITS: BinaryCrossentropy()}
+    return {
+        features.LOGITS: keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True
+        )
+    }
+
+
+def metrics(multi_label: bool = False) -> dict[str, list[keras.metrics.Metric]]:
+    """The share of rows, or of rows' labels, that are right."""
+    if multi_label:
+        accuracy = keras.metrics.BinaryAccuracy(
+            name="label_accuracy", threshold=0.0
+        )
+    else:
+        accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    return {features.LOGITS: [accuracy]}
+
+
+def decode(logits):
+    """(B, C) logits -> probabilities (B, C) and best classes (B,) int32."""
+    probabilities = ops.softmax(ops.cast(logits, "float32"))
+    return probabilities, ops.cast(ops.argmax(logits, axis=-1), "int32")
+
+
+def decode_several(logits, threshold: float):
+    """(B, C) logits -> probabilities (B, C) and which labels (B, C) bool."""
+    probabilities = ops.sigmoid(ops.cast(logits, "float32"))
+    return probabilities, probabilities >= threshold
+
+
+HEAD = Head(
+    build=lambda config, spec: build_classifier(
+        config, num_classes=len(spec.labels)
+    ),
+    settings=Settings,
+    has_labels=True,
+)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texts or pairs to classes."""
+
+import tensorflow as tf
+
+from kbert import features
+from kbert.tasks.classification import head
+from kbert.tasks.predictor import Predictor
+from kbert.text.packing import pack
+
+# Names in the signature, which clients see.
+TEXT_INPUTS = {1: ("text",), 2: ("text_a", "text_b")}  # by texts a row
+PROBABILITIES = "probabilities"
+LABEL, LABELS = "label", "labels"
+
+
+class ClassificationPredictor(Predictor):
+    """Tells which class a text or a pair has.
+
+    Call: texts (B,) string, one tensor for each text of a row
+        -> {"probabilities": (B, C) float32, in the order of the labels;
+        "label": (B,) string}. Texts that are too long are
+        truncated.
+        If a row may have several labels: {"probabilities", each of its own;
+        "labels": (B, C) int32, 1 for those it has}.
+    `predict` gives for each row {"label": the best class, "probabilities":
+        {class: probability}}; with several {"labels": [class, ...],
+        "probabilities": {...}}.
+
+    Attributes:
+        labels: the classes' names, in the order of the probabilities.
+    """
+
+    def __init__(self, model, *, vocabulary, spec):
+        super().__init__(model, vocabulary=vocabulary, spec=spec)
+        self.labels = tuple(spec.labels)
+        self.text_inputs = TEXT_INPUTS[spec.num_texts]
+        self._settings = spec.settings
+
+    def _answer(self, *texts):
+        tokens = [self._tokenizer(text) for text in texts]
+        inputs, _ = pack(
+            *tokens,
+            vocabulary=self.vocabulary,
+            seq_length=self.spec.max_seq_length,
+        )
+        logits = self._model(inputs, training=False)[features.LOGITS]
+        if self._settings.multi_label:
+            probabilities, has = head.decode_several(
+                logits, self._settings.threshold
+            )
+            return {PROBABILITIES: probabilities, LABELS: tf.cast(has, "int32")}
+        probabilities, best = head.decode(logits)
+        labels = tf.gather(tf.constant(self.labels), best)
+        return {PROBABILITIES: probabilities, LABEL: labels}
+
+    def _rows(self, answers, columns):
+        rows = []
+        for place, numbers in enumerate(answers[PROBABILITIES].tolist()):
+            if self._settings.multi_label:
+                has = zip(self.labels, answers[LABELS][place], strict=True)
+                found = {LABELS: [label for label, is_one in has if is_one]}
+            else:
+                found = {LABEL: answers[LABEL][place].decode()}
+            by_label = dict(zip(self.labels, numbers, strict=True))
+            rows.append({**found, PROBABILITIES: by_label})
+        return rows

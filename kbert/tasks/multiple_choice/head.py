@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The right one of several choices, such as endings of a story."""
+
+import dataclasses
+from typing import Annotated
+
+import keras
+from keras import ops
+
+from kbert import features, json_files
+from kbert.config import BertConfig
+from kbert.json_files import Range
+from kbert.layers import FoldChoices
+from kbert.models import encode
+from kbert.tasks.classification import head as classification_head
+from kbert.tasks.heads import Head, dense_head
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a model that chooses has.
+
+    Attributes:
+        num_choices: C, of each row.
+    Raises: ValueError if there are fewer than two.
+    """
+
+    num_choices: Annotated[int, Range(at_least=2, at_most=1000)]
+
+    def __post_init__(self):
+        """Checks the fields that a task.json may have wrong."""
+        json_files.check(vars(self), Settings, "")
+
+
+def build_multiple_choice(config: BertConfig, num_choices: int) -> keras.Model:
+    """An encoder that gives each choice a score, from its pooled output.
+
+    Inputs: token_ids, segment_ids, padding_mask, each (B, num_choices, S)
+        int32; what is asked and one choice are packed as a pair.
+    Outputs: logits (B, num_choices) float32.
+    Raises: ValueError if there are fewer than two choices.
+    Source: Devlin et al. 2019, arXiv:1810.04805, section 4.4.
+    """
+    if num_choices < 2:
+        raise ValueError(f"num_choices is {num_choices}; wanted 2 or more.")
+    inputs = {
+        name: keras.Input((num_choices, None), dtype="int32", name=name)
+        for name in features.ENCODER_INPUTS
+    }
+    fold = FoldChoices(name="fold_choices")
+    rows = {name: fold(value) for name, value in inputs.items()}
+    first_B1 = ops.zeros_like(rows["token_ids"][:, :1])
+    encoded = encode(config, rows, positions=first_B1)
+    scores = dense_head(config, encoded.pooled, 1, "choice_score")
+    logits = ops.reshape(scores, (-1, num_choices))
+    return keras.Model(
+        inputs, {features.LOGITS: logits}, name="multiple_choice"
+    )
+
+
+def losses() -> dict[str, keras.losses.Loss]:
+    """Cross-entropy with the right choice of each row."""
+    return classification_head.losses()
+
+
+def metrics() -> dict[str, list[keras.metrics.Metric]]:
+    """The share of rows whose best choice is the right one."""
+    return classification_head.metrics()
+
+
+def decode(logits):
+    """(B, C) logits -> probabilities (B, C) and best choices (B,) int32."""
+    return classification_head.decode(logits)
+
+
+HEAD = Head(
+    build=lambda config, spec: build_multiple_choice(
+        config, spec.settings.num_choices
+    ),
+    settings=Settings,
+    has_pairs=True,
+)

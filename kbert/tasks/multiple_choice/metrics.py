@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of chosen choices."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+METRIC = "accuracy"  # by which the best model is chosen
+
+
+def scores(predicted: Sequence[int], wanted: Sequence[int]) -> dict[str, float]:
+    """The accuracy of the places, from 0, of the choices."""
+    pairs = zip(predicted, wanted, strict=True)
+    return {
+        "accuracy": float(np.mean([found == gold for found, gold in pairs]))
+    }

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers that are spans of a paragraph: SQuAD 1.1 and 2.0, one or several."""
+
+import dataclasses
+from typing import Annotated, Any, NamedTuple
+
+import keras
+from keras import ops
+
+from kbert import features, json_files
+from kbert.config import MAX_SEQ_LENGTH, BertConfig
+from kbert.json_files import Range
+from kbert.models import encode
+from kbert.tasks.heads import Head, dense
+from kbert.tasks.losses import BinaryCrossentropy
+
+_MASKED = -1e9  # the logit of what is no place for an answer
+_Length = Annotated[int, Range(at_least=1, at_most=MAX_SEQ_LENGTH)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How paragraphs are cut and answers chosen.
+
+    Attributes:
+        stride: tokens of the paragraph from one window's begin to the next.
+        max_query_length: most tokens of a question; longer ones are
+            truncated.
+        max_answer_length: most tokens of an answer.
+        no_answer: whether a question may have none, as in SQuAD 2.0.
+        several_answers: whether it may have any number of them, each with a
+            probability of its own.
+        threshold: with several answers the lowest probability of one, and
+            else the highest no-answer score at which there is one; None for
+            0.5 and 0.
+        whole_word_answers: whether training widens an answer that begins or
+            ends inside a word to all of it; scores are of the given ones.
+    Raises: ValueError, naming the field.
+    """
+
+    stride: _Length = 128
+    max_query_length: _Length = 64
+    max_answer_length: _Length = 30
+    no_answer: bool = False
+    several_answers: bool = False
+    threshold: float | None = None
+    whole_word_answers: bool = True
+
+    def __post_init__(self):
+        """Checks the fields that a task.json may have wrong."""
+        json_files.check(vars(self), Settings, "")
+        if self.no_answer and self.several_answers:
+            raise ValueError(
+                "no_answer and several_answers are both set; where there may "
+                "be several, none is one of the cases."
+            )
+        if self.threshold is None:
+            default = 0.5 if self.several_answers else 0.0
+            object.__setattr__(self, "threshold", default)
+        if self.several_answers:
+            probability = Annotated[float, Range(more_than=0, less_than=1)]
+            json_files.check(
+                {"threshold": self.threshold}, dict[str, probability], ""
+            )
+
+
+def build_question_answerer(config: BertConfig) -> keras.Model:
+    """An encoder with a start and an end vector on its sequence output.
+
+    Inputs: token_ids, segment_ids, padding_mask, each (B, S) int32, of rows
+        [CLS] question [SEP] paragraph [SEP].
+    Outputs: logits (B, 2, S) float32, where an answer starts and where its
+        last token is. They are -1e9 but for the paragraph's tokens and [CLS],
+        which stands for no answer in this row. As in the published code there
+        is no dropout before the vectors.
+    Source: Devlin et al. 2019, arXiv:1810.04805, sections 4.2 and 4.3.
+    """
+    inputs = features.keras_inputs(features.ENCODER_INPUTS)
+    sequence = encode(config, inputs).sequence
+    logits_BS2 = dense(config, sequence, 2, "question_answerer")
+    in_paragraph = paragraph_tokens(
+        inputs["segment_ids"], inputs["padding_mask"]
+    )
+    is_cls = ops.ones_like(in_paragraph[:, :1])
+    is_place = ops.concatenate([is_cls, in_paragraph[:, 1:]], axis=1)
+    logits = ops.where(
+        ops.expand_dims(is_place, 1),
+        ops.transpose(logits_BS2, (0, 2, 1)),
+        _MASKED,
+    )
+    outputs = {features.LOGITS: logits}
+    return keras.Model(inputs, outputs, name="question_answerer")
+
+
+def paragraph_tokens(segment_ids, padding_mask):
+    """Which tokens are segment 1 without the [SEP] that ends it.
+
+    Both are (B, S) int, and so is what comes back, of bool.
+    """
+    is_token = ops.not_equal(padding_mask, 0)
+    goes_on = ops.concatenate(
+        [is_token[:, 1:], ops.zeros_like(is_token[:, :1])], axis=1
+    )
+    in_second = ops.equal(segment_ids, 1)
+    return ops.logical_and(in_second, ops.logical_and(is_token, goes_on))
+
+
+def losses(several_answers: bool = False) -> dict[str, keras.losses.Loss]:
+    """Half the sum of the start's and the end's cross-entropy.
+
+    Labels are (B, 2) int32, the places of the first and the last token, 0 for
+    no answer in the row. With several answers they are (B, 2, S), 0 or 1, the
+    loss is that of each element, and weights leave the paragraph's tokens.
+    """
+    if several_answers:
+        return {features.LOGITS: BinaryCrossentropy()}
+    return {
+        features.LOGITS: keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True
+        )
+    }
+
+
+def metrics(
+    several_answers: bool = False,
+) -> dict[str, list[keras.metrics.Metric]]:
+    """The share of starts and ends that are right; of several, none."""
+    if several_answers:
+        return {features.LOGITS: []}
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="place_accuracy")
+    return {features.LOGITS: [accuracy]}
+
+
+class Spans(NamedTuple):
+    """The best spans of each row, the best first.
+
+    Attributes:
+        first: (B, K) int32, their first tokens.
+        last: (B, K) int32, their last tokens, which belong to them.
+        score: (B, K) float32, start logit plus end logit.
+        exists: (B, K) bool, whether there are so many; those that do not
+            are 0, 0 and -1e9.
+    """
+
+    first: Any
+    last: Any
+    score: Any
+    exists: Any
+
+
+def decode(start, end, allowed, *, max_answer_length: int, count: int) -> Spans:
+    """The spans with the highest sums of start and end logit.
+
+    All pairs are compared, those of the best starts and the best ends alone
+    in google-research/bert's run_squad.py. Of equal ones the first start, then
+    the first end comes first.
+
+    Args:
+        start: (B, N) float, the logits of tokens to be an answer's first.
+        end: (B, N) float, to be its last.
+        allowed: (B, N) bool, the paragraph's tokens, which stand side by side.
+        max_answer_length: most tokens of a span.
+        count: K.
+    """
+    start = ops.where(allowed, start, _MASKED)
+    end = ops.where(allowed, end, _MASKED)
+    score_BNL = ops.expand_dims(start, 2) + _ahead(
+        end, max_answer_length, _MASKED
+    )
+    batch, size = ops.shape(start)
+    flat = ops.reshape(score_BNL, (batch, size * max_answer_length))
+    flat = ops.pad(flat, ((0, 0), (0, count)), constant_values=2 * _MASKED)
+    score, place = ops.top_k(flat, count)
+    exists = score > _MASKED / 2
+    score = ops.where(exists, score, _MASKED)
+    place = ops.where(exists, ops.cast(place, "int32"), 0)
+    first = place // max_answer_length
+    return Spans(first, first + place % max_answer_length, score, exists)
+
+
+def probabilities(spans: Spans, no_answer=None):
+    """A softmax over the best spans, and over no answer if it may be.
+
+    As in google-research/bert's run_squad.py.
+
+    Args:
+        spans: K of each row.
+        no_answer: (B,) float, [CLS]'s start logit plus its end logit, or
+            None.
+    Returns: (B, K) float32, 0 where there is no span, and (B,) float32.
+    """
+    score = spans.score
+    if no_answer is None:
+        no_answer = ops.full_like(score[:, 0], 2 * _MASKED)
+    score = ops.concatenate([score, ops.expand_dims(no_answer, 1)], axis=1)
+    share = ops.softmax(score)
+    return ops.where(spans.exists, share[:, :-1], 0.0), share[:, -1]
+
+
+def decode_several(
+    start, end, allowed, *, max_answer_length: int, threshold: float
+):
+    """All spans that are probable enough and do not overlap.
+
+    A span's probability is that of its start times that of its end. Of two
+    answers side by side the first one's start and the second one's end are
+    probable too: a span that begins with one probable span and ends with
+    another, which do not overlap, is none. Of those left the most probable is
+    taken, then the most probable that does not overlap it, and so on; of
+    equal ones the first start, then the first end.
+
+    Example: answers at tokens 1 to 2 and 4 to 5. Probable are (1, 2), (4, 5)
+    and (1, 5), of which the last begins and ends with the other two.
+
+    Args:
+        start: (B, N) float, the logits of tokens to be an answer's first.
+        end: (B, N) float, to be its last.
+        allowed: (B, N) bool, the paragraph's tokens, which stand side by side.
+        max_answer_length: most tokens of a span.
+        threshold: the lowest probability of an answer, above 0.
+    Returns: last (B, N) int32, the last token of the answer that starts at
+        each token, or -1; and its probability (B, N) float32, or 0.
+    """
+    span = max_answer_length
+    start = ops.where(allowed, ops.sigmoid(ops.cast(start, "float32")), 0.0)
+    end = ops.where(allowed, ops.sigmoid(ops.cast(end, "float32")), 0.0)
+    probable_BNL = ops.expand_dims(start, 2) * _ahead(end, span, 0.0)
+    backwards_BNL = ops.expand_dims(end, 2) * _behind(start, span, 0.0)
+    batch, size = ops.shape(start)
+    place_N = ops.arange(size, dtype="int32")
+    nearest_end = place_N + _first_true(probable_BNL >= threshold)
+    nearest_start = place_N - _first_true(backwards_BNL >= threshold)
+    holds_two = ops.expand_dims(nearest_end, 2) < _ahead(nearest_start, span, 0)
+    is_answer = ops.logical_and(
+        probable_BNL >= threshold, ops.logical_not(holds_two)
+    )
+    first_N1 = ops.expand_dims(place_N, 1)
+    last_NL = first_N1 + ops.arange(span, dtype="int32")
+
+    def take_best(left_BNL, last_BN, probability_BN):
+        flat = ops.reshape(left_BNL, (batch, size * span))
+        place_B1 = ops.cast(ops.argmax(flat, axis=1, keepdims=True), "int32")
+        best_B1 = ops.max(flat, axis=1, keepdims=True)
+        first_B1 = place_B1 // span
+        end_B1 = first_B1 + place_B1 % span
+        here = ops.logical_and(place_N == first_B1, best_B1 > 0)
+        first_B11 = ops.expand_dims(first_B1, 2)
+        overlaps = ops.logical_and(
+            first_N1 <= ops.expand_dims(end_B1, 2), last_NL >= first_B11
+        )
+        return (
+            ops.where(overlaps, 0.0, left_BNL),
+            ops.where(here, end_B1, last_BN),
+            ops.where(here, best_B1, probability_BN),
+        )
+
+    _, last, probability = ops.while_loop(
+        lambda left_BNL, *_: ops.any(left_BNL > 0),
+        take_best,
+        (
+            ops.where(is_answer, probable_BNL, 0.0),
+            ops.full((batch, size), -1, dtype="int32"),
+            ops.zeros((batch, size), dtype="float32"),
+        ),
+    )
+    return last, probability
+
+
+def _ahead(values_BN, span: int, fill):
+    """(B, N, L): of each token, its own value and those of the next ones."""
+    padded = ops.pad(values_BN, ((0, 0), (0, span - 1)), constant_values=fill)
+    return ops.take(padded, _band(values_BN, span), axis=1)
+
+
+def _behind(values_BN, span: int, fill):
+    """(B, N, L): of each token, its own value and those before, backwards."""
+    padded = ops.pad(values_BN, ((0, 0), (span - 1, 0)), constant_values=fill)
+    return ops.flip(ops.take(padded, _band(values_BN, span), axis=1), axis=2)
+
+
+def _band(values_BN, span):
+    place_N1 = ops.expand_dims(ops.arange(ops.shape(values_BN)[1]), 1)
+    return place_N1 + ops.arange(span)
+
+
+def _first_true(is_BNL):
+    """(B, N) int32, the first place along the last axis; where none, many."""
+    place = ops.cast(ops.argmax(ops.cast(is_BNL, "int32"), axis=2), "int32")
+    return ops.where(ops.any(is_BNL, axis=2), place, 1 << 30)
+
+
+HEAD = Head(
+    build=lambda config, spec: build_question_answerer(config),
+    settings=Settings,
+    has_pairs=True,
+)

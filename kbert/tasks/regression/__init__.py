@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A number for a text or a pair."""

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texts or pairs to numbers."""
+
+from kbert import features
+from kbert.tasks.classification.predictor import TEXT_INPUTS
+from kbert.tasks.predictor import Predictor
+from kbert.text.packing import pack
+
+
+class RegressionPredictor(Predictor):
+    """Gives a text or a pair a number.
+
+    Call: texts (B,) string, one tensor for each text of a row
+        -> {"value": (B,) float32}. Texts that are too long are
+        truncated.
+    `predict` gives for each row {"value": number}.
+    """
+
+    def __init__(self, model, *, vocabulary, spec):
+        super().__init__(model, vocabulary=vocabulary, spec=spec)
+        self.text_inputs = TEXT_INPUTS[spec.num_texts]
+
+    def _answer(self, *texts):
+        tokens = [self._tokenizer(text) for text in texts]
+        inputs, _ = pack(
+            *tokens,
+            vocabulary=self.vocabulary,
+            seq_length=self.spec.max_seq_length,
+        )
+        outputs = self._model(inputs, training=False)
+        return {features.VALUE: outputs[features.VALUE]}
+
+    def _rows(self, answers, columns):
+        return [{features.VALUE: x} for x in answers[features.VALUE].tolist()]

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model was trained for, and the functional model that does it."""
+
+import dataclasses
+import os
+from typing import Annotated, Any
+
+import keras
+
+from kbert import json_files
+from kbert.config import MAX_SEQ_LENGTH, BertConfig
+from kbert.json_files import Range
+from kbert.tasks import parts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """The head of a model and what text goes in: the fields of task.json.
+
+    Attributes:
+        task: "encoder", "pretraining", "masked_lm" and "next_sentence" for
+            one output of pre-training, or another task that has a folder here.
+        max_seq_length: most tokens a row may have, [CLS] and [SEP] counted.
+        labels: names of the classes, in the order of the logits.
+        num_texts: texts in an example, 1 or 2.
+        settings: what else the task has: the `Settings` of its head.py, or
+            None if it has none.
+        text_columns: of the table that it was trained on, if it was one;
+            readers take them where no others are named.
+        choice_columns: the same, of multiple choice.
+        label_column: the same, None where the default is meant.
+        embedding: the settings of the encoder that a model of another task
+            was fine-tuned from; given None, the default ones.
+    Raises: ValueError, naming the field.
+    """
+
+    task: str
+    max_seq_length: Annotated[int, Range(at_least=3, at_most=MAX_SEQ_LENGTH)]
+    labels: tuple[str, ...] = ()
+    num_texts: Annotated[int, Range(at_least=1, at_most=2)] = 1
+    settings: Any = None
+    text_columns: tuple[str, ...] = ()
+    choice_columns: tuple[str, ...] = ()
+    label_column: str | None = None
+    embedding: Any = None
+
+    def __post_init__(self):
+        """Checks the fields that a task.json may have wrong."""
+        self._check_columns()
+        if self.task not in tuple(parts.TASKS):  # it may be no string
+            raise ValueError(
+                f"task is {self.task!r}; wanted one of {sorted(parts.TASKS)}."
+            )
+        fields = {**vars(self), "labels": list(self.labels)}
+        json_files.check(fields, TaskSpec, "")
+        if parts.head(self.task).has_labels and len(self.labels) < 2:
+            raise ValueError(
+                f"labels are {list(self.labels)}; wanted two or more."
+            )
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels {list(self.labels)} repeat a name.")
+        object.__setattr__(self, "settings", self._checked_settings())
+        object.__setattr__(self, "embedding", self._checked_embedding())
+
+    @property
+    def embedding_settings(self) -> Any:
+        """How the vectors of its encoder become one of a text."""
+        return self.settings if self.task == "encoder" else self.embedding
+
+    def _check_columns(self):
+        for name in ("text_columns", "choice_columns"):
+            value = getattr(self, name)
+            if not isinstance(value, list | tuple) or {*map(type, value)} - {
+                str
+            }:
+                raise ValueError(f"{name} is {value!r}; needs a list of names.")
+            object.__setattr__(self, name, tuple(value))
+        if not isinstance(self.label_column, str | None):
+            raise ValueError(
+                f"label_column is {self.label_column!r}; needs a name."
+            )
+
+    def with_settings(self, **changed: Any) -> "TaskSpec":
+        """The same with other values of some settings.
+
+        Raises: ValueError, naming the setting, for one that the task has not,
+            or for a wrong value.
+        """
+        if not changed:
+            return self
+        settings: Any = self.settings
+        names = [field.name for field in dataclasses.fields(settings or self)]
+        for name in changed:
+            if settings is None or name not in names:
+                raise ValueError(f"{name} is no setting of {self.task!r}.")
+        settings = dataclasses.replace(settings, **changed)
+        return dataclasses.replace(self, settings=settings)
+
+    def _checked_settings(self):
+        """The task's Settings, of the fields of a task.json too."""
+        make = parts.head(self.task).settings
+        if make is None:
+            if self.settings is not None:
+                raise ValueError(
+                    f"settings are {self.settings!r}; wanted none for "
+                    f"{self.task!r}."
+                )
+            return None
+        return _checked(self.settings, make, "settings")
+
+    def _checked_embedding(self):
+        if self.task != "encoder":
+            make = parts.head("encoder").settings
+            return _checked(self.embedding, make, "embedding")
+        if self.embedding is not None:
+            raise ValueError(
+                f"embedding is {self.embedding!r}; needs none for 'encoder', "
+                "whose settings these are."
+            )
+        return None
+
+
+def _checked(given, make, name):
+    """Settings, of the fields of a task.json too."""
+    given = {} if given is None else given
+    if isinstance(given, make):
+        return given  # which has checked itself
+    return make(**json_files.check(given, make, name))
+
+
+def segment_note(config: BertConfig, spec: TaskSpec) -> str:
+    """What to say where a model cannot tell segments apart, or ""."""
+    has_segments = spec.num_texts == 2 or parts.head(spec.task).has_pairs
+    if config.type_vocab_size > 1 or not has_segments:
+        return ""
+    return (
+        "type_vocab_size is 1: the one segment vector serves both texts of a "
+        "row, which only [SEP] tells apart."
+    )
+
+
+def build(config: BertConfig, spec: TaskSpec) -> keras.Model:
+    """The untrained functional model of a task.
+
+    Raises: ValueError if the encoder does not fit into the machine's memory.
+    """
+    needed = 4 * config.num_encoder_weights
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise ValueError(
+            f"The encoder of the config has {config.num_encoder_weights:,} "
+            f"weights, {needed / 2**30:,.0f} GiB; this machine has "
+            f"{memory / 2**30:,.0f} GiB of memory."
+        )
+    return parts.head(spec.task).build(config, spec)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sentences of a document that are its summary."""

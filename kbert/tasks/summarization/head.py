@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sentences of a document that tell the most of it."""
+
+import dataclasses
+from typing import Annotated
+
+import keras
+import numpy as np
+from keras import ops
+
+from kbert import features, json_files
+from kbert.config import BertConfig
+from kbert.json_files import Range
+from kbert.models import encode
+from kbert.tasks.heads import Head, dense_head
+from kbert.tasks.losses import BinaryCrossentropy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How long a summary is.
+
+    Attributes:
+        num_sentences: of a summary; fewer where a document has not as many.
+    Raises: ValueError if there are none.
+    """
+
+    num_sentences: Annotated[int, Range(at_least=1, at_most=10**6)] = 3
+
+    def __post_init__(self):
+        """Checks the fields that a task.json may have wrong."""
+        json_files.check(vars(self), Settings, "")
+
+
+def build_summarizer(config: BertConfig) -> keras.Model:
+    """An encoder that gives each sentence a score, from the [CLS] before it.
+
+    Inputs: token_ids, segment_ids, padding_mask, each (B, S) int32, of rows
+        that hold several sentences, [CLS] sentence [SEP] each, segments 0 and
+        1 by turns; sentence_positions (B, P) int32, the places of the [CLS]s,
+        the first of them 0, and 0 where there are no more.
+    Outputs: logits (B, P) float32, one a sentence.
+    Source: Liu 2019, arXiv:1903.10318, sections 2.1 and 2.2 (the simple
+        classifier).
+    """
+    inputs = features.keras_inputs(
+        features.ENCODER_INPUTS + features.SENTENCE_INPUTS
+    )
+    encoded = encode(config, inputs, positions=inputs["sentence_positions"])
+    scores = dense_head(config, encoded.sequence, 1, "sentence_score")
+    logits = ops.squeeze(scores, -1)
+    return keras.Model(inputs, {features.LOGITS: logits}, name="summarizer")
+
+
+def losses() -> dict[str, keras.losses.Loss]:
+    """The cross-entropy of each sentence with its label, 1 if it is chosen.
+
+    Sentences that are padding need weight 0.
+    """
+    return {features.LOGITS: BinaryCrossentropy()}
+
+
+def metrics() -> dict[str, list[keras.metrics.Metric]]:
+    """None but the loss: ROUGE is of whole documents."""
+    return {features.LOGITS: []}
+
+
+def decode(logits, given, count: int):
+    """The best sentences of each document, in the document's order.
+
+    Example, count 2, all given: logits [[3, -1, 5], [2, 2, 2]] give the best
+    [[0, 2], [0, 1]]; with count 4 the first row's are [0, 1, 2, -1].
+
+    Args:
+        logits: (B, N) float, a sentence each.
+        given: (B, N) bool, whether there is such a sentence.
+        count: k, how many to choose at most.
+    Returns: probabilities (B, N) float32, 0 where there is no sentence, and
+        the places of the best (B, k) int32, from 0, with -1 at the end where
+        there are fewer. Of equal ones the first is better.
+    """
+    logits = ops.cast(logits, "float32")
+    none = float("-inf")
+    ranked = ops.where(given, logits, none)
+    # More than k, for a document with fewer sentences.
+    ranked = ops.pad(ranked, ((0, 0), (0, count)), constant_values=none)
+    best, places = ops.top_k(ranked, count)
+    last = np.iinfo("int32").max
+    places = ops.where(best > none, ops.cast(places, "int32"), last)
+    places = ops.sort(places, axis=-1)
+    places = ops.where(ops.equal(places, last), -1, places)
+    return ops.where(given, ops.sigmoid(logits), 0.0), places
+
+
+HEAD = Head(
+    build=lambda config, spec: build_summarizer(config),
+    settings=Settings,
+    has_pairs=True,
+)
