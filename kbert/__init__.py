@@ -3,30 +3,39 @@
 
     import kbert
 
-    kbert.load("out/model").predict(["a fine film", "two dull hours"])
+    model = kbert.Classifier.from_pretrained(
+        "all-MiniLM-L6-v2/", labels=["bad", "good"]
+    )
+    model.fit(texts, labels, validation_data=(dev_texts, dev_labels), epochs=3)
+    model.evaluate(dev_texts, dev_labels)
+    model.predict(["A fine film."])
+    model.save("out/sentiment")
+    kbert.load("out/sentiment").export("out/serving/sentiment")
 
-Beside `load` and `load_embedder`, the names in `_HOMES` are the public ones.
-They are loaded on first use: `import kbert` alone loads neither Keras nor
-TensorFlow.
+Beside `load`, the names in `_HOMES` are the public ones. They are loaded on
+first use: `import kbert` alone loads neither Keras nor TensorFlow.
 """
 
 import importlib
 import os
-import warnings
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kbert.tasks.embedding.predictor import EmbeddingPredictor
-    from kbert.tasks.masked_lm.predictor import MaskFiller
-    from kbert.tasks.predictor import Predictor
+    from kbert.tasks.task import Task
 
 _HOMES = {
+    # A model of each task, from raw text.
+    "Classifier": "kbert.tasks.classification.task",
+    "Embedder": "kbert.tasks.embedding.task",
+    "MaskedLM": "kbert.tasks.masked_lm.task",
+    "MultipleChoice": "kbert.tasks.multiple_choice.task",
+    "QuestionAnswerer": "kbert.tasks.question_answering.task",
+    "Regressor": "kbert.tasks.regression.task",
+    "Summarizer": "kbert.tasks.summarization.task",
+    "Tagger": "kbert.tasks.tagging.task",
+    # What they are made of, for models of one's own.
     "BertConfig": "kbert.config",
-    "EmbeddingPredictor": "kbert.tasks.embedding.predictor",
-    "MaskFiller": "kbert.tasks.masked_lm.predictor",
     "TaskSpec": "kbert.tasks",
-    "Predictor": "kbert.tasks.predictor",
     "Tokenizer": "kbert.text.tokenizer",
     "Vocabulary": "kbert.text.vocabulary",
     "build_classifier": "kbert.tasks.classification.head",
@@ -44,77 +53,27 @@ _HOMES = {
 
 
 def load(
-    folder: str | os.PathLike, settings: Mapping[str, Any] | None = None
-) -> "Predictor | MaskFiller":
-    """Reads a model folder for answering texts with `.predict(texts)`.
-
-    A model with a masked-LM output fills in the [MASK]s of texts.
-
-    Args:
-        folder: of a model.
-        settings: of its task, instead of those in the folder, such as
-            {"aggregation": "joined"} of a tagger.
-    Raises: ValueError, naming the file, if the folder is not a whole kbert
-        model or if its task gives no answer to a text, or for a setting that
-        the task has not; OSError. Warns if the model takes two texts and
-        cannot tell their segments apart.
-    """
-    from kbert import tasks
-    from kbert.checkpoints import folder as model_folder
-    from kbert.tasks.predictor import make_predictor
-
-    loaded = model_folder.load(folder)
-    try:
-        spec = loaded.spec.with_settings(**(settings or {}))
-        server = make_predictor(
-            loaded.model, vocabulary=loaded.vocabulary, spec=spec
-        )
-    except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from None
-    if note := tasks.segment_note(loaded.config, spec):
-        warnings.warn(f"{folder}: {note}", stacklevel=2)
-    return server
-
-
-def load_embedder(
-    folder: str | os.PathLike,
+    path: str | os.PathLike,
     *,
-    pooling: str | None = None,
-    normalize: bool | None = None,
-    layer: int = -1,
-) -> "EmbeddingPredictor":
-    """Reads the encoder of any model folder, for `.predict(texts)`.
+    lower_case: bool | None = None,
+    **settings: Any,
+) -> "Task":
+    """Reads a model as the class of its own task.
 
     Args:
-        folder: of a model of any task.
-        pooling: "cls", "mean" or "max": see `kbert.models.pool`. By default
-            what the folder says, which a fine-tuned model has from the
-            encoder that it started from, or else "mean".
-        normalize: whether the vectors have length 1. By default what the
-            folder says, or else False.
-        layer: 0 for the embeddings, 1 or more for a block's output, negative
-            ones counted from the top.
-    Raises: ValueError, naming the file, if the folder is not a whole kbert
-        model; for a layer that the model has not, or another pooling;
-        OSError.
+        path: of a model that kbert saved, or of one of another format that
+            `Task.from_pretrained` reads.
+        lower_case: the casing, if no file says it.
+        **settings: of its task, instead of those in the folder, such as
+            aggregation="joined" of a tagger.
+    Returns: a `Classifier`, `Tagger` or another of the public classes, ready
+        to predict, to train on and to export.
+    Raises: ValueError, naming the file, if the model is not whole, or for a
+        setting that the task has not; OSError.
     """
-    from kbert import models
-    from kbert.checkpoints import folder as model_folder
-    from kbert.tasks.embedding import predictor as embedding
-    from kbert.tasks.shared_blocks import SharedBlocks
+    from kbert.tasks import task
 
-    if pooling not in (None, *models.POOLINGS):
-        raise ValueError(
-            f"pooling is {pooling!r}; wanted one of {list(models.POOLINGS)}."
-        )
-    loaded = model_folder.load(folder)
-    encoder = models.build_features(loaded.config, layer)
-    model_folder.copy_weights(loaded.model, encoder, fewer_blocks=True)
-    return embedding.EmbeddingPredictor(
-        SharedBlocks().of(encoder),
-        vocabulary=loaded.vocabulary,
-        spec=embedding.spec_of(loaded.spec, pooling, normalize),
-    )
+    return task.load(path, lower_case=lower_case, **settings)
 
 
 def __getattr__(name: str) -> Any:

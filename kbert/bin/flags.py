@@ -149,7 +149,7 @@ def _refuse(holders, why):
             raise ValueError(f"--{name}: {why}.")
 
 
-def aggregation() -> Callable[..., dict[str, str]]:
+def aggregation() -> Callable[..., dict[str, Any]]:
     """--aggregation, of a tagger, instead of the one of its folder.
 
     Returns: a function of whether answers are wanted, that gives the settings
@@ -185,7 +185,7 @@ def worst() -> flags.FlagHolder[int]:
 
 
 def embedding() -> Callable[[bool], dict[str, Any]]:
-    """How texts become vectors: the arguments of kbert.load_embedder.
+    """How texts become vectors: arguments of kbert.Embedder.
 
     Returns: a function of whether vectors are wanted, that gives them, or
         nothing; it raises ValueError, naming a flag that was given in vain.
@@ -213,6 +213,7 @@ def embedding() -> Callable[[bool], dict[str, Any]]:
         if not wanted:
             _refuse(holders, "only for --output=embeddings")
             return {}
-        return {name: holder.value for name, holder in holders.items()}
+        values = {name: holder.value for name, holder in holders.items()}
+        return {name: x for name, x in values.items() if x is not None}
 
     return given

@@ -75,19 +75,24 @@ def main(argv):
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     _check_flags()
     import kbert
-    from kbert import tasks
     from kbert.checkpoints import folder
     from kbert.runs import predicting
     from kbert.runs.progress import Progress
 
     how = _EMBEDDING(_OUTPUT.value == "embeddings")
     changed = _AGGREGATION(not how)
-    load = kbert.load_embedder if how else kbert.load
-    server = load(_MODEL.value, **(how or {"settings": changed}))
-    _TASK(None if how else server.spec.task)
-    config = folder.read_config(_MODEL.value)
-    if note := tasks.segment_note(config, server.spec):
-        print(f"{_MODEL.value}: {note}", file=sys.stderr)
+    if how:
+        model = kbert.Embedder.from_pretrained(_MODEL.value, **how)
+    else:
+        model = kbert.load(_MODEL.value, **changed)
+    _TASK(None if how else model.spec.task)
+    if model.spec.task == "encoder" and not how:
+        raise ValueError(
+            f"{_MODEL.value}: The model's task is 'encoder': it gives a text "
+            "a vector (--output=embeddings), and no answer before it is "
+            "trained for a task with kbert-finetune."
+        )
+    server = model.predictor
     texts = _texts(server)
     predictor = predicting.ChunkedPredictor(
         server, _options(server), Progress()

@@ -116,15 +116,10 @@ def _lost(spec):
 
 def _settings(task, max_seq_length) -> dict[str, Any]:
     """The settings of a model whose files say none."""
-    given = {}
-    if task == "tagging":  # each word has a quarter of the length around it
-        given["stride"] = max(1, max_seq_length // 2)
-    if task == "question_answering":  # as published, 128 of 384
-        given["stride"] = max(1, max_seq_length // 3)
-    settings = tasks.head(task).settings
-    if settings is None or task == "multiple_choice":
-        return given
-    return dataclasses.asdict(settings(**given))
+    if task == "multiple_choice":  # which no default is true of
+        return {}
+    settings = tasks.head(task).settings_of(max_seq_length, {})
+    return dataclasses.asdict(settings) if settings else {}
 
 
 def _sequence(fields, max_seq_length, report) -> TaskSpec:

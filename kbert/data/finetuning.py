@@ -14,6 +14,7 @@ _ROWS_AT_ONCE = 1024  # to tokenize
 # batch is of one length, and models come out worse: see RESULTS.md.
 _WINDOW = 4
 _ORDER, _BATCHES = 0, 1  # what an epoch draws
+_WEIGHTS = "weights"  # of the losses, among an example's parts
 
 Parts = Mapping[str, tf.Tensor | tf.RaggedTensor]
 
@@ -39,6 +40,20 @@ class Examples:
     def __len__(self) -> int:
         """The number of rows."""
         return int(self.lengths.shape[0])
+
+    def weighted(self, weights: np.ndarray) -> "Examples":
+        """The same rows, whose losses count by weights.
+
+        Args:
+            weights: (rows,) float, for outputs of one loss a row.
+        """
+
+        def to_batch(parts):
+            batch = self.to_batch(parts)
+            return *batch, dict.fromkeys(batch[1], parts[_WEIGHTS])
+
+        parts = {**self.parts, _WEIGHTS: tf.constant(weights, tf.float32)}
+        return dataclasses.replace(self, parts=parts, to_batch=to_batch)
 
 
 def mapped(

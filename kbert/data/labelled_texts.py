@@ -19,7 +19,6 @@ def examples(
     output: str,
     tokenizer: Tokenizer,
     max_seq_length: int,
-    weights: np.ndarray | None = None,
 ) -> Examples:
     """Tokenizes a table once, for all epochs.
 
@@ -29,7 +28,6 @@ def examples(
         output: the model's, that they belong to.
         tokenizer: of the texts.
         max_seq_length: most tokens of a row; longer ones are truncated.
-        weights: (rows,) float32 of the rows' losses, or None.
     """
     columns = {f"text_{i}": tf.constant(c) for i, c in enumerate(texts)}
 
@@ -43,8 +41,6 @@ def examples(
     special = 1 + len(columns)  # [CLS] and a [SEP] after each text
     lengths = tf.cast(parts.pop("whole"), tf.int32) + special
     parts["labels"] = tf.constant(labels)
-    if weights is not None:
-        parts["weights"] = tf.constant(weights, tf.float32)
 
     def to_batch(rows):
         inputs, _ = pack(
@@ -52,10 +48,7 @@ def examples(
             vocabulary=tokenizer.vocabulary,
             seq_length=max_seq_length,
         )
-        batch = inputs, {output: rows["labels"]}
-        if "weights" in rows:
-            return *batch, {output: rows["weights"]}
-        return batch
+        return inputs, {output: rows["labels"]}
 
     return Examples(
         parts=parts,

@@ -32,8 +32,8 @@ class Rows:
     """The wanted columns of one table.
 
     Attributes:
-        path: the file.
-        lines: for each row the line it starts on, from 1.
+        path: the file; "" of rows from lists.
+        lines: for each row the line it starts on, or its number, from 1.
         texts: for each text column its strings.
         labels: the label column, None if none was asked for.
     """
@@ -184,6 +184,11 @@ def check_text(where: str, text: str) -> None:
         ) from None
 
 
+def where(path: str, line: int) -> str:
+    """Names a row in messages: of a file, or of lists, which have no path."""
+    return f"{path}:{line}" if path else f"Row {line}"
+
+
 def check_labels(
     path: str,
     lines: Sequence[int],
@@ -203,7 +208,7 @@ def check_labels(
         for label in found:
             if is_missing(label) and label not in known:
                 raise ValueError(
-                    f"{path}:{line}: label {label!r} usually stands for "
+                    f"{where(path, line)}: label {label!r} usually stands for "
                     "a missing one; needs a label. If it is one, name all of "
                     "them with --labels."
                 )
@@ -225,7 +230,7 @@ def label_ids(
         for label in found:
             if label not in ids:
                 raise ValueError(
-                    f"{rows.path}:{line}: label {label!r} is not one of "
+                    f"{where(rows.path, line)}: label {label!r} is not one of "
                     f"{_listed(labels)}."
                 )
     return [[ids[label] for label in found] for found in by_row]
@@ -251,8 +256,8 @@ def label_numbers(rows: Rows) -> list[float]:
             number = math.nan
         if not abs(number) <= _LARGEST:
             raise ValueError(
-                f"{rows.path}:{line}: label {label!r}; wanted a number, of "
-                f"{_LARGEST:.1e} at most."
+                f"{where(rows.path, line)}: label {label!r}; needs a number, "
+                f"of {_LARGEST:.1e} at most."
             )
         numbers.append(number)
     return numbers

@@ -13,7 +13,7 @@ from kbert.serving.reduced_weights import ReducedWeights
 from kbert.serving.token_ids import TokenIds
 from kbert.tasks import TaskSpec, parts
 from kbert.tasks.embedding.predictor import EmbeddingPredictor, spec_of
-from kbert.tasks.next_sentence.predictor import (
+from kbert.tasks.masked_lm.predictor import (
     NEXT_SENTENCE,
     NextSentencePredictor,
 )

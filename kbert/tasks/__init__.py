@@ -16,6 +16,7 @@ from kbert.tasks.parts import (
     head,
     job_class,
     predictor_class,
+    task_class,
 )
 from kbert.tasks.spec import TaskSpec, build, segment_note
 
@@ -28,4 +29,5 @@ __all__ = [
     "job_class",
     "predictor_class",
     "segment_note",
+    "task_class",
 ]

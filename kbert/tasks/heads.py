@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a task's head is, and what several of them are made of."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -20,12 +21,35 @@ class Head(NamedTuple):
         settings: the dataclass of what else the task has, if anything.
         has_labels: whether the classes have names.
         has_pairs: whether rows have two segments, whatever num_texts says.
+        num_texts: of an example, where it is always the same.
+        default_settings: from the most tokens of a row to those settings of
+            a new model that depend on it.
     """
 
     build: Callable[[BertConfig, Any], keras.Model]
-    settings: type | None = None
+    settings: Any = None
     has_labels: bool = False
     has_pairs: bool = False
+    num_texts: int | None = None
+    default_settings: Callable[[int], Mapping[str, Any]] = lambda length: {}
+
+    def settings_of(self, length: int, given: Mapping[str, Any]) -> Any:
+        """The settings of a new model whose rows have so many tokens.
+
+        Raises: ValueError, naming one that the task has not, or a wrong value.
+        """
+        fields = dataclasses.fields(self.settings) if self.settings else ()
+        given = {**self.default_settings(length), **given}
+        if unknown := given.keys() - {field.name for field in fields}:
+            raise ValueError(f"{min(unknown)} is no setting of this task.")
+        for field in fields:
+            if field.default is dataclasses.MISSING and field.name not in given:
+                raise ValueError(
+                    f"{field.name} is missing; this task needs it."
+                )
+        if self.settings is None:
+            return None
+        return self.settings(**given)
 
 
 def pooled_head(

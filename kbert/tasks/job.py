@@ -83,6 +83,7 @@ class Job(abc.ABC, Generic[R]):
         row_score: what the score of a row by itself is, such as "f1".
         best_row_score: that of an answer with nothing wrong.
         takes: those of JobOptions that not all tasks take.
+        one_loss_a_row: whether examples are rows, each with one loss.
     Raises: ValueError, naming the flag, if another is given.
     """
 
@@ -91,6 +92,7 @@ class Job(abc.ABC, Generic[R]):
     row_score: ClassVar[str]
     best_row_score: ClassVar[float] = 1.0
     takes: ClassVar[tuple[str, ...]] = ()
+    one_loss_a_row: ClassVar[bool] = False
 
     def __init__(self, options: JobOptions):
         for name in _NOT_OF_ALL:
@@ -116,6 +118,13 @@ class Job(abc.ABC, Generic[R]):
             path: the file.
             spec: of the model that is to answer it, if there is one yet.
         Raises: ValueError, naming file and line or the flag; OSError.
+        """
+
+    @abc.abstractmethod
+    def rows(self, x: Any, y: Any, spec: TaskSpec) -> R:
+        """The rows of lists, as `kbert.tasks.task.Task.fit` takes them.
+
+        Raises: ValueError, naming the row, from 1.
         """
 
     def read_texts(self, path: str) -> R:

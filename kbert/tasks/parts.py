@@ -11,36 +11,40 @@ class Names(NamedTuple):
     Attributes:
         folder: of the task, here.
         predictor: the class in its predictor.py.
-        job: the class in its task.py, None where nothing is fine-tuned.
+        task: the public class in its task.py.
+        trains: whether the class is fine-tuned.
     """
 
     folder: str
     predictor: str
-    job: str | None = None
+    task: str
+    trains: bool = True
 
 
 # By the name in a task.json.
 TASKS = {
-    "encoder": Names("embedding", "EmbeddingPredictor"),
-    "pretraining": Names("masked_lm", "MaskFiller"),
-    "masked_lm": Names("masked_lm", "MaskFiller"),
-    "next_sentence": Names("next_sentence", "NextSentencePredictor"),
-    "classification": Names(
-        "classification", "ClassificationPredictor", "ClassificationJob"
+    "encoder": Names("embedding", "EmbeddingPredictor", "Embedder", False),
+    "pretraining": Names("masked_lm", "MaskFiller", "MaskedLM", False),
+    "masked_lm": Names("masked_lm", "MaskFiller", "MaskedLM", False),
+    "next_sentence": Names(
+        "masked_lm", "NextSentencePredictor", "MaskedLM", False
     ),
-    "regression": Names("regression", "RegressionPredictor", "RegressionJob"),
-    "tagging": Names("tagging", "TaggingPredictor", "TaggingJob"),
+    "classification": Names(
+        "classification", "ClassificationPredictor", "Classifier"
+    ),
+    "regression": Names("regression", "RegressionPredictor", "Regressor"),
+    "tagging": Names("tagging", "TaggingPredictor", "Tagger"),
     "question_answering": Names(
-        "question_answering", "QuestionPredictor", "QuestionAnsweringJob"
+        "question_answering", "QuestionPredictor", "QuestionAnswerer"
     ),
     "multiple_choice": Names(
-        "multiple_choice", "MultipleChoicePredictor", "MultipleChoiceJob"
+        "multiple_choice", "MultipleChoicePredictor", "MultipleChoice"
     ),
     "summarization": Names(
-        "summarization", "SummarizationPredictor", "SummarizationJob"
+        "summarization", "SummarizationPredictor", "Summarizer"
     ),
 }
-FINE_TUNED = tuple(name for name, names in TASKS.items() if names.job)
+FINE_TUNED = tuple(name for name, names in TASKS.items() if names.trains)
 
 
 def head(task: str) -> Any:
@@ -53,9 +57,14 @@ def predictor_class(task: str) -> Any:
     return getattr(_module(task, "predictor"), TASKS[task].predictor)
 
 
+def task_class(task: str) -> Any:
+    """The subclass of `kbert.tasks.task.Task` of a task."""
+    return getattr(_module(task, "task"), TASKS[task].task)
+
+
 def job_class(task: str) -> Any:
     """The subclass of `kbert.tasks.job.Job` of a task in FINE_TUNED."""
-    return getattr(_module(task, "task"), str(TASKS[task].job))
+    return task_class(task).job
 
 
 def _module(task, file):

@@ -187,7 +187,7 @@ def make_predictor(
     if spec.task == "encoder":
         raise ValueError(
             "The model's task is 'encoder': it gives a text a vector "
-            "(kbert-predict --output=embeddings, kbert.load_embedder), and no "
+            "(kbert-predict --output=embeddings, kbert.Embedder), and no "
             "answer before it is trained for a task with kbert-finetune."
         )
     model = SharedBlocks().of(model)

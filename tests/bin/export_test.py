@@ -15,7 +15,8 @@ from tensorflow_serving.apis import predict_pb2
 
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.tasks.predictor import make_predictor, replay
+from kbert.serving import replay
+from kbert.tasks.predictor import make_predictor
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "export" / "export_savedmodel.py"
 TEXTS = ["good", "The film was not very good.", "", "bad bad film " * 9]

@@ -176,10 +176,10 @@ def test_vectors_are_those_by_hand(
     assert loaded.licences == {"LICENSE": b"as you like"}
 
     want = _by_hand(torch_model, pooling, normalize)
-    server = kbert.load_embedder(tmp_path / "kbert")
+    server = kbert.Embedder.from_pretrained(tmp_path / "kbert")
     np.testing.assert_allclose(_vectors(server), want, atol=1e-5)
     # What is asked for by name counts.
-    server = kbert.load_embedder(
+    server = kbert.Embedder.from_pretrained(
         tmp_path / "kbert", pooling="mean", normalize=False
     )
     want = _by_hand(torch_model, "mean", False)

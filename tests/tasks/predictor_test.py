@@ -212,9 +212,9 @@ def _save(path, config, vocabulary, spec):
 def test_load_by_the_public_name(tmp_path, tiny_config, vocabulary):
     spec = TaskSpec(task="classification", max_seq_length=9, labels=("a", "b"))
     _save(tmp_path / "model", tiny_config, vocabulary, spec)
-    server = kbert.load(tmp_path / "model")
-    assert isinstance(server, kbert.Predictor)
-    assert set(server.predict(["good"])[0]["probabilities"]) == {"a", "b"}
+    model = kbert.load(tmp_path / "model")
+    assert isinstance(model, kbert.Classifier)
+    assert set(model.predict(["good"])[0]["probabilities"]) == {"a", "b"}
 
 
 def test_a_model_without_answers(tmp_path, tiny_config, vocabulary):

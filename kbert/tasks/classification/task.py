@@ -9,10 +9,11 @@ import numpy as np
 from kbert import features
 from kbert.data import labelled_texts, tables
 from kbert.data.tables import Rows
-from kbert.tasks import TaskSpec
+from kbert.tasks import TaskSpec, inputs
 from kbert.tasks.classification import head, metrics
 from kbert.tasks.classification.predictor import LABEL, LABELS, PROBABILITIES
 from kbert.tasks.job import LABEL_COLUMN, Job
+from kbert.tasks.task import Task
 from kbert.text.tokenizer import Tokenizer
 
 _SEPARATOR = "|"  # between the labels of a row that has several
@@ -24,6 +25,7 @@ class ClassificationJob(Job[Rows]):
     task = "classification"
     metric = metrics.METRIC
     row_score = "probability of the right label"
+    one_loss_a_row = True
     takes = (
         *("text_columns", "label_column", "header"),
         *("labels", "class_weights"),
@@ -36,6 +38,12 @@ class ClassificationJob(Job[Rows]):
         by_row = self._labels(rows, settings)
         tables.check_labels(path, rows.lines, by_row, known)
         return rows
+
+    def rows(self, x, y, spec):
+        texts = inputs.texts(x, spec.num_texts)
+        labels = inputs.labels(y, len(texts[0]))
+        names = [_name(label, row) for row, label in enumerate(labels, 1)]
+        return Rows("", [*range(1, len(names) + 1)], texts, names)
 
     def _settings(self):
         """Those of a new model."""
@@ -92,14 +100,15 @@ class ClassificationJob(Job[Rows]):
                 row[places] = 1
         else:
             labels = np.array(ids, np.int32)[:, 0]
-        return labelled_texts.examples(
+        examples = labelled_texts.examples(
             rows.texts,
             labels,
             output=features.LOGITS,
             tokenizer=Tokenizer(vocabulary),
             max_seq_length=spec.max_seq_length,
-            weights=self._weights(labels, spec),
         )
+        weights = self._weights(labels, spec)
+        return examples if weights is None else examples.weighted(weights)
 
     def _weights(self, labels, spec) -> np.ndarray | None:
         """Of the rows; their mean is 1."""
@@ -176,6 +185,19 @@ class ClassificationJob(Job[Rows]):
         return metrics.class_report(found, wanted, labels)
 
 
+def _name(label, row) -> str:
+    """A label, or a list of several, as a table has them."""
+    if not isinstance(label, list):
+        return inputs.name(label, row)
+    names = [inputs.name(one, row) for one in label]
+    for name in names:
+        if _SEPARATOR in name:
+            raise ValueError(
+                f"Row {row}: label {name!r}; needs one without {_SEPARATOR!r}."
+            )
+    return _SEPARATOR.join(names)
+
+
 def read_table(
     job: Job, path: str, spec: TaskSpec | None, empty_labels: bool = False
 ) -> Rows:
@@ -200,3 +222,23 @@ def read_table(
         encoding=job.options.encoding,
         empty_labels=empty_labels,
     )
+
+
+class Classifier(Task):
+    """Classes of texts or pairs: one a row, or any number with multi_label.
+
+    Texts are strings; labels are names or numbers, of which `labels=` lists
+    all; with `multi_label=True` a row's label is a list of them.
+    `predict` gives {"label": name, "probabilities": {name: number}} for each
+    row; with several labels {"labels": [name, ...], "probabilities": ...}.
+
+    Example:
+        model = kbert.Classifier.from_pretrained(
+            "all-MiniLM-L6-v2", labels=["bad", "good"]
+        )
+        model.fit(["A fine film.", "Two dull hours."], ["good", "bad"])
+        model.predict(["A film to see again."])
+    """
+
+    task = "classification"
+    job = ClassificationJob

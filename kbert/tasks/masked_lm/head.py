@@ -27,9 +27,12 @@ def decode(logits, count: int):
 
 
 def _build(config: BertConfig, spec: Any) -> keras.Model:
-    if spec.task == "pretraining":  # with the next-sentence output too
-        return build_pretrainer(config)
-    return build_pretrainer(config, [features.MLM_LOGITS])
+    outputs = {
+        "pretraining": [features.MLM_LOGITS, features.NSP_LOGITS],
+        "masked_lm": [features.MLM_LOGITS],
+        "next_sentence": [features.NSP_LOGITS],
+    }
+    return build_pretrainer(config, outputs[spec.task])
 
 
 HEAD = Head(build=_build)

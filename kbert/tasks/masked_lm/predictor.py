@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Texts with [MASK] to the tokens that a masked-LM output puts there."""
+"""What the outputs of pre-training say of texts.
+
+The tokens that stand for each [MASK], and whether one text follows another.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,6 +16,7 @@ from kbert.tasks.masked_lm import head
 from kbert.tasks.predictor import (
     SIGNATURE,
     BadText,
+    Predictor,
     check_texts,
     checked,
     count_longer,
@@ -24,6 +28,8 @@ from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import MASK, Vocabulary
 
 FILL_MASK = "fill_mask"  # the signature that is the default one too
+NEXT_SENTENCE = "next_sentence"  # the signature, where there are others
+PROBABILITY = "probability"  # in the signature
 TOP_K = 5  # tokens for each [MASK]
 _TEXT = tf.TensorSpec((None,), tf.string, "text")
 
@@ -167,3 +173,30 @@ class MaskFiller(tf.Module):
                 answers.append({"masks": masks[:found]})
             progress(len(answers), len(texts))
         return answers
+
+
+class NextSentencePredictor(Predictor):
+    """Tells how probably the second text of a pair follows the first.
+
+    Call: text_a, text_b (B,) string -> {"probability": (B,) float32}. Texts
+        that are too long are truncated.
+    `predict` gives for each row {"probability": number}.
+    """
+
+    text_inputs = ("text_a", "text_b")
+
+    def _answer(self, *inputs):
+        packed, _ = pack(
+            *(self._tokenizer(text) for text in inputs),
+            vocabulary=self.vocabulary,
+            seq_length=self.spec.max_seq_length,
+        )
+        if "mask_positions" in self._model.input:
+            packed["mask_positions"] = packed["token_ids"][:, :0]
+        outputs = self._model(packed, training=False)
+        # Index 0 is the next one, 1 a random one.
+        is_next = tf.nn.softmax(outputs[features.NSP_LOGITS])[:, 0]
+        return {PROBABILITY: is_next}
+
+    def _rows(self, answers, columns):
+        return [{PROBABILITY: x} for x in answers[PROBABILITY].tolist()]

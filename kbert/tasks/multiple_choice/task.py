@@ -3,11 +3,12 @@
 
 import collections
 
-from kbert.tasks import TaskSpec
+from kbert.tasks import TaskSpec, inputs
 from kbert.tasks.job import LABEL_COLUMN, Job
 from kbert.tasks.multiple_choice import data, head, metrics
 from kbert.tasks.multiple_choice.data import Choices
 from kbert.tasks.multiple_choice.predictor import CHOICE, PROBABILITIES
+from kbert.tasks.task import Task
 from kbert.text.tokenizer import Tokenizer
 
 
@@ -17,6 +18,7 @@ class MultipleChoiceJob(Job[Choices]):
     task = "multiple_choice"
     metric = metrics.METRIC
     row_score = "probability of the right choice"
+    one_loss_a_row = True
     takes = (
         *("text_columns", "choice_columns"),
         *("label_column", "header"),
@@ -40,6 +42,22 @@ class MultipleChoiceJob(Job[Choices]):
                 f"{spec.settings.num_choices}."
             )
         return rows
+
+    def rows(self, x, y, spec):
+        if not isinstance(x, tuple) or len(x) != 2:
+            raise ValueError("x: needs a tuple (texts, choices of each).")
+        prompts, choices = inputs.columns(x)
+        indices = inputs.labels(y, len(prompts))
+        for row, (some, index) in enumerate(
+            zip(choices, indices, strict=True), 1
+        ):
+            if type(index) is not int or not 0 <= index < len(some):
+                raise ValueError(
+                    f"Row {row}: label {index!r}; needs the index of one of "
+                    f"{len(some)} choices, from 0."
+                )
+        lines = [*range(1, len(prompts) + 1)]
+        return Choices("", lines, prompts, choices, indices)
 
     def spec(self, rows):
         return TaskSpec(
@@ -99,3 +117,19 @@ def _check_columns(columns):
             "--choice_columns is missing: wanted a column for each choice, or "
             "one of lists."
         )
+
+
+class MultipleChoice(Task):
+    """Texts with several choices each, one of which is right.
+
+    Texts are a tuple (texts, lists of choices), as many choices for each as
+    `num_choices=` says; labels are indices of the right ones, from 0.
+    `predict` gives {"choice": index, "probabilities": [...]} for each row.
+
+    Example:
+        model = kbert.MultipleChoice.from_pretrained("MiniLM", num_choices=2)
+        model.fit((["The shop opens at"], [["nine.", "the moon."]]), [0])
+    """
+
+    task = "multiple_choice"
+    job = MultipleChoiceJob

@@ -293,4 +293,8 @@ HEAD = Head(
     build=lambda config, spec: build_question_answerer(config),
     settings=Settings,
     has_pairs=True,
+    num_texts=2,
+    # As published, 128 of 384: windows overlap by half their length or more,
+    # unless a long question leaves them little room.
+    default_settings=lambda length: {"stride": max(1, length // 3)},
 )

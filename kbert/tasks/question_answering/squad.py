@@ -293,6 +293,27 @@ def _answers(where: str, qa: Any) -> list[Answer]:
     return found
 
 
+def answers_of(found: Any, context: str, row: int) -> list[Answer]:
+    """The answers of a question from a list, not from a file.
+
+    Args:
+        found: {"text": [...], "answer_start": [...]}, a list of {"text",
+            "answer_start"}, or None for no answer.
+        context: that they are slices of.
+        row: number of the question, from 1, for errors.
+    Raises: ValueError, naming the row.
+    """
+    where = f"Row {row}"
+    answers = _answers(where, {"answers": found or []})
+    for answer in answers:
+        if not context.startswith(answer.text, answer.start):
+            raise ValueError(
+                f"{where}: the context has not {answer.text!r} at character "
+                f"{answer.start}."
+            )
+    return answers
+
+
 def _answer_objects(where: str, qa: Any, impossible: bool | None) -> list:
     """{"text", "answer_start"} of each answer."""
     if impossible and "answers" not in qa:

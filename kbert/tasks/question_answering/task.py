@@ -4,9 +4,10 @@
 import collections
 import dataclasses
 import sys
+from typing import Any
 
 from kbert.data import tables
-from kbert.tasks import TaskSpec
+from kbert.tasks import TaskSpec, inputs
 from kbert.tasks.job import Job
 from kbert.tasks.question_answering import examples as question_windows
 from kbert.tasks.question_answering import head, metrics, squad
@@ -16,6 +17,7 @@ from kbert.tasks.question_answering.predictor import (
     NO_ANSWER_SCORE,
 )
 from kbert.tasks.question_answering.squad import Questions
+from kbert.tasks.task import Task
 from kbert.text.tokenizer import Tokenizer
 
 
@@ -37,6 +39,19 @@ class QuestionAnsweringJob(Job[Questions]):
             )
         return rows
 
+    def rows(self, x, y, spec):
+        if not isinstance(x, tuple) or len(x) != 2:
+            raise ValueError("x: needs a tuple (questions, contexts).")
+        questions, contexts = inputs.columns(x)
+        answers = [
+            squad.answers_of(answer, context, row)
+            for row, (answer, context) in enumerate(
+                zip(inputs.labels(y, len(questions)), contexts, strict=True), 1
+            )
+        ]
+        ids: list[Any] = [*range(1, len(questions) + 1)]
+        return Questions("", ids, questions, contexts, answers, 0, 0)
+
     def read_texts(self, path):
         if tables.extension(path) == ".txt":
             raise ValueError(
@@ -55,16 +70,15 @@ class QuestionAnsweringJob(Job[Questions]):
                 f"{rows.path}: no question has an answer; wanted some."
             )
         settings = dict(self.options.settings)
-        # As published, 128 of 384: windows overlap by half their length or
-        # more, unless a long question leaves them little room.
-        settings.setdefault("stride", self.options.max_seq_length // 3)
         if not settings.get("several_answers"):
             settings["no_answer"] = not all(rows.answers)
         return TaskSpec(
             task="question_answering",
             max_seq_length=self.options.max_seq_length,
             num_texts=2,
-            settings=head.Settings(**settings),
+            settings=head.HEAD.settings_of(
+                self.options.max_seq_length, settings
+            ),
         )
 
     def tuned(self, answers, rows, spec):
@@ -138,3 +152,24 @@ def _best_thresholds(answers, rows) -> dict[str, float]:
     best = [(_texts(answer) or [""])[0] for answer in answers]
     none = [answer[NO_ANSWER_SCORE] for answer in answers]
     return metrics.best_thresholds(best, none, rows.answer_texts)
+
+
+class QuestionAnswerer(Task):
+    """Questions whose answers are slices of a text of any length.
+
+    Texts are a tuple (questions, contexts). A label is {"text": [...],
+    "answer_start": [...]} as in SQuAD, the characters at which answers begin
+    in the context; None where there is no answer, for a model that is made
+    with `no_answer=True`. `predict` gives {"answer", "start", "end", "score",
+    "answers": [...]} for each question.
+
+    Example:
+        model = kbert.QuestionAnswerer.from_pretrained("MiniLM")
+        model.fit(
+            (["Who wrote it?"], ["Ada Lovelace wrote it."]),
+            [{"text": ["Ada Lovelace"], "answer_start": [0]}],
+        )
+    """
+
+    task = "question_answering"
+    job = QuestionAnsweringJob

@@ -8,10 +8,11 @@ import numpy as np
 from kbert import features
 from kbert.data import labelled_texts, tables
 from kbert.data.tables import Rows
-from kbert.tasks import TaskSpec
+from kbert.tasks import TaskSpec, inputs
 from kbert.tasks.classification.task import read_table
 from kbert.tasks.job import Job
 from kbert.tasks.regression import head, metrics
+from kbert.tasks.task import Task
 from kbert.text.tokenizer import Tokenizer
 
 
@@ -22,10 +23,17 @@ class RegressionJob(Job[Rows]):
     metric = metrics.METRIC
     row_score = "minus the absolute error"
     best_row_score = 0.0
+    one_loss_a_row = True
     takes = ("text_columns", "label_column", "header")
 
     def read(self, path, spec=None):
         return read_table(self, path, spec)
+
+    def rows(self, x, y, spec):
+        texts = inputs.texts(x, spec.num_texts)
+        labels = inputs.labels(y, len(texts[0]))
+        names = [inputs.name(label, row) for row, label in enumerate(labels, 1)]
+        return Rows("", [*range(1, len(names) + 1)], texts, names)
 
     def spec(self, rows):
         numbers = set(tables.label_numbers(rows))
@@ -76,3 +84,17 @@ class RegressionJob(Job[Rows]):
 
     def wanted(self, rows, place):
         return float((rows.labels or [])[place])
+
+
+class Regressor(Task):
+    """A number for a text or a pair of texts, such as how alike they are.
+
+    Labels are numbers. `predict` gives {"value": number} for each row.
+
+    Example:
+        model = kbert.Regressor.from_pretrained("MiniLM", num_texts=2)
+        model.fit((["A man sings."], ["Somebody sings."]), [4.5])
+    """
+
+    task = "regression"
+    job = RegressionJob

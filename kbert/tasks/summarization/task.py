@@ -3,11 +3,12 @@
 
 import collections
 
-from kbert.tasks import TaskSpec
+from kbert.tasks import TaskSpec, inputs
 from kbert.tasks.job import Job
 from kbert.tasks.summarization import data, head, metrics
 from kbert.tasks.summarization.data import Documents
 from kbert.tasks.summarization.predictor import SENTENCES
+from kbert.tasks.task import Task
 from kbert.text.tokenizer import Tokenizer
 
 
@@ -27,6 +28,26 @@ class SummarizationJob(Job[Documents]):
             f"{path}: needs a .jsonl or a .parquet with a list of strings, "
             f"{SENTENCES!r} or another column that --text_columns names."
         )
+
+    def rows(self, x, y, spec):
+        metrics.check_rouge()
+        (documents,) = inputs.columns(x)
+        labels = inputs.labels(y, len(documents))
+        for row, (sentences, own) in enumerate(
+            zip(documents, labels, strict=True), 1
+        ):
+            is_list = isinstance(own, list) and len(own) == len(sentences)
+            if not is_list or {*own} - {0, 1}:
+                raise ValueError(
+                    f"Row {row}: labels {own!r}; needs 0 or 1 for each of "
+                    f"{len(sentences)} sentences."
+                )
+        summaries = [
+            " ".join(sentences[index] for index in _chosen(own))
+            for sentences, own in zip(documents, labels, strict=True)
+        ]
+        lines = [*range(1, len(documents) + 1)]
+        return Documents("", lines, documents, labels, summaries)
 
     def spec(self, rows):
         labels = set().union(*rows.labels)
@@ -94,3 +115,19 @@ def _summaries(answers) -> list[str]:
 def _chosen(labels: list[int]) -> list[int]:
     """The places of those that are 1."""
     return [place for place, label in enumerate(labels) if label]
+
+
+class Summarizer(Task):
+    """The sentences of a document that are its summary.
+
+    Texts are lists of sentences; labels are lists of 0 and 1, 1 for each
+    sentence of the summary. `predict` gives {"summary": [sentence, ...],
+    "sentences": [index, ...], "scores": [...]} for each document.
+
+    Example:
+        model = kbert.Summarizer.from_pretrained("MiniLM", num_sentences=1)
+        model.fit([["It rained.", "We won the cup."]], [[0, 1]])
+    """
+
+    task = "summarization"
+    job = SummarizationJob

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 from kbert.data import tables
-from kbert.data.tables import Rows
+from kbert.data.tables import Rows, where
 from kbert.tasks.tagging import tag_schemes, word_columns
 from kbert.text import files
 
@@ -88,6 +88,22 @@ def read(
         tags = [tag_schemes.to_iob2(row) for row in tags]
     words = [[word[1] for word in sentence] for sentence in found]
     return Sentences(path, word_lines, words, tags, scheme)
+
+
+def of_lists(
+    lines: list[list[int]], words: list[list[str]], tags: list[list[str]]
+) -> Sentences:
+    """Sentences of Python's lists, whose tags are read as those of a file.
+
+    Raises: ValueError, naming the row, for a tag that breaks the rules of its
+        scheme.
+    """
+    if not _mark_entities("", lines, tags):
+        return Sentences("", lines, words, tags, None)
+    scheme = _scheme("", lines, tags)
+    return Sentences(
+        "", lines, words, [tag_schemes.to_iob2(row) for row in tags], scheme
+    )
 
 
 def read_texts(path: str, encoding: str = "utf-8") -> Sentences | Rows:
@@ -181,8 +197,8 @@ def tag_ids(sentences: Sentences, labels: Sequence[str]) -> list[list[int]]:
         for number, tag in zip(lines, row, strict=True):
             if tag not in ids:
                 raise ValueError(
-                    f"{sentences.path}:{number}: tag {tag!r} is not one of "
-                    f"{list(labels)}."
+                    f"{where(sentences.path, number)}: tag {tag!r} is not one "
+                    f"of {list(labels)}."
                 )
     return [[ids[tag] for tag in row] for row in rows]
 
@@ -216,7 +232,7 @@ def _scheme(path: str, lines: list[list[int]], tags: list[list[str]]) -> str:
     (scheme, line, what), *others = faults
     also = "".join(f" (nor {s} in line {n}: {w})" for s, n, w in others)
     raise ValueError(
-        f"{path}:{line}: {what}, which is not {scheme}{also}; "
+        f"{where(path, line)}: {what}, which is not {scheme}{also}; "
         "--tag_scheme=lenient reads it as conlleval does."
     )
 

@@ -220,4 +220,6 @@ HEAD = Head(
     build=lambda config, spec: build_tagger(config, num_tags=len(spec.labels)),
     settings=Settings,
     has_labels=True,
+    # Each word has a quarter of the length around it.
+    default_settings=lambda length: {"stride": max(1, length // 2)},
 )

@@ -5,12 +5,13 @@ import collections
 from itertools import chain
 
 from kbert.data import tables
-from kbert.tasks import TaskSpec
+from kbert.tasks import TaskSpec, inputs
 from kbert.tasks.job import Job
 from kbert.tasks.tagging import conll, head, metrics, tag_schemes
 from kbert.tasks.tagging import examples as tagged_words
 from kbert.tasks.tagging.conll import Sentences
 from kbert.tasks.tagging.predictor import TAGS
+from kbert.tasks.task import Task
 from kbert.text.tokenizer import Tokenizer
 
 
@@ -47,6 +48,28 @@ class TaggingJob(Job[Sentences]):
     def read_texts(self, path):
         return conll.read_texts(path, self.options.encoding)
 
+    def rows(self, x, y, spec):
+        (words,) = inputs.columns(x)
+        tags = inputs.labels(y, len(words))
+        for row, (own_words, own_tags) in enumerate(
+            zip(words, tags, strict=True), 1
+        ):
+            if not all(
+                isinstance(own, list) and {*map(type, own)} == {str}
+                for own in (own_words, own_tags)
+            ):
+                raise ValueError(
+                    f"Row {row}: {own_words!r} with tags {own_tags!r}; needs "
+                    "lists of words and of their tags."
+                )
+            if len(own_words) != len(own_tags):
+                raise ValueError(
+                    f"Row {row}: {len(own_tags)} tags for {len(own_words)} "
+                    "words; needs one for each."
+                )
+        lines = [[row] * len(own) for row, own in enumerate(words, 1)]
+        return conll.of_lists(lines, words, tags)
+
     def spec(self, rows):
         tags = {tag for row in rows.tags for tag in row}
         if len(tags) < 2 and (rows.scheme is None or tags == {"O"}):
@@ -62,12 +85,8 @@ class TaggingJob(Job[Sentences]):
             task="tagging",
             max_seq_length=self.options.max_seq_length,
             labels=labels,
-            settings=head.Settings(
-                **{
-                    # Each word has a quarter of the length around it.
-                    "stride": max(1, self.options.max_seq_length // 2),
-                    **self.options.settings,
-                }
+            settings=head.HEAD.settings_of(
+                self.options.max_seq_length, self.options.settings
             ),
         )
 
@@ -124,3 +143,24 @@ def _tags(answers, spec) -> list[list[str]]:
     if not head.mark_entities(spec.labels):
         return found
     return [tag_schemes.to_iob2(tags) for tags in found]
+
+
+class Tagger(Task):
+    """Entities among words, or classes of words such as parts of speech.
+
+    Texts to train on are lists of words, labels lists of their tags: IOB2
+    ("B-PER", "I-PER", "O"), IOB1, BIOES, BILOU or classes. `labels=` lists
+    the tags of the model, in IOB2 or classes. `predict` takes strings and
+    lists of words, and gives {"entities": [{"type", "score", "text", "start",
+    "end"}, ...]} for each; of words also "tags".
+
+    Example:
+        model = kbert.Tagger.from_pretrained(
+            "bert-base-cased", labels=["O", "B-PER", "I-PER"]
+        )
+        model.fit([["Ada", "Lovelace", "wrote"]], [["B-PER", "I-PER", "O"]])
+        model.predict(["Ada Lovelace wrote it."])
+    """
+
+    task = "tagging"
+    job = TaggingJob

@@ -28,10 +28,6 @@ def _save(path, config, vocabulary, task="encoder", labels=()):
     return path
 
 
-def _vectors(server, texts, **options):
-    return np.stack([r["embedding"] for r in server.predict(texts, **options)])
-
-
 def test_vectors_are_means_over_a_texts_tokens(
     tmp_path, tiny_config, vocabulary
 ):
@@ -50,12 +46,12 @@ def test_vectors_are_means_over_a_texts_tokens(
         mean = encoder(inputs)["sequence"][0].numpy().mean(0)
         want.append(mean / np.sqrt((mean * mean).sum()))
         first.append(lower(inputs)["sequence"][0, 0].numpy())
-    server = kbert.load_embedder(path, normalize=True)
-    np.testing.assert_allclose(_vectors(server, TEXTS), want, atol=1e-5)
-    alone = [_vectors(server, [text])[0] for text in TEXTS]
+    server = kbert.Embedder.from_pretrained(path, normalize=True)
+    np.testing.assert_allclose(server.predict(TEXTS), want, atol=1e-5)
+    alone = [server.predict([text])[0] for text in TEXTS]
     np.testing.assert_allclose(alone, want, atol=1e-5)
-    server = kbert.load_embedder(path, pooling="cls", layer=1)
-    np.testing.assert_allclose(_vectors(server, TEXTS), first, atol=1e-5)
+    server = kbert.Embedder.from_pretrained(path, pooling="cls", layer=1)
+    np.testing.assert_allclose(server.predict(TEXTS), first, atol=1e-5)
 
 
 def test_a_fine_tuned_model_pools_as_its_encoder_did(
@@ -64,16 +60,18 @@ def test_a_fine_tuned_model_pools_as_its_encoder_did(
     how = {"pooling": "cls", "normalize": True}
     path = _save(tmp_path / "model", tiny_config, vocabulary)
     loaded = folder.load(path)
-    want = _vectors(kbert.load_embedder(path, **how), TEXTS)
+    want = kbert.Embedder.from_pretrained(path, **how).predict(TEXTS)
     spec = tasks.TaskSpec(task="regression", max_seq_length=12, embedding=how)
     model = tasks.build(tiny_config, spec)
     folder.copy_weights(loaded.model, model)
     parts = {"config": tiny_config, "vocabulary": vocabulary, "spec": spec}
     folder.save(tmp_path / "trained", model, **parts)
-    server = kbert.load_embedder(tmp_path / "trained")
-    np.testing.assert_allclose(_vectors(server, TEXTS), want, atol=1e-6)
-    server = kbert.load_embedder(tmp_path / "trained", normalize=False)
-    assert np.linalg.norm(_vectors(server, TEXTS), axis=1).max() > 1.1
+    server = kbert.Embedder.from_pretrained(tmp_path / "trained")
+    np.testing.assert_allclose(server.predict(TEXTS), want, atol=1e-6)
+    server = kbert.Embedder.from_pretrained(
+        tmp_path / "trained", normalize=False
+    )
+    assert np.linalg.norm(server.predict(TEXTS), axis=1).max() > 1.1
 
 
 def test_the_command(tmp_path, tiny_config, vocabulary, call):
@@ -91,9 +89,9 @@ def test_the_command(tmp_path, tiny_config, vocabulary, call):
     how = {"pooling": "cls", "normalize": True, "layer": -2}
     given = [f"--{name}={value}" for name, value in how.items()]
     call("predict", *flags, *given, f"--output_file={output}")
-    server = kbert.load_embedder(path, **how)
+    server = kbert.Embedder.from_pretrained(path, **how)
     got = np.load(output)
-    np.testing.assert_allclose(got, _vectors(server, TEXTS), atol=1e-6)
+    np.testing.assert_allclose(got, server.predict(TEXTS), atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1, rtol=1e-5)
     for more, message in (
         ([], "^--output=embeddings: needs an --output_file too"),
@@ -103,8 +101,3 @@ def test_the_command(tmp_path, tiny_config, vocabulary, call):
     ):
         with pytest.raises(ValueError, match=message):
             call("predict", *flags, *more)
-
-
-def test_another_pooling_is_named(tmp_path):
-    with pytest.raises(ValueError, match="pooling is 'sum'; wanted one of"):
-        kbert.load_embedder(tmp_path, pooling="sum")

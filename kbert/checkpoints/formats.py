@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any model that kbert can read, told by the files of its folder."""
+
+import importlib
+import os
+import pathlib
+from typing import NamedTuple
+
+from kbert.checkpoints import folder
+from kbert.checkpoints.folder import LoadedModel
+
+
+class _Format(NamedTuple):
+    """A format, by what its folder holds.
+
+    Attributes:
+        name: for messages.
+        module: of kbert.checkpoints, whose `load` reads it.
+        needs: what a folder of it holds, for messages.
+    """
+
+    name: str
+    module: str
+    needs: str
+
+
+KBERT = _Format("kbert model", "folder", "task.json")
+_SENTENCE_TRANSFORMERS = _Format(
+    "sentence-transformers model", "huggingface", "modules.json"
+)
+_HUGGING_FACE = _Format("Hugging Face model", "huggingface", "config.json")
+_KERAS_HUB = _Format("KerasHub preset", "keras_hub", "metadata.json")
+_GOOGLE = _Format(
+    "TensorFlow 1 checkpoint",
+    "google",
+    "bert_config.json, vocab.txt, *.ckpt.index",
+)
+_MODEL_GARDEN = _Format(
+    "Model Garden checkpoint",
+    "model_garden",
+    "bert_config.json, vocab.txt, ckpt-*.index",
+)
+_FORMATS = (
+    *(KBERT, _SENTENCE_TRANSFORMERS, _HUGGING_FACE),
+    *(_KERAS_HUB, _GOOGLE, _MODEL_GARDEN),
+)
+
+
+class Found(NamedTuple):
+    """A model that was read.
+
+    Attributes:
+        loaded: the model and what belongs to it.
+        lines: what the reader says of it, the name of the format first.
+    """
+
+    loaded: LoadedModel
+    lines: list[str]
+
+
+def read(path: str | os.PathLike, *, lower_case: bool | None = None) -> Found:
+    """Reads a folder, or a checkpoint in one, of whatever format it is.
+
+    Args:
+        path: of a kbert model, or of a Hugging Face, sentence-transformers,
+            KerasHub, TensorFlow 1 or Model Garden one.
+        lower_case: the casing, if no file says it; it may not contradict one.
+    Raises: ValueError, naming the file, what was found and what is needed;
+        OSError.
+    """
+    path = pathlib.Path(path)
+    form = _format_of(path)
+    lines = [form.name]
+    if form is KBERT:
+        loaded = folder.load(path)
+        _check_casing(path, loaded, lower_case)
+        return Found(loaded, lines)
+    reader = importlib.import_module(f"kbert.checkpoints.{form.module}")
+    loaded = reader.load(path, lower_case=lower_case, report=lines.append)
+    return Found(loaded, lines)
+
+
+def _check_casing(path, loaded, lower_case):
+    found = loaded.config.lower_case
+    if lower_case not in (None, found):
+        raise ValueError(
+            f"{path}: lower_case is {found} there; {lower_case} was asked for."
+        )
+
+
+def _format_of(path: pathlib.Path) -> _Format:
+    """Raises: ValueError if the files are of none."""
+    if path.is_dir():
+        names = {entry.name for entry in path.iterdir()}
+    else:  # a checkpoint's prefix, which is no file itself
+        names = {entry.name for entry in path.parent.glob(f"{path.name}.*")}
+    if "task.json" in names:
+        return KBERT
+    if "modules.json" in names:
+        return _SENTENCE_TRANSFORMERS
+    if "metadata.json" in names:
+        return _KERAS_HUB
+    if "config.json" in names:
+        return _HUGGING_FACE
+    if any(name.endswith(".index") for name in names):
+        return _checkpoint(path)
+    if not names:
+        found = "is empty" if path.is_dir() else "no such folder or checkpoint"
+        raise ValueError(f"{path}: {found}; needs a model's folder.")
+    needs = "; ".join(f"{x.name} ({x.needs})" for x in _FORMATS)
+    raise ValueError(
+        f"{path}: no model of a format that kbert reads: it holds "
+        f"{', '.join(sorted(names)[:5])}; needs the files of one of {needs}."
+    )
+
+
+def _checkpoint(path: pathlib.Path) -> _Format:
+    """Which of TensorFlow's own two: one has a graph of its objects."""
+    from kbert.checkpoints import tf_checkpoint
+
+    file = tf_checkpoint.find_checkpoint(path)
+    names = tf_checkpoint.open_checkpoint(file).shapes
+    return _MODEL_GARDEN if tf_checkpoint.OBJECT_GRAPH in names else _GOOGLE
