@@ -41,7 +41,8 @@ ALLOWED = {
         *("markdown", "models", "predictors", "text"),
     },
     "tasks": {
-        *("data", "features", "heads", "json_files", "predictors", "text"),
+        *("checkpoints", "config", "data", "features", "heads"),
+        *("json_files", "models", "predictors", "serving", "text"),
         "training",
     },
 }

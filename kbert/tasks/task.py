@@ -448,7 +448,9 @@ def load(
         raise ValueError(f"{path}: {error}") from None
     if note := tasks.segment_note(loaded.config, spec):
         lines.append(note)
-    if lines != [formats.KBERT.name]:
+    if lines[0] == formats.KBERT.name:  # which needs no word
+        lines = lines[1:]
+    if lines:
         _say(path, lines)
     loaded = dataclasses.replace(loaded, spec=spec)
     return tasks.task_class(spec.task)(loaded)

@@ -322,7 +322,7 @@ def test_labels_that_are_no_numbers(table, label):
         read_table(table("a.tsv", "t\tl\nx\t-1.5e3\n"), ["t"], "l")
     ) == [-1500.0]
     rows = read_table(table("a.tsv", f"t\tl\nx\t1\ny\t{label}\n"), ["t"], "l")
-    with pytest.raises(ValueError, match=r"a.tsv:3: label '.*'; wanted a num"):
+    with pytest.raises(ValueError, match=r"a.tsv:3: label '.*'; needs a num"):
         label_numbers(rows)
 
 

@@ -100,7 +100,7 @@ def test_load_says_the_one_vector(one, vocabulary, tmp_path, capsys):
     kbert.Embedder.from_pretrained(tmp_path / "pairs")
     assert NOTE not in capsys.readouterr().err
     kbert.load(tmp_path / "pairs")
-    assert f"/pairs: kbert model; {NOTE}" in capsys.readouterr().err
+    assert f"/pairs: {NOTE}" in capsys.readouterr().err
 
 
 def test_single_texts_need_no_note(one, tiny_config):

@@ -217,12 +217,12 @@ def test_load_by_the_public_name(tmp_path, tiny_config, vocabulary):
     assert set(model.predict(["good"])[0]["probabilities"]) == {"a", "b"}
 
 
-def test_a_model_without_answers(tmp_path, tiny_config, vocabulary):
+def test_a_model_without_answers(tiny_config, vocabulary):
     spec = TaskSpec(task="encoder", max_seq_length=9)
-    _save(tmp_path / "model", tiny_config, vocabulary, spec)
-    message = "model: The model's task is 'encoder'.*kbert-finetune"
+    model = tasks.build(tiny_config, spec)
+    message = "The model's task is 'encoder'.*kbert-finetune"
     with pytest.raises(ValueError, match=message):
-        kbert.load(tmp_path / "model")
+        make_predictor(model, vocabulary=vocabulary, spec=spec)
 
 
 def test_the_public_names():

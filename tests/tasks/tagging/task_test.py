@@ -11,6 +11,7 @@ from kbert.checkpoints import folder
 from kbert.tasks import TaskSpec
 from kbert.tasks.job import JobOptions
 from kbert.tasks.summarization.task import SummarizationJob
+from kbert.tasks.tagging.head import labels_of
 from kbert.tasks.tagging.task import TaggingJob
 
 # IOB1; "long" and "longer" begin with one piece. The last is longer than a
@@ -257,7 +258,7 @@ def test_a_missing_tag_is_no_label(text, line, label, tmp_path):
     job = TaggingJob(JobOptions(labels=labels))
     spec = job.spec(job.read(str(path)))
     classes = text.split()[1].lower() == "nn"
-    want = labels if classes else tasks.tagging.labels_of(labels)
+    want = labels if classes else labels_of(labels)
     assert spec.labels == tuple(want)
     assert TaggingJob(JobOptions()).read(str(path), spec).path == str(path)
     others = dataclasses.replace(spec, labels=("O", "B-x", "I-x"))

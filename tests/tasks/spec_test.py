@@ -8,7 +8,8 @@ import pytest
 
 from kbert import tasks
 from kbert.config import BertConfig
-from kbert.tasks import TaskSpec
+from kbert.tasks import TaskSpec, parts
+from kbert.tasks.heads import Head
 
 
 @pytest.mark.parametrize("task", ["encoder", "pretraining", "regression"])
@@ -22,16 +23,17 @@ def test_a_model_above_the_memory_is_refused(task, monkeypatch):
         num_attention_heads=2**10,
         intermediate_size=2**20,
     )
-    for name in tasks.TASKS:  # whatever would allocate it
-        monkeypatch.setitem(tasks.TASKS, name, None)
+    spec = TaskSpec(task=task, max_seq_length=16)
+    monkeypatch.setattr(parts, "head", None)  # which would allocate it
     message = "The encoder of the config has .* weights, .* GiB; this machine"
     with pytest.raises(ValueError, match=message):
-        tasks.build(config, TaskSpec(task=task, max_seq_length=16))
+        tasks.build(config, spec)
 
 
 def test_the_memory_is_the_limit(tiny_config, monkeypatch):
     spec = TaskSpec(task="encoder", max_seq_length=16)
-    monkeypatch.setitem(tasks.TASKS, "encoder", lambda *_: "built")
+    head = Head(build=lambda config, spec: "built")
+    monkeypatch.setattr(parts, "head", lambda task: head)
     config = dataclasses.replace(tiny_config, num_hidden_layers=1)
     needed = 4 * config.num_encoder_weights
     sizes = {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": needed}
