@@ -3,7 +3,7 @@
 
 import collections
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -81,12 +81,12 @@ def dataset(
     if seed is None:
         batches = tf.data.TFRecordDataset(record_set.files).batch(_ROWS_MASKED)
         batches = batches.enumerate().map(read)
-        batches = batches.rebatch(batch_size).skip(first_step).map(_to_model)
+        batches = batches.rebatch(batch_size).skip(first_step).map(batch_of)
     else:
         rows = _shuffled_rows(record_set, seed, first_step * batch_size)
         batches = rows.batch(batch_size, drop_remainder=True)
         batches = batches.enumerate(first_step).map(
-            lambda number, serialized: _to_model(read(number, serialized)),
+            lambda number, serialized: batch_of(read(number, serialized)),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
     options = tf.data.Options()
@@ -172,7 +172,13 @@ def _shuffled_rows(record_set, seed, first_row):
     return epochs.flat_map(epoch_rows).unbatch().skip(done)
 
 
-def _to_model(rows):
+def batch_of(rows: Mapping[str, tf.Tensor]) -> tuple[dict, dict, dict]:
+    """Masked rows as `model.fit` takes them: inputs, labels and weights.
+
+    Args:
+        rows: ENCODER_INPUTS, MLM_INPUTS, MASK_IDS and MASK_WEIGHTS, and
+            NEXT_SENTENCE_LABELS if there are such.
+    """
     weights = rows[features.MASK_WEIGHTS]
     total = tf.reduce_sum(weights)
     scale = tf.math.divide_no_nan(tf.cast(tf.size(weights), total.dtype), total)

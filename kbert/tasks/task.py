@@ -231,7 +231,7 @@ class Task:
         Raises: ValueError, naming the row.
         """
         examples = self._examples(x, y, sample_weight, class_weight)
-        return finetuning.dataset(examples, batch_size=batch_size, seed=seed)
+        return self._batches(examples, batch_size, seed)
 
     def fit(  # noqa: PLR0913 -- as keras.Model.fit
         self,
@@ -296,12 +296,7 @@ class Task:
             self._compile(self._recipe(epochs * steps))
         replicas.vary_dropout(self.keras_model)
         return self.keras_model.fit(
-            finetuning.dataset(
-                examples,
-                batch_size=batch_size,
-                seed=seed,
-                first_step=initial_epoch * steps,
-            ),
+            self._batches(examples, batch_size, seed, initial_epoch * steps),
             epochs=epochs,
             initial_epoch=initial_epoch,
             steps_per_epoch=steps,
@@ -404,6 +399,17 @@ class Task:
                 "in a row; they are of tasks with one."
             )
         return examples.weighted(weights)
+
+    def _batches(
+        self,
+        examples: Examples,
+        batch_size: int,
+        seed: int | None,
+        first_step: int = 0,
+    ) -> tf.data.Dataset:
+        return finetuning.dataset(
+            examples, batch_size=batch_size, seed=seed, first_step=first_step
+        )
 
     @property
     def predictor(self) -> Any:

@@ -437,3 +437,74 @@ def test_the_export_answers_as_the_model(classifier, tmp_path):
     got = served(text=tf.constant(TEXTS))["probabilities"].numpy()
     want = [[*r["probabilities"].values()] for r in classifier.predict(TEXTS)]
     np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+@pytest.fixture
+def masked_lm(tiny_config, vocabulary, tmp_path):
+    """A function of a task: a model with these outputs of pre-training."""
+    config = dataclasses.replace(
+        tiny_config,
+        num_hidden_layers=1,
+        initializer_range=0.2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+
+    def make(task):
+        spec = TaskSpec(task=task, max_seq_length=12)
+        parts = {"config": config, "vocabulary": vocabulary, "spec": spec}
+        folder.save(tmp_path / task, tasks.build(config, spec), **parts)
+        return kbert.load(tmp_path / task)
+
+    return make
+
+
+@pytest.mark.parametrize("task", ["masked_lm", "pretraining"])
+def test_a_masked_lm_learns_texts(masked_lm, task):
+    """Of one sentence over and over, each word follows from the others."""
+    made = masked_lm(task)
+    texts = ["the film was not very good ."] * 32
+    before = made.evaluate(texts)
+    assert made.evaluate(texts) == before  # masked in the same way
+    assert before["mlm_perplexity"] == pytest.approx(np.exp(before["mlm_loss"]))
+    made.compile(keras.optimizers.Adam(1e-2))
+    made.fit(texts, batch_size=16, epochs=30, verbose=0)
+    assert made.evaluate(texts)["mlm_accuracy"] > 0.9
+    (found,) = made.predict(["the [MASK] was not very good ."])
+    assert next(iter(found["masks"][0])) == "film"
+
+
+def test_masks_differ_by_epoch_and_hide_a_share(masked_lm):
+    made = masked_lm("masked_lm")
+    texts = ["the film was not very good ."] * 64
+    batches = made.dataset(texts, batch_size=64, seed=1).take(2)
+    first, second = (
+        (inputs["mask_positions"].numpy(), weights["mlm_logits"].numpy())
+        for inputs, _, weights in batches
+    )
+    assert (first[0] != second[0]).any()
+    # Nine tokens with [CLS] and [SEP], 15 % of them: one a row.
+    assert ((first[1] > 0).sum(axis=1) == 1).all()
+    assert first[1].mean() == pytest.approx(1)
+
+
+def test_next_sentences(masked_lm):
+    made = masked_lm("pretraining")
+    pairs = (["the film", "good ."], ["was bad .", "the film"])
+    found = made.next_sentence(pairs)
+    alone = masked_lm("next_sentence")
+    alone.keras_model.set_weights(
+        [
+            next(w for w in made.keras_model.weights if w.path == v.path)
+            for v in alone.keras_model.weights
+        ]
+    )
+    want = [row["probability"] for row in alone.predict(pairs)]
+    assert found == pytest.approx(want)
+    assert 0 < min(found) < max(found) < 1
+    with pytest.raises(ValueError, match="no next-sentence output"):
+        masked_lm("masked_lm").next_sentence(pairs)
+    with pytest.raises(ValueError, match="no masked-LM output to train"):
+        alone.fit(["good ."])
+    with pytest.raises(ValueError, match="y: masked texts have no labels"):
+        made.fit(["good ."], ["good"])
