@@ -4,6 +4,7 @@
 import importlib
 import os
 import pathlib
+import signal
 import sys
 
 # Before anything imports TensorFlow or Keras.
@@ -17,6 +18,11 @@ import tensorflow as tf
 from absl import flags
 
 # kbert is imported in the fixtures: one broken part fails its own tests only.
+
+# What a shell's script starts with & ignores Ctrl-C, and so would each process
+# that a test starts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TEN_WORDS = (

@@ -67,7 +67,6 @@ def start(request, tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             env=_environment(tmp_path, **environment),
-            preexec_fn=_heed_interrupts,
         )
         if not wait:
             return process
@@ -75,11 +74,6 @@ def start(request, tmp_path):
         return process.returncode, out, err
 
     return start
-
-
-def _heed_interrupts():
-    """Tests that run in the background of a shell inherit that they do not."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _environment(folder, **more):

@@ -209,15 +209,6 @@ def test_a_killed_run_ends_as_if_it_had_not_been(work, call, strategy):
     assert steps == [4, 4, 8, 8, 12, 12]
 
 
-@pytest.fixture
-def heeded():
-    """No signal is ignored, as SIGINT is in what a shell starts with &."""
-    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, kept)
-
-
-@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize(
     ("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")]
 )

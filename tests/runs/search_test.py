@@ -104,15 +104,6 @@ def _stop_when_it_waits(tmp_path, number):
     return thread
 
 
-@pytest.fixture
-def heard():
-    """No signal is ignored, as SIGINT is in what a shell starts with &."""
-    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, kept)
-
-
-@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_search_is_stopped_and_goes_on(search, tmp_path, number):
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
