@@ -24,7 +24,11 @@ ALLOWED = {
     "features": set(),
     "layers": set(),
     "models": {"config", "features", "layers"},
-    "heads": {"config", "features", "json_files", "layers", "models"},
+    "heads": {
+        *("config", "features", "json_files", "layers", "models"),
+        "options",
+    },
+    "options": set(),
     "text": {"atomic_files", "features", "input_files", "json_files"},
     "data": {
         *("atomic_files", "features", "input_files", "json_files", "limits"),
@@ -56,6 +60,7 @@ ALLOWED["export"] = set(ALLOWED)
 # These run on every Keras backend and where TensorFlow is missing.
 NO_TENSORFLOW = (
     *("atomic_files", "input_files", "json_files", "limits", "markdown"),
+    "options",
     *("config", "features", "heads", "layers", "models"),
 )
 NO_TENSORFLOW_FILES = ("training/losses.py", "training/optimizer.py")
@@ -64,7 +69,7 @@ TENSORFLOW = re.compile(r"(tensorflow|tf_keras|keras_nlp|keras_hub|official)\b")
 
 # A task's folder has files of three parts: two of them by their names.
 PARTS_OF_TASKS = {
-    **dict.fromkeys(("__init__", "parts", "spec"), "heads"),
+    **dict.fromkeys(("__init__", "parts", "settings", "spec"), "heads"),
     **dict.fromkeys(("head", "heads", "losses", "metrics"), "heads"),
     **dict.fromkeys(("chunks", "predictor", "shared_blocks"), "predictors"),
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tasks: one folder each, beside what several of them share.
 
+    settings.py   what a model has beside its labels: also flags
     head.py       HEAD: the functional model and its losses; keras.ops only
     metrics.py    scores, from predictions and labels
     predictor.py  raw text to predictions in one graph
@@ -16,6 +17,7 @@ from kbert.tasks.parts import (
     head,
     job_class,
     predictor_class,
+    settings_class,
     task_class,
 )
 from kbert.tasks.spec import TaskSpec, build, segment_note
@@ -29,5 +31,6 @@ __all__ = [
     "job_class",
     "predictor_class",
     "segment_note",
+    "settings_class",
     "task_class",
 ]

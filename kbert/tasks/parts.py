@@ -2,6 +2,7 @@
 """Which tasks there are, and where their parts are."""
 
 import importlib
+import importlib.util
 from typing import Any, NamedTuple
 
 
@@ -50,6 +51,17 @@ FINE_TUNED = tuple(name for name, names in TASKS.items() if names.trains)
 def head(task: str) -> Any:
     """The HEAD of a task's head.py, a `kbert.tasks.heads.Head`."""
     return _module(task, "head").HEAD
+
+
+def settings_class(task: str) -> Any:
+    """The Settings in the settings.py of a task in FINE_TUNED, or None.
+
+    It imports neither Keras nor TensorFlow.
+    """
+    name = f"kbert.tasks.{TASKS[task].folder}.settings"
+    if importlib.util.find_spec(name) is None:
+        return None
+    return importlib.import_module(name).Settings
 
 
 def predictor_class(task: str) -> Any:

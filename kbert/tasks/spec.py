@@ -3,14 +3,15 @@
 
 import dataclasses
 import os
-from typing import Annotated, Any
-
-import keras
+from typing import TYPE_CHECKING, Annotated, Any
 
 from kbert import json_files
 from kbert.config import MAX_SEQ_LENGTH, BertConfig
 from kbert.json_files import Range
 from kbert.tasks import parts
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,7 +140,7 @@ def segment_note(config: BertConfig, spec: TaskSpec) -> str:
     )
 
 
-def build(config: BertConfig, spec: TaskSpec) -> keras.Model:
+def build(config: BertConfig, spec: TaskSpec) -> "keras.Model":
     """The untrained functional model of a task.
 
     Raises: ValueError if the encoder does not fit into the machine's memory.

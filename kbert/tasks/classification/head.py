@@ -1,49 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Classes for single sentences and for sentence pairs."""
 
-import dataclasses
-from typing import Annotated
-
 import keras
 from keras import ops
 
-from kbert import features, json_files
+from kbert import features
 from kbert.config import BertConfig
-from kbert.json_files import Range
+from kbert.tasks.classification.settings import Settings
 from kbert.tasks.heads import Head, pooled_head
 from kbert.tasks.losses import BinaryCrossentropy
-
-_Threshold = Annotated[float, Range(more_than=0, less_than=1)]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a classifier has beside its labels.
-
-    Attributes:
-        multi_label: whether a row may have any number of the labels, none
-            included, each with a probability of its own.
-        threshold: the probability from which on a row then has a label; None
-            for 0.5, or where a row has one label.
-    Raises: ValueError for a threshold that is not between 0 and 1, or that
-        there is no use for.
-    """
-
-    multi_label: bool = False
-    threshold: _Threshold | None = None
-
-    def __post_init__(self):
-        """Checks the fields that a task.json may have wrong."""
-        json_files.check(vars(self), Settings, "")
-        if self.multi_label and self.threshold is None:
-            object.__setattr__(self, "threshold", 0.5)
-        if self.threshold is None:
-            return
-        if not self.multi_label:
-            raise ValueError(
-                f"threshold is {self.threshold!r}; wanted none without "
-                "multi_label."
-            )
 
 
 def build_classifier(config: BertConfig, num_classes: int) -> keras.Model:

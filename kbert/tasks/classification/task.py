@@ -12,6 +12,7 @@ from kbert.data.tables import Rows
 from kbert.tasks import TaskSpec, inputs
 from kbert.tasks.classification import head, metrics
 from kbert.tasks.classification.predictor import LABEL, LABELS, PROBABILITIES
+from kbert.tasks.classification.settings import Settings
 from kbert.tasks.job import LABEL_COLUMN, Job
 from kbert.tasks.task import Task
 from kbert.text.tokenizer import Tokenizer
@@ -47,7 +48,7 @@ class ClassificationJob(Job[Rows]):
 
     def _settings(self):
         """Those of a new model."""
-        return head.Settings(**self.options.settings)
+        return Settings(**self.options.settings)
 
     def spec(self, rows):
         settings = self._settings()

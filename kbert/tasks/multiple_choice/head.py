@@ -1,35 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The right one of several choices, such as endings of a story."""
 
-import dataclasses
-from typing import Annotated
-
 import keras
 from keras import ops
 
-from kbert import features, json_files
+from kbert import features
 from kbert.config import BertConfig
-from kbert.json_files import Range
 from kbert.layers import FoldChoices
 from kbert.models import encode
 from kbert.tasks.classification import head as classification_head
 from kbert.tasks.heads import Head, dense_head
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a model that chooses has.
-
-    Attributes:
-        num_choices: C, of each row.
-    Raises: ValueError if there are fewer than two.
-    """
-
-    num_choices: Annotated[int, Range(at_least=2, at_most=1000)]
-
-    def __post_init__(self):
-        """Checks the fields that a task.json may have wrong."""
-        json_files.check(vars(self), Settings, "")
+from kbert.tasks.multiple_choice.settings import Settings
 
 
 def build_multiple_choice(config: BertConfig, num_choices: int) -> keras.Model:

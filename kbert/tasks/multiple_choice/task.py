@@ -8,6 +8,7 @@ from kbert.tasks.job import LABEL_COLUMN, Job
 from kbert.tasks.multiple_choice import data, head, metrics
 from kbert.tasks.multiple_choice.data import Choices
 from kbert.tasks.multiple_choice.predictor import CHOICE, PROBABILITIES
+from kbert.tasks.multiple_choice.settings import Settings
 from kbert.tasks.task import Task
 from kbert.text.tokenizer import Tokenizer
 
@@ -63,7 +64,7 @@ class MultipleChoiceJob(Job[Choices]):
         return TaskSpec(
             task="multiple_choice",
             max_seq_length=self.options.max_seq_length,
-            settings=head.Settings(num_choices=len(rows.choices[0])),
+            settings=Settings(num_choices=len(rows.choices[0])),
             **self.columns(),
         )
 

@@ -1,67 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers that are spans of a paragraph: SQuAD 1.1 and 2.0, one or several."""
 
-import dataclasses
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from kbert import features, json_files
-from kbert.config import MAX_SEQ_LENGTH, BertConfig
-from kbert.json_files import Range
+from kbert import features
+from kbert.config import BertConfig
 from kbert.models import encode
 from kbert.tasks.heads import Head, dense
 from kbert.tasks.losses import BinaryCrossentropy
+from kbert.tasks.question_answering.settings import Settings
 
 _MASKED = -1e9  # the logit of what is no place for an answer
-_Length = Annotated[int, Range(at_least=1, at_most=MAX_SEQ_LENGTH)]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How paragraphs are cut and answers chosen.
-
-    Attributes:
-        stride: tokens of the paragraph from one window's begin to the next.
-        max_query_length: most tokens of a question; longer ones are
-            truncated.
-        max_answer_length: most tokens of an answer.
-        no_answer: whether a question may have none, as in SQuAD 2.0.
-        several_answers: whether it may have any number of them, each with a
-            probability of its own.
-        threshold: with several answers the lowest probability of one, and
-            else the highest no-answer score at which there is one; None for
-            0.5 and 0.
-        whole_word_answers: whether training widens an answer that begins or
-            ends inside a word to all of it; scores are of the given ones.
-    Raises: ValueError, naming the field.
-    """
-
-    stride: _Length = 128
-    max_query_length: _Length = 64
-    max_answer_length: _Length = 30
-    no_answer: bool = False
-    several_answers: bool = False
-    threshold: float | None = None
-    whole_word_answers: bool = True
-
-    def __post_init__(self):
-        """Checks the fields that a task.json may have wrong."""
-        json_files.check(vars(self), Settings, "")
-        if self.no_answer and self.several_answers:
-            raise ValueError(
-                "no_answer and several_answers are both set; where there may "
-                "be several, none is one of the cases."
-            )
-        if self.threshold is None:
-            default = 0.5 if self.several_answers else 0.0
-            object.__setattr__(self, "threshold", default)
-        if self.several_answers:
-            probability = Annotated[float, Range(more_than=0, less_than=1)]
-            json_files.check(
-                {"threshold": self.threshold}, dict[str, probability], ""
-            )
 
 
 def build_question_answerer(config: BertConfig) -> keras.Model:

@@ -1,35 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sentences of a document that tell the most of it."""
 
-import dataclasses
-from typing import Annotated
-
 import keras
 import numpy as np
 from keras import ops
 
-from kbert import features, json_files
+from kbert import features
 from kbert.config import BertConfig
-from kbert.json_files import Range
 from kbert.models import encode
 from kbert.tasks.heads import Head, dense_head
 from kbert.tasks.losses import BinaryCrossentropy
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How long a summary is.
-
-    Attributes:
-        num_sentences: of a summary; fewer where a document has not as many.
-    Raises: ValueError if there are none.
-    """
-
-    num_sentences: Annotated[int, Range(at_least=1, at_most=10**6)] = 3
-
-    def __post_init__(self):
-        """Checks the fields that a task.json may have wrong."""
-        json_files.check(vars(self), Settings, "")
+from kbert.tasks.summarization.settings import Settings
 
 
 def build_summarizer(config: BertConfig) -> keras.Model:

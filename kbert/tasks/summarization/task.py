@@ -8,6 +8,7 @@ from kbert.tasks.job import Job
 from kbert.tasks.summarization import data, head, metrics
 from kbert.tasks.summarization.data import Documents
 from kbert.tasks.summarization.predictor import SENTENCES
+from kbert.tasks.summarization.settings import Settings
 from kbert.tasks.task import Task
 from kbert.text.tokenizer import Tokenizer
 
@@ -59,7 +60,7 @@ class SummarizationJob(Job[Documents]):
         return TaskSpec(
             task="summarization",
             max_seq_length=self.options.max_seq_length,
-            settings=head.Settings(**self.options.settings),
+            settings=Settings(**self.options.settings),
         )
 
     def examples(self, rows, spec, vocabulary):

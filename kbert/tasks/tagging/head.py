@@ -7,53 +7,22 @@ of other libraries' models may stand in any order and be of IOB1, BIOES, BILOU
 or BMES too. If any label is none of these, all are classes of words.
 """
 
-import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
-from kbert import features, json_files
-from kbert.config import MAX_SEQ_LENGTH, BertConfig
-from kbert.json_files import Range
+from kbert import features
+from kbert.config import BertConfig
 from kbert.models import encode
 from kbert.tasks.heads import Head, dense_head
+from kbert.tasks.tagging.settings import Settings
 
-AGGREGATIONS = ("first", "simple", "joined")
 OUTSIDE = "O"
 _MARK = re.compile("O|[BIESLUM]-.+", re.DOTALL)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a tagger has beside its labels.
-
-    Attributes:
-        stride: tokens between the starts of the windows over a sentence
-            that is longer than the model.
-        aggregation: how tags become entities, as transformers' pipeline for
-            token classification names it. "first": a word has the tag of its
-            first token. "simple": in a text, each token has its own, so that
-            an entity may be a part of a word; a given word is as by "first".
-            "joined": as "first", and entities of one type side by side are
-            one.
-    Raises: ValueError, naming the field.
-    """
-
-    stride: Annotated[int, Range(at_least=1, at_most=MAX_SEQ_LENGTH)] = 64
-    aggregation: str = "first"
-
-    def __post_init__(self):
-        """Checks the fields that a task.json may have wrong."""
-        json_files.check(vars(self), Settings, "")
-        if self.aggregation not in AGGREGATIONS:
-            raise ValueError(
-                f"aggregation is {self.aggregation!r}; expected one of "
-                f"{list(AGGREGATIONS)}."
-            )
 
 
 def build_tagger(config: BertConfig, num_tags: int) -> keras.Model:

@@ -215,7 +215,7 @@ class TaggingPredictor(_Tagger):
         [the tag of each word, in IOB2]}.
 
     The score is the mean of the words' probabilities. An entity begins at a
-    "B-" and at an "I-" that continues none: see `head.Settings` for other
+    "B-" and at an "I-" that continues none: see `Settings` for other
     ways. Where labels are classes of words, each word is an entity whose type
     is its class. A word of which cleaning leaves nothing belongs to an entity
     that goes on behind it. Texts of any length are read whole, in windows.

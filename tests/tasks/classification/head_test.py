@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kbert.tasks.classification import head, metrics
-from kbert.tasks.classification.head import Settings
+from kbert.tasks.classification.settings import Settings
 
 LABELS = ("a", "b", "c")
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kbert.tasks.question_answering import head, metrics
+from kbert.tasks.question_answering.settings import Settings
 
 STEEP = 8.0  # a logit whose probability is near 1
 
@@ -327,9 +328,9 @@ def test_scores_of_several():
 )
 def test_settings_are_checked(fields, message):
     with pytest.raises(ValueError, match=message):
-        head.Settings(**fields)
+        Settings(**fields)
 
 
 def test_thresholds_by_default():
-    assert head.Settings().threshold == 0.0
-    assert head.Settings(several_answers=True).threshold == 0.5
+    assert Settings().threshold == 0.0
+    assert Settings(several_answers=True).threshold == 0.5

@@ -10,6 +10,7 @@ import pytest
 from kbert import models, tasks
 from kbert.tasks import TaskSpec
 from kbert.tasks.summarization import head, metrics
+from kbert.tasks.summarization.settings import Settings
 
 # [CLS] the film [SEP] [CLS] good [SEP] and [CLS] bad [SEP]
 INPUTS = {
@@ -113,11 +114,11 @@ def test_a_missing_library_is_named(monkeypatch):
 @pytest.mark.parametrize("number", [0, "3", True])
 def test_no_sentence_is_no_summary(number):
     spec = TaskSpec(task="summarization", max_seq_length=8)
-    assert spec.settings == head.Settings(num_sentences=3)
+    assert spec.settings == Settings(num_sentences=3)
     with pytest.raises(ValueError, match=r"num_sentences is .*; needs"):
         TaskSpec(
             task="summarization",
             max_seq_length=8,
             settings={"num_sentences": number},
         )
-    assert tasks.head("summarization").settings is head.Settings
+    assert tasks.head("summarization").settings is Settings

@@ -8,6 +8,7 @@ import pytest
 
 from kbert.tasks import TaskSpec
 from kbert.tasks.tagging import head, metrics
+from kbert.tasks.tagging.settings import Settings
 
 TYPES = ("LOC", "PER", "creative-work")
 
@@ -209,9 +210,9 @@ def test_the_model_and_its_settings(tiny_config, batch):
         labels=("O", "B-x", "I-x"),
         settings={"stride": 3},
     )
-    assert spec.settings == head.Settings(stride=3)
+    assert spec.settings == Settings(stride=3)
     with pytest.raises(ValueError, match="aggregation is 'max'; expected one"):
-        head.Settings(aggregation="max")
+        Settings(aggregation="max")
     for stride in (0, 2.0, True):
         with pytest.raises(ValueError, match="stride is .*; needs"):
-            head.Settings(stride=stride)
+            Settings(stride=stride)

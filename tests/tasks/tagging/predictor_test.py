@@ -13,6 +13,7 @@ from kbert.tasks import TaskSpec
 from kbert.tasks.predictor import make_predictor
 from kbert.tasks.tagging import head
 from kbert.tasks.tagging import predictor as serving
+from kbert.tasks.tagging.settings import Settings
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from kbert.text.words import begin_words
@@ -63,7 +64,7 @@ def server(tiny_config, vocabulary):
             task="tagging",
             max_seq_length=LENGTH,
             labels=LABELS,
-            settings=head.Settings(stride=STRIDE),
+            settings=Settings(stride=STRIDE),
         )
         model = tasks.build(config, spec)
         rng = np.random.default_rng(5)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a classifier has beside its labels."""
+
+import dataclasses
+from typing import Annotated
+
+from kbert import json_files
+from kbert.json_files import Range
+from kbert.options import option
+
+_Threshold = Annotated[float, Range(more_than=0, less_than=1)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a classifier has beside its labels.
+
+    Attributes:
+        multi_label: whether a row may have any number of the labels, none
+            included, each with a probability of its own.
+        threshold: the probability from which on a row then has a label; None
+            for 0.5, or where a row has one label.
+    Raises: ValueError for a threshold that is not between 0 and 1, or that
+        there is no use for.
+    """
+
+    multi_label: bool = option(
+        "a row may have several labels, a|b, or none.", False
+    )
+    threshold: _Threshold | None = option(
+        "with --multi_label, the lowest probability of a row's labels; by "
+        "default 0.5.",
+        None,
+    )
+
+    def __post_init__(self):
+        """Checks the fields that a task.json may have wrong."""
+        json_files.check(vars(self), Settings, "")
+        if self.multi_label and self.threshold is None:
+            object.__setattr__(self, "threshold", 0.5)
+        if self.threshold is None:
+            return
+        if not self.multi_label:
+            raise ValueError(
+                f"threshold is {self.threshold!r}; wanted none without "
+                "multi_label."
+            )
