@@ -7,36 +7,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
-from kbert import input_files, json_files
+from kbert import input_files, json_files, tasks
 from kbert.checkpoints.folder import LoadedModel
 from kbert.markdown import code, escape, front_matter, table
 from kbert.runs import run_record
 
-_USES = {
-    "classification": "Tells which of its classes a text or a pair has.",
-    "regression": "Gives a text or a pair a number.",
-    "tagging": "Finds entities in texts and in lists of words.",
-    "question_answering": "Answers questions with slices of given texts.",
-    "multiple_choice": "Tells which of several texts fits another best.",
-    "summarization": "Chooses the sentences of a document that tell the most.",
-    "masked_lm": "Fills in words of a text; a start for other tasks.",
-    "next_sentence": "Tells whether a text follows another.",
-    "pretraining": "Fills in words of a text; a start for other tasks.",
-    "encoder": "Gives texts vectors; a start for other tasks.",
-}
-# Of the Hugging Face Hub, which finds models by it.
-_PIPELINES = {
-    "classification": "text-classification",
-    "regression": "text-classification",
-    "tagging": "token-classification",
-    "question_answering": "question-answering",
-    "multiple_choice": "multiple-choice",
-    "summarization": "summarization",
-    "masked_lm": "fill-mask",
-    "next_sentence": "text-classification",
-    "pretraining": "fill-mask",
-    "encoder": "feature-extraction",
-}
 # In a run's folder, beside the model.
 _FLAGS, _EVALUATION, _REPORT = (
     *("flags.txt", "evaluation.json"),
@@ -76,6 +51,7 @@ def markdown(
         precision: of what is exported; the scores are of float32.
     """
     run = folder.resolve().parent
+    names = tasks.TASKS[loaded.spec.task]
     fields: dict[str, str | Sequence[str]] = dict(
         _license(loaded, license_name)
     )
@@ -84,12 +60,12 @@ def markdown(
     if datasets:
         fields["datasets"] = datasets
     fields["library_name"] = "kbert"
-    fields["pipeline_tag"] = _PIPELINES[loaded.spec.task]
+    fields["pipeline_tag"] = names.pipeline_tag
     parts = [
         front_matter(fields),
         f"# {escape(run.name if (run / _FLAGS).exists() else folder.name)}",
         "## Intended use",
-        _USES[loaded.spec.task]
+        names.use
         + " It was trained for texts like those it has seen; how it does on "
         "others is to be measured before it decides anything.",
         "## Size",

@@ -7,42 +7,100 @@ from typing import Any, NamedTuple
 
 
 class Names(NamedTuple):
-    """Where a task's parts are.
+    """Where a task's parts are, and what it is for.
 
     Attributes:
         folder: of the task, here.
         predictor: the class in its predictor.py.
         task: the public class in its task.py.
-        trains: whether the class is fine-tuned.
+        pipeline_tag: of the Hugging Face Hub, which finds models by it.
+        use: what a model does, for its card.
+        trains: whether kbert-finetune trains it.
     """
 
     folder: str
     predictor: str
     task: str
+    pipeline_tag: str
+    use: str
     trains: bool = True
 
 
 # By the name in a task.json.
 TASKS = {
-    "encoder": Names("embedding", "EmbeddingPredictor", "Embedder", False),
-    "pretraining": Names("masked_lm", "MaskFiller", "MaskedLM", False),
-    "masked_lm": Names("masked_lm", "MaskFiller", "MaskedLM", False),
+    "encoder": Names(
+        "embedding",
+        "EmbeddingPredictor",
+        "Embedder",
+        "feature-extraction",
+        "Gives texts vectors; a start for other tasks.",
+        trains=False,
+    ),
+    "pretraining": Names(
+        "masked_lm",
+        "MaskFiller",
+        "MaskedLM",
+        "fill-mask",
+        "Fills in words of a text; a start for other tasks.",
+        trains=False,
+    ),
+    "masked_lm": Names(
+        "masked_lm",
+        "MaskFiller",
+        "MaskedLM",
+        "fill-mask",
+        "Fills in words of a text; a start for other tasks.",
+        trains=False,
+    ),
     "next_sentence": Names(
-        "masked_lm", "NextSentencePredictor", "MaskedLM", False
+        "masked_lm",
+        "NextSentencePredictor",
+        "MaskedLM",
+        "text-classification",
+        "Tells whether a text follows another.",
+        trains=False,
     ),
     "classification": Names(
-        "classification", "ClassificationPredictor", "Classifier"
+        "classification",
+        "ClassificationPredictor",
+        "Classifier",
+        "text-classification",
+        "Tells which of its classes a text or a pair has.",
     ),
-    "regression": Names("regression", "RegressionPredictor", "Regressor"),
-    "tagging": Names("tagging", "TaggingPredictor", "Tagger"),
+    "regression": Names(
+        "regression",
+        "RegressionPredictor",
+        "Regressor",
+        "text-classification",
+        "Gives a text or a pair a number.",
+    ),
+    "tagging": Names(
+        "tagging",
+        "TaggingPredictor",
+        "Tagger",
+        "token-classification",
+        "Finds entities in texts and in lists of words.",
+    ),
     "question_answering": Names(
-        "question_answering", "QuestionPredictor", "QuestionAnswerer"
+        "question_answering",
+        "QuestionPredictor",
+        "QuestionAnswerer",
+        "question-answering",
+        "Answers questions with slices of given texts.",
     ),
     "multiple_choice": Names(
-        "multiple_choice", "MultipleChoicePredictor", "MultipleChoice"
+        "multiple_choice",
+        "MultipleChoicePredictor",
+        "MultipleChoice",
+        "multiple-choice",
+        "Tells which of several texts fits another best.",
     ),
     "summarization": Names(
-        "summarization", "SummarizationPredictor", "Summarizer"
+        "summarization",
+        "SummarizationPredictor",
+        "Summarizer",
+        "summarization",
+        "Chooses the sentences of a document that tell the most.",
     ),
 }
 FINE_TUNED = tuple(name for name, names in TASKS.items() if names.trains)

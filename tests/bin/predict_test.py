@@ -77,6 +77,7 @@ def test_flags_reach_the_answers(call, model, tmp_path, monkeypatch):
     assert said.getvalue().endswith(f"{table}: 2 rows, 1 of them truncated\n")
 
 
+@pytest.mark.slow
 def test_as_many_answers_as_are_asked_for(
     call, tmp_path, tiny_config, vocabulary
 ):

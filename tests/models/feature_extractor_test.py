@@ -99,6 +99,7 @@ def test_a_layer_costs_only_what_is_below_it(tiny_config):
         )
 
 
+@pytest.mark.slow
 def test_a_model_on_features_learns_and_they_stay(tiny_config):
     # Dropout as large as can be: features have none.
     config = dataclasses.replace(tiny_config, hidden_dropout_prob=0.9)

@@ -140,6 +140,7 @@ def pairs(one, vocabulary):
     return LoadedModel(model, one, vocabulary, PAIRS)
 
 
+@pytest.mark.slow
 def test_commands_say_it_once(pairs, tmp_path, call):
     path = _save(tmp_path / "pairs", pairs)
     encoder = models.build_encoder(pairs.config)

@@ -50,10 +50,16 @@ def _trained(model, optimizer, give_back=lambda: None):
     return trainer
 
 
-@pytest.mark.parametrize("kind", [AdamW, FusedAdamW])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(AdamW, marks=pytest.mark.slow), FusedAdamW]
+)
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"layer_decay": 0.5}, {"use_ema": True, "ema_momentum": 0.6}],
+    [
+        {},
+        pytest.param({"layer_decay": 0.5}, marks=pytest.mark.slow),
+        {"use_ema": True, "ema_momentum": 0.6},
+    ],
     ids=["plain", "layer decay", "averages"],
 )
 def test_all_weights_are_those_of_the_whole_table(settings, kind, tiny_config):

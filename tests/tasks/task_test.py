@@ -97,7 +97,17 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+# What is of one of them alone takes its graphs' time to trace.
+_QUICK = ("Classifier", "Tagger", "QuestionAnswerer")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in CASES
+    ],
+)
 def test_each_class_from_an_encoder_to_a_copy(name, encoder, tmp_path, capsys):
     arguments, x, y, wrong, message = CASES[name]
     if name == "Summarizer":
@@ -459,7 +469,9 @@ def masked_lm(tiny_config, vocabulary, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("task", ["masked_lm", "pretraining"])
+@pytest.mark.parametrize(
+    "task", ["pretraining", pytest.param("masked_lm", marks=pytest.mark.slow)]
+)
 def test_a_masked_lm_learns_texts(masked_lm, task):
     """Of one sentence over and over, each word follows from the others."""
     made = masked_lm(task)
