@@ -20,8 +20,43 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for editors and type checkers; at run time see _HOMES
+    from kbert.config import BertConfig as BertConfig
+    from kbert.models import build_encoder as build_encoder
+    from kbert.models import build_features as build_features
+    from kbert.models import build_pretrainer as build_pretrainer
+    from kbert.models import freeze as freeze
+    from kbert.models import pool as pool
+    from kbert.tasks import TaskSpec as TaskSpec
+    from kbert.tasks.classification.head import (
+        build_classifier as build_classifier,
+    )
+    from kbert.tasks.classification.task import Classifier as Classifier
+    from kbert.tasks.embedding.task import Embedder as Embedder
+    from kbert.tasks.masked_lm.task import MaskedLM as MaskedLM
+    from kbert.tasks.multiple_choice.head import (
+        build_multiple_choice as build_multiple_choice,
+    )
+    from kbert.tasks.multiple_choice.task import (
+        MultipleChoice as MultipleChoice,
+    )
+    from kbert.tasks.question_answering.head import (
+        build_question_answerer as build_question_answerer,
+    )
+    from kbert.tasks.question_answering.task import (
+        QuestionAnswerer as QuestionAnswerer,
+    )
+    from kbert.tasks.regression.head import build_regressor as build_regressor
+    from kbert.tasks.regression.task import Regressor as Regressor
+    from kbert.tasks.summarization.head import (
+        build_summarizer as build_summarizer,
+    )
+    from kbert.tasks.summarization.task import Summarizer as Summarizer
+    from kbert.tasks.tagging.head import build_tagger as build_tagger
+    from kbert.tasks.tagging.task import Tagger as Tagger
     from kbert.tasks.task import Task
+    from kbert.text.tokenizer import Tokenizer as Tokenizer
+    from kbert.text.vocabulary import Vocabulary as Vocabulary
 
 _HOMES = {
     # A model of each task, from raw text.
