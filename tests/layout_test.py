@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layout holds: who imports whom, what is installed, README's tree."""
+"""The layout holds: who imports whom, what is installed, the tree in docs."""
 
 import ast
 import configparser
@@ -274,7 +274,8 @@ def test_every_command_is_installed():
 
 
 def test_every_file_names_its_license():
-    folders = ("kbert", "configs", "tests", "export", "examples", "benchmarks")
+    folders = ("kbert", "configs", "docs", "tests", "export", "examples")
+    folders += ("benchmarks",)
     files = [file for name in folders for file in (ROOT / name).rglob("*.py")]
     line = "# SPDX-License-Identifier: Apache-2.0\n"
     assert not [f for f in files if not f.read_text("utf-8").startswith(line)]
@@ -326,12 +327,13 @@ tests/
     ]
 
 
-def test_the_tree_in_readme_is_true():
-    paths = list(_paths_in_tree((ROOT / "README.md").read_text("utf-8")))
+def test_the_tree_in_docs_is_true():
+    page = ROOT / "docs/architecture.md"
+    paths = list(_paths_in_tree(page.read_text("utf-8")))
     missing = [path for path in paths if not list(ROOT.glob(path))]
-    assert not missing, "README.md's tree names what is not there"
+    assert not missing, f"{page}'s tree names what is not there"
     packages = {
         f"kbert/{file.parent.name}/"
         for file in ROOT.glob("kbert/*/__init__.py")
     }
-    assert not packages - set(paths), "README.md's tree lacks parts of kbert/"
+    assert not packages - set(paths), f"{page}'s tree lacks parts of kbert/"
