@@ -238,6 +238,7 @@ def _edit(file, change):
         ("task.json", "activation", "tanh", "activation is 'tanh'; needs line"),
         ("task.json", "num_classes", 1, "num_classes is 1; wanted 2 or more"),
         ("task.json", "num_classes", "3", "num_classes is '3'; wanted 2"),
+        ("task.json", "num_classes", 10**6 + 1, "num_classes is 1000001; want"),
     ],
 )
 def test_what_kbert_cannot_represent(file, field, value, message, make_preset):

@@ -2,6 +2,7 @@
 """SQuAD's JSON: what is read, what is wrong and where."""
 
 import json
+import math
 
 import pytest
 
@@ -71,13 +72,14 @@ def test_answers_with_empty_text_are_no_answer(read):
             none("a", 0, is_impossible=True),
             none("b", -1, is_impossible=True),
             none("c", -1),
-            none("d", 900, is_impossible=True),
-            {"id": "e", "question": "Was it?", "is_impossible": True},
-            question("f", start=10, is_impossible=False),
+            none("d", 0),
+            none("e", 900, is_impossible=True),
+            {"id": "f", "question": "Was it?", "is_impossible": True},
+            question("g", start=10, is_impossible=False),
         )
     )
-    assert rows.ids == [*"abcdef"]
-    assert rows.answers == [*[[]] * 5, [Answer("good", 10)]]
+    assert rows.ids == [*"abcdefg"]
+    assert rows.answers == [*[[]] * 6, [Answer("good", 10)]]
     assert (rows.wrong, rows.dropped) == (0, 0)
 
 
@@ -228,6 +230,7 @@ def test_without_answers_all_questions_are_there(read):
         ([{"id": 1, "context": ""}], r"question 1: no 'question'"),
         ([{**ROW, "id": None}], r"squad.json: \[0\]: 'id' is null; expected a"),
         ([{**ROW, "id": True}], r"squad.json: \[0\]: 'id' is true; expected a"),
+        ([{**ROW, "id": math.nan}], r"\[0\]: 'id' is NaN; expected a string"),
         ([ROW, {**ROW, "id": "7"}], r"question '7': another has this id"),
         (
             [{**ROW, "answers": {"text": ["good"], "answer_start": []}}],

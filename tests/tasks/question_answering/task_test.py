@@ -196,6 +196,19 @@ def test_several_answers(job):
     assert made.row_scores(answers, rows, spec) == [pytest.approx(2 / 3), 1]
 
 
+@pytest.mark.parametrize(
+    ("settings", "first"),
+    [({}, "long"), ({"whole_word_answers": False}, "##er")],
+)
+def test_whole_words_are_learnt_by_default(job, vocabulary, settings, first):
+    made, rows = job(_squad([("bad ?", "the longer film", "er")]), **settings)
+    examples = made.examples(rows, made.spec(rows), vocabulary)
+    inputs, labels = examples.to_batch(examples.parts)
+    tokens = [vocabulary.tokens[i] for i in inputs["token_ids"][0]]
+    start, end = labels["logits"].numpy()[0]
+    assert (tokens[start], tokens[end]) == (first, "##er")
+
+
 def test_answers_that_stand_elsewhere_are_told(job, capsys):
     tree = _squad(ROWS[:1] * 150)
     answer = tree["data"][0]["paragraphs"][3]["qas"][0]["answers"][0]
