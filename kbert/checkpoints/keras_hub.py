@@ -173,7 +173,11 @@ def _preset_spec(loaded: LoadedModel, report: Report) -> TaskSpec:
             report(f"The masked-LM output is left out: {reason}")
         else:
             task = "masked_lm"
-    return dataclasses.replace(spec, task=task)
+    if task == "masked_lm":
+        return dataclasses.replace(spec, task=task)
+    return dataclasses.replace(
+        spec, task=task, settings=spec.embedding_settings, embedding=None
+    )
 
 
 def _other_masked_lm(config: BertConfig) -> str:

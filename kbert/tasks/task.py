@@ -331,17 +331,22 @@ class Task:
         found = self.predictor.predict(*rows.texts, batch_size=batch_size)
         return losses | job.scores(found, rows, self.spec)
 
-    def predict(self, x: Any, *, batch_size: int = 32) -> Any:
+    def predict(self, x: Any, *, batch_size: int = 32, **options: Any) -> Any:
         """What the model says of texts.
 
         Args:
             x: texts, as `fit` takes them.
             batch_size: rows at once.
+            **options: of some tasks: top_k, how many tokens a MaskedLM gives
+                for each [MASK]; n_best, how many answers a QuestionAnswerer
+                lists for each question.
         Returns: for each row, in order, what kbert-predict prints.
         Raises: ValueError, naming the row.
         """
         columns = inputs.columns(x)
-        return self.predictor.predict(*columns, batch_size=batch_size)
+        return self.predictor.predict(
+            *columns, batch_size=batch_size, **options
+        )
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes a model folder, complete or not at all; `kbert.load` reads it.

@@ -63,15 +63,18 @@ class Embedder(Task):
         spec = spec_of(loaded.spec).with_settings(**settings)
         return dataclasses.replace(spec, max_seq_length=length)
 
-    def predict(self, x: Any, *, batch_size: int = 32) -> np.ndarray:
+    def predict(
+        self, x: Any, *, batch_size: int = 32, **options: Any
+    ) -> np.ndarray:
         """The vectors of texts, (N, H) float32.
 
         Args:
             x: a list of texts, an array or a column of a table.
             batch_size: rows at once.
+            **options: none.
         Raises: ValueError, naming the row.
         """
-        found = super().predict(x, batch_size=batch_size)
+        found = super().predict(x, batch_size=batch_size, **options)
         vectors = [row[EMBEDDING] for row in found]
         width = self.config.hidden_size
         return np.array(vectors, np.float32).reshape(-1, width)
