@@ -2,6 +2,8 @@
 """kbert-convert: what it prints, writes and refuses."""
 
 import json
+import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -178,3 +180,13 @@ def test_by_way_of_kerashub(call, tmp_path, tiny_config, vocabulary):
     again = folder.load(two).model.get_weights()
     for got, want in zip(again, model.get_weights(), strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+def test_the_help_and_the_table_name_kerashubs_activation():
+    root = pathlib.Path(__file__).parents[2]
+    code = (root / "kbert" / "bin" / "convert.py").read_text("utf-8")
+    rows = (root / "docs" / "conversion.md").read_text("utf-8").splitlines()
+    (row,) = (x for x in rows if x.startswith("| KerasHub, out |"))
+    for text in (" ".join(code.split('"""')[1].split()), row):
+        assert re.search("the tanh form of GELU (alone|only)", text)
+        assert "cannot go there" in text

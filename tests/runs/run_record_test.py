@@ -144,6 +144,9 @@ def test_inputs_are_known_by_their_content(tmp_path, flag):
     given("moved", "1").check(_never)
     with pytest.raises(ValueError, match=rf"--{flag}=b \(a before\): that"):
         given("b", "2").check(_never)
+    message = rf"--{flag}=a \(with another content before\): that"
+    with pytest.raises(ValueError, match=message):
+        given("a", "2").check(_never)
     with pytest.raises(ValueError, match=rf"--{flag}=none \(a before\): that"):
         _record(tmp_path).check(_never)
 

@@ -7,6 +7,7 @@ import pytest
 import kbert
 from kbert import models, tasks
 from kbert.checkpoints import folder
+from kbert.tasks.predictor import make_predictor
 
 TEXTS = ["good", "The film was not very good.", "", "bad bad film " * 9]
 # [CLS] and [SEP] are 2 and 3; the last is cut to 12.
@@ -101,3 +102,17 @@ def test_the_command(tmp_path, tiny_config, vocabulary, call):
     ):
         with pytest.raises(ValueError, match=message):
             call("predict", *flags, *more)
+
+
+def test_an_encoder_asked_for_answers_names_its_vectors(
+    tmp_path, tiny_config, vocabulary, call
+):
+    path = _save(tmp_path / "model", tiny_config, vocabulary)
+    message = r"'encoder': it gives a text a vector \(.*--output=embeddings"
+    with pytest.raises(ValueError, match=f"model: .*{message}"):
+        call("predict", f"--model={path}", "--text=film")
+    found = folder.load(path)
+    with pytest.raises(ValueError, match=message):
+        make_predictor(
+            found.model, vocabulary=found.vocabulary, spec=found.spec
+        )
