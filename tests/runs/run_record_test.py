@@ -2,6 +2,7 @@
 """The record of what ran: its parts, its comparisons, and damaged ones."""
 
 import importlib
+import importlib.metadata
 import json
 import sys
 
@@ -39,6 +40,9 @@ def test_a_part_is_of_the_steps_that_are_not_lost(tmp_path):
     said = []
     _record(tmp_path, save_every=1).begin(0)
     assert _ran(tmp_path) == [(1, None, 1)]  # under way, or killed
+    (part,) = run_record.read(tmp_path)["parts"]
+    for name in ("kbert", "tensorflow", "keras"):
+        assert part["versions"][name] == importlib.metadata.version(name)
     _save(tmp_path, 4)
     record = _record(tmp_path, save_every=2)
     record.check(said.append)
