@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes a kbert model of another library's, or another library's of kbert's.
 
---from=FORMAT reads --input and writes a kbert model; --to=FORMAT reads a
-kbert model. FORMAT is one of
+Without --to it writes a kbert model of --input, whose format is recognized by
+its files, or is that of --from. --to=FORMAT writes another library's model of
+an --input of any format. FORMAT is one of
 
   huggingface   a folder as save_pretrained writes it: config.json, weights
                 (a pickle needs PyTorch), tokenizer; both ways. So is one of
@@ -22,13 +23,14 @@ import importlib
 
 from absl import app, flags
 
+from kbert.bin import flags as shared
 from kbert.bin import run
 
 _FROM = flags.DEFINE_enum(
     "from",
     None,
     ["huggingface", "keras_hub", "google", "model_garden"],
-    "Whose format --input has.",
+    "Whose format --input has; by default its files say it.",
 )
 _TO = flags.DEFINE_enum(
     "to", None, ["huggingface", "keras_hub"], "Whose format --output gets."
@@ -39,19 +41,18 @@ _INPUT = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for the converted model.", required=True
 )
-_LOWER_CASE = flags.DEFINE_boolean(
-    "lower_case", None, "With --from: its casing, if --input does not say."
-)
+_LOWER_CASE = shared.lower_case()
 _NUM_TEXTS = flags.DEFINE_integer(
     "num_texts",
     None,
-    "With --from: texts in an example of a classifier or a regression, 1 or 2.",
+    "Without --to: texts in an example of a classifier or a regression, 1 or "
+    "2.",
 )
 _NUM_CHOICES = flags.DEFINE_integer(
-    "num_choices", None, "With --from: choices in an example, if no file says."
+    "num_choices", None, "Without --to: choices in an example, if no file says."
 )
 _NO_ANSWER = flags.DEFINE_boolean(
-    "no_answer", None, "With --from: whether a question may have no answer."
+    "no_answer", None, "Without --to: whether a question may have no answer."
 )
 
 
@@ -67,24 +68,20 @@ def main(argv):
     """Reads the flags, converts and prints what was read and left out."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
-    name = _FROM.value or _TO.value
-    if not name or (_FROM.value and _TO.value):
+    if _FROM.value and _TO.value:
         raise app.UsageError("Give one of --from and --to.")
-    foreign = importlib.import_module(f"kbert.checkpoints.{name}")
-    if _FROM.value:
-        _import(foreign)
+    if _TO.value:
+        _export(importlib.import_module(f"kbert.checkpoints.{_TO.value}"))
     else:
-        _export(foreign)
+        _import()
 
 
-def _import(foreign):
+def _import():
     from kbert import tasks
     from kbert.checkpoints import folder
 
     folder.check_replaceable(_OUTPUT.value)  # before the work, not after
-    loaded = foreign.load(
-        _INPUT.value, lower_case=_LOWER_CASE.value, report=print
-    )
+    loaded = _read()
     spec, model = _stated(loaded.spec), loaded.model
     if spec != loaded.spec:  # such as of more choices, with the same weights
         model = tasks.build(loaded.config, spec)
@@ -100,6 +97,26 @@ def _import(foreign):
     if note := tasks.segment_note(loaded.config, spec):
         print(note)
     print(f"{_OUTPUT.value}: a kbert model, its task: {spec.task}")
+
+
+def _read():
+    """The foreign model at --input; prints what is said of it."""
+    if _FROM.value:
+        foreign = importlib.import_module(f"kbert.checkpoints.{_FROM.value}")
+        return foreign.load(
+            _INPUT.value, lower_case=_LOWER_CASE.value, report=print
+        )
+    from kbert.checkpoints import formats
+
+    loaded, lines = formats.read(_INPUT.value, lower_case=_LOWER_CASE.value)
+    if lines == [formats.KBERT.name]:
+        raise ValueError(
+            f"{_INPUT.value}: is a kbert model already; needs --to, or a model "
+            "of another library."
+        )
+    lines[0] = f"{_INPUT.value}: {lines[0]}"
+    print(*lines, sep="\n")
+    return loaded
 
 
 def _stated(spec):
@@ -123,12 +140,12 @@ def _stated(spec):
 
 
 def _export(foreign):
-    from kbert.checkpoints import folder
+    from kbert.checkpoints import formats
 
-    for holder in (_LOWER_CASE, *(holder for holder, _ in _OF_TASKS)):
+    for holder, _ in _OF_TASKS:
         if holder.value is not None:
-            raise app.UsageError(f"--{holder.name} goes with --from.")
-    loaded = folder.load(_INPUT.value)
+            raise app.UsageError(f"--{holder.name} does not go with --to.")
+    loaded = formats.load(_INPUT.value, lower_case=_LOWER_CASE.value)
     try:
         foreign.save(loaded, _OUTPUT.value, report=print)
     except ValueError as error:

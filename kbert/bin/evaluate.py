@@ -13,6 +13,7 @@ from kbert.bin import flags as shared
 from kbert.bin import run
 
 _MODEL = shared.model()
+_LOWER_CASE = shared.lower_case()
 _TASK = shared.task()
 _INPUT = flags.DEFINE_string(
     "input",
@@ -41,10 +42,10 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     from kbert import tasks
-    from kbert.checkpoints import folder
+    from kbert.checkpoints import formats
     from kbert.runs import files
 
-    loaded = folder.load(_MODEL.value)
+    loaded = formats.load(_MODEL.value, lower_case=_LOWER_CASE.value)
     _TASK(loaded.spec.task)
     if note := tasks.segment_note(loaded.config, loaded.spec):
         print(f"{_MODEL.value}: {note}", file=sys.stderr)

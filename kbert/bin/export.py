@@ -20,6 +20,7 @@ from kbert.bin import flags as shared
 from kbert.bin import run
 
 _MODEL = shared.model()
+_LOWER_CASE = shared.lower_case()
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder for all versions of the model.", required=True
 )
@@ -92,7 +93,7 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     from kbert import tasks
-    from kbert.checkpoints import folder
+    from kbert.checkpoints import formats
     from kbert.runs import model_card
     from kbert.runs.progress import Progress
     from kbert.serving import export, portability
@@ -103,11 +104,12 @@ def main(argv):
     except ValueError as error:
         raise ValueError(f"--min_server={error}") from None
     reading, precision = _READING(bool(_DEV.value)), _precision()
-    loaded, about = folder.load(_MODEL.value), ""
+    loaded = formats.load(_MODEL.value, lower_case=_LOWER_CASE.value)
     if note := tasks.segment_note(loaded.config, loaded.spec):
         print(f"{_MODEL.value}: {note}", file=sys.stderr)
     spec = loaded.spec.with_settings(**_AGGREGATION())
     loaded = dataclasses.replace(loaded, spec=spec)
+    about = ""
     if precision != "float32":
         loaded, signatures, about = _reduced(loaded, precision, reading)
     else:
@@ -169,7 +171,6 @@ def _reduced(loaded, precision, reading):
             f"for {task!r}; wanted one of kbert-finetune."
         )
     return precisions.reduce(
-        _MODEL.value,
         loaded,
         precision,
         job=tasks.job_class(task)(JobOptions(**reading)),

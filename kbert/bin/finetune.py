@@ -9,8 +9,9 @@
     multiple_choice      texts, each with several choices, one of them right
     summarization        documents, some of whose sentences tell the most
 
-Begins with the model of --init, whose encoder is trained further. The labels
-are those of the training file. Runs on all visible GPUs, or on the processor.
+Begins with the model of --init, whose encoder is trained further. It may be of
+another library: kbert-convert is not needed before. The labels are those of the
+training file. Runs on all visible GPUs, or on the processor.
 The model is written to <output_dir>/model; with --dev, its scores to
 evaluation.json, and to report/ what it is good and bad at: tables by class and
 by length, and the worst rows.
@@ -31,8 +32,9 @@ _TRAIN = flags.DEFINE_string(
 _DEV = flags.DEFINE_string("dev", None, "A file to score the model on.")
 _READING = shared.reading()
 _INIT = flags.DEFINE_string(
-    "init", None, "Folder of a kbert model to start from.", required=True
+    "init", None, f"The model to start from: {shared.FORMATS}.", required=True
 )
+_LOWER_CASE = shared.lower_case()
 _EPOCHS = flags.DEFINE_integer(
     "epochs", 3, "Passes over the training file.", lower_bound=1
 )
@@ -71,6 +73,7 @@ def main(argv):
     finetune(
         job,
         init=_INIT.value,
+        lower_case=_LOWER_CASE.value,
         train=train,
         dev=dev,
         tuning=FinetuneOptions(

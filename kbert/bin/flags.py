@@ -18,10 +18,17 @@ if TYPE_CHECKING:  # it takes seconds to import
 flags.disclaim_key_flags()  # they belong to the module that calls
 
 
+# What `kbert.checkpoints.formats` reads.
+FORMATS = (
+    "a folder of kbert, Hugging Face, sentence-transformers or KerasHub, or a "
+    "checkpoint of TensorFlow 1 or Model Garden"
+)
+
+
 def model() -> flags.FlagHolder[str | None]:
-    """--model, the folder of a trained kbert model; it must be given."""
+    """--model, a trained model of any format; it must be given."""
     return flags.DEFINE_string(
-        "model", None, "Folder of a trained kbert model.", required=True
+        "model", None, f"The trained model: {FORMATS}.", required=True
     )
 
 
@@ -47,11 +54,13 @@ def task() -> Callable[[str | None], None]:
 
 
 def lower_case() -> flags.FlagHolder[bool | None]:
-    """--lower_case, for a vocab.txt that has no vocab.json beside it."""
+    """--lower_case, for a vocabulary of which no file says it."""
     return flags.DEFINE_boolean(
         "lower_case",
         None,
-        "Casing of a vocab.txt without a vocab.json beside it.",
+        "Casing of a vocabulary, where no file says it: of a vocab.txt without "
+        "a vocab.json next to it, of a checkpoint of TensorFlow 1 or Model "
+        "Garden.",
     )
 
 

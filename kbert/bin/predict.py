@@ -21,6 +21,7 @@ from kbert.bin import flags as shared
 from kbert.bin import run
 
 _MODEL = shared.model()
+_LOWER_CASE = shared.lower_case()
 _TASK = shared.task()
 _INPUT = flags.DEFINE_string(
     "input",
@@ -74,33 +75,21 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     _check_flags()
-    import kbert
-    from kbert.checkpoints import folder
+    from kbert.checkpoints import formats
     from kbert.runs import predicting
     from kbert.runs.progress import Progress
 
     how = _EMBEDDING(_OUTPUT.value == "embeddings")
     changed = _AGGREGATION(not how)
-    if how:
-        model = kbert.Embedder.from_pretrained(_MODEL.value, **how)
-    else:
-        model = kbert.load(_MODEL.value, **changed)
-    _TASK(None if how else model.spec.task)
-    if model.spec.task == "encoder" and not how:
-        raise ValueError(
-            f"{_MODEL.value}: The model's task is 'encoder': it gives a text "
-            "a vector (--output=embeddings), and no answer before it is "
-            "trained for a task with kbert-finetune."
-        )
-    server = model.predictor
+    server = _load(how, changed).predictor
     texts = _texts(server)
     predictor = predicting.ChunkedPredictor(
         server, _options(server), Progress()
     )
     if _OUTPUT_FILE.value:
         named = (_OUTPUT, _BATCH_SIZE, _TOP_K, _N_BEST, _KEEP_COLUMNS)
-        settings = {holder.name: holder.value for holder in named}
-        settings["model"] = folder.fingerprint(_MODEL.value)
+        settings = {x.name: x.value for x in (*named, _LOWER_CASE)}
+        settings["model"] = formats.fingerprint(_MODEL.value)
         settings |= {**how, **changed}
         predictor.to_file(texts, _OUTPUT_FILE.value, settings)
     else:
@@ -111,6 +100,30 @@ def main(argv):
             f"{predictor.num_truncated:,} of them truncated",
             file=sys.stderr,
         )
+
+
+def _load(how, changed):
+    """The model, of vectors if `how` has their settings.
+
+    Raises: ValueError if it is of another --task, or gives vectors alone.
+    """
+    import kbert
+
+    casing = _LOWER_CASE.value
+    if how:
+        _TASK(None)
+        return kbert.Embedder.from_pretrained(
+            _MODEL.value, lower_case=casing, **how
+        )
+    model = kbert.load(_MODEL.value, lower_case=casing, **changed)
+    _TASK(model.spec.task)
+    if model.spec.task == "encoder":
+        raise ValueError(
+            f"{_MODEL.value}: The model's task is 'encoder': it gives a text "
+            "a vector (--output=embeddings), and no answer before it is "
+            "trained for a task with kbert-finetune."
+        )
+    return model
 
 
 def _options(server):

@@ -4,8 +4,8 @@
 Records without next-sentence labels train the masked-LM output alone, and
 records whose rows are not masked are masked anew in each epoch.
 
-Begins with random weights of a --model_config, or goes on from a model with
---init. Runs on all visible GPUs, or on the processor. The model is written to
+Begins with random weights of a --model_config, or with the model of --init.
+Runs on all visible GPUs, or on the processor. The model is written to
 <output_dir>/model.
 """
 
@@ -35,7 +35,7 @@ _MODEL_CONFIG = flags.DEFINE_string(
     "tiny, mini, small, medium, base, large, or a JSON file.",
 )
 _INIT = flags.DEFINE_string(
-    "init", None, "Folder of a kbert model to go on from."
+    "init", None, f"The model to start from: {shared.FORMATS}."
 )
 _MASKING = shared.masking()
 _STEPS = flags.DEFINE_integer(
@@ -48,7 +48,7 @@ def main(argv):
     """Reads the flags, trains, scores and saves the model."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
-    from kbert.runs.pretraining import pretrain
+    from kbert.runs.pretraining import Start, pretrain
     from kbert.text.vocabulary import Vocabulary
 
     vocabulary = None
@@ -57,8 +57,7 @@ def main(argv):
     pretrain(
         records=_INPUT.value,
         eval_records=_EVAL_INPUT.value,
-        model_config=_MODEL_CONFIG.value,
-        init=_INIT.value,
+        start=Start(_MODEL_CONFIG.value, _INIT.value, _LOWER_CASE.value),
         vocabulary=vocabulary,
         masking=_MASKING(),
         steps=_STEPS.value,

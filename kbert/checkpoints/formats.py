@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any model that kbert can read, told by the files of its folder."""
+"""Any model that kbert can read, recognized by the files of its folder."""
 
+import glob
+import hashlib
 import importlib
 import os
 import pathlib
+import sys
+from collections.abc import Iterable
 from typing import NamedTuple
+
+import keras
 
 from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
@@ -17,28 +23,45 @@ class _Format(NamedTuple):
         name: for messages.
         module: of kbert.checkpoints, whose `load` reads it.
         needs: what a folder of it holds, for messages.
+        files: patterns of what is read there, for `fingerprint`; those of a
+            checkpoint itself are added.
     """
 
     name: str
     module: str
     needs: str
+    files: tuple[str, ...] = ()
 
 
 KBERT = _Format("kbert model", "folder", "task.json")
-_SENTENCE_TRANSFORMERS = _Format(
-    "sentence-transformers model", "huggingface", "modules.json"
+_FILES = ("*.json", "*.txt", "*.safetensors", "*.bin")
+_HUGGING_FACE = _Format(
+    "Hugging Face model", "huggingface", "config.json", _FILES
 )
-_HUGGING_FACE = _Format("Hugging Face model", "huggingface", "config.json")
-_KERAS_HUB = _Format("KerasHub preset", "keras_hub", "metadata.json")
+_SENTENCE_TRANSFORMERS = _Format(
+    "sentence-transformers model",
+    "huggingface",
+    "modules.json",
+    (*_FILES, *(f"[0-9]*_*/{pattern}" for pattern in _FILES)),
+)
+_KERAS_HUB = _Format(
+    "KerasHub preset",
+    "keras_hub",
+    "metadata.json",
+    ("*.json", "*.h5", "assets/tokenizer/*"),
+)
+_BESIDE = ("bert_config.json", "vocab.txt", "vocab.json")
 _GOOGLE = _Format(
     "TensorFlow 1 checkpoint",
     "google",
     "bert_config.json, vocab.txt, *.ckpt.index",
+    _BESIDE,
 )
 _MODEL_GARDEN = _Format(
     "Model Garden checkpoint",
     "model_garden",
     "bert_config.json, vocab.txt, ckpt-*.index",
+    _BESIDE,
 )
 _FORMATS = (
     *(KBERT, _SENTENCE_TRANSFORMERS, _HUGGING_FACE),
@@ -80,6 +103,64 @@ def read(path: str | os.PathLike, *, lower_case: bool | None = None) -> Found:
     return Found(loaded, lines)
 
 
+def load(
+    path: str | os.PathLike, *, lower_case: bool | None = None, seed: int = 0
+) -> LoadedModel:
+    """Reads a model for a command, and says which foreign format it found.
+
+    Args:
+        path: as `read` takes it.
+        lower_case: the casing, if no file says it.
+        seed: of the layers that the files lack, such as a pooler, so that
+            they are the same in each process.
+    Raises: as `read` does.
+    """
+    keras.utils.set_random_seed(seed)
+    loaded, lines = read(path, lower_case=lower_case)
+    if lines != [KBERT.name]:
+        say(path, lines)
+    return loaded
+
+
+def say(path: str | os.PathLike, lines: Iterable[str]) -> None:
+    """Prints what there is to say of a model, in one line on stderr."""
+    text = "; ".join(line.rstrip(".") for line in lines)
+    print(f"{path}: {text}.", file=sys.stderr, flush=True)
+
+
+def fingerprint(path: str | os.PathLike) -> str:
+    """Tells a model from all others by the files that it is read from.
+
+    It does not depend on where the model lies. Of a kbert model the weights
+    are known by their checksum, of others all files are read.
+
+    Raises: ValueError if it is no model; OSError.
+    """
+    path = pathlib.Path(path)
+    form = _format_of(path)
+    if form is KBERT:
+        return folder.fingerprint(path)
+    patterns = form.files
+    if form in (_GOOGLE, _MODEL_GARDEN):
+        from kbert.checkpoints import tf_checkpoint
+
+        checkpoint = tf_checkpoint.find_checkpoint(path)
+        path, name = checkpoint.parent, glob.escape(checkpoint.name)
+        patterns = (*patterns, f"{name}.index", f"{name}.data-*")
+    files = {
+        file.relative_to(path).as_posix(): file
+        for pattern in patterns
+        for file in path.glob(pattern)
+        if file.is_file()
+    }
+    digest = hashlib.sha256()
+    for name, file in sorted(files.items()):
+        with open(file, "rb") as opened:
+            content = hashlib.file_digest(opened, "sha256").hexdigest()
+        digest.update(f"{name}\n{content}\n".encode())
+    return digest.hexdigest()
+
+
 def _check_casing(path, loaded, lower_case):
     found = loaded.config.lower_case
     if lower_case not in (None, found):
@@ -94,12 +175,12 @@ def _format_of(path: pathlib.Path) -> _Format:
         names = {entry.name for entry in path.iterdir()}
     else:  # a checkpoint's prefix, which is no file itself
         names = {entry.name for entry in path.parent.glob(f"{path.name}.*")}
+    if "metadata.json" in names:  # a preset may have a task.json too
+        return _KERAS_HUB
     if "task.json" in names:
         return KBERT
     if "modules.json" in names:
         return _SENTENCE_TRANSFORMERS
-    if "metadata.json" in names:
-        return _KERAS_HUB
     if "config.json" in names:
         return _HUGGING_FACE
     if any(name.endswith(".index") for name in names):

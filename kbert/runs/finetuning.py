@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kbert import models, tasks
-from kbert.checkpoints import folder
+from kbert.checkpoints import folder, formats
 from kbert.checkpoints.folder import LoadedModel
 from kbert.data import finetuning
 from kbert.runs import devices, files, run, run_record, scoring
@@ -46,6 +46,7 @@ def finetune(
     job: Job,
     *,
     init: str,
+    lower_case: bool | None,
     train: Rows,
     dev: Rows | None,
     tuning: FinetuneOptions,
@@ -61,7 +62,8 @@ def finetune(
 
     Args:
         job: the task.
-        init: folder of the model to start from.
+        init: path of the model to start from.
+        lower_case: its casing, if no file says it.
         train: rows with labels.
         dev: held-out rows, or None.
         tuning: what to train.
@@ -70,7 +72,7 @@ def finetune(
     """
     _check_dev(dev, tuning, options)
     strategy = run.strategy(options)
-    initial = folder.load(init)
+    initial = formats.load(init, lower_case=lower_case, seed=options.seed)
     spec = dataclasses.replace(
         job.spec(train), embedding=initial.spec.embedding_settings
     )

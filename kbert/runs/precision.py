@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What fewer bits cost a model: its task's scores and its time, measured."""
 
+import dataclasses
 import os
 import time
 from typing import NamedTuple
 
 import keras
 
+from kbert import tasks
 from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
 from kbert.markdown import escape, table
@@ -88,7 +90,6 @@ class Cost(NamedTuple):
 
 
 def reduce(
-    model: str | os.PathLike,
     full: LoadedModel,
     precision: str,
     *,
@@ -96,11 +97,10 @@ def reduce(
     dev: str,
     max_drop: float,
 ) -> tuple[LoadedModel, Signatures, str]:
-    """A model folder in fewer bits, if it then answers as well.
+    """A model in fewer bits, if it then answers as well.
 
     Args:
-        model: the folder.
-        full: what it holds, in float32.
+        full: the model in float32.
         precision: "bfloat16" or "int8".
         job: of the model's task.
         dev: a file of the task with labels, to measure the cost on.
@@ -112,7 +112,7 @@ def reduce(
     rows = job.read(dev, full.spec)
     # Sees that the model knows the labels.
     scoring.tokenized(job, rows, full.spec, full.vocabulary)
-    loaded = _in_bfloat16(model) if precision == "bfloat16" else full
+    loaded = _in_bfloat16(full) if precision == "bfloat16" else full
     signatures = _signatures(loaded, precision)
     found = cost(_signatures(full), signatures, job, rows)
     about = found.markdown(precision)
@@ -131,13 +131,15 @@ def _signatures(loaded, precision="float32"):
     )
 
 
-def _in_bfloat16(model) -> LoadedModel:
+def _in_bfloat16(full) -> LoadedModel:
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        return folder.load(model)
+        model = tasks.build(full.config, full.spec)
     finally:
         keras.config.set_dtype_policy(policy)
+    folder.copy_weights(full.model, model)
+    return dataclasses.replace(full, model=model)
 
 
 def cost(full: Signatures, reduced: Signatures, job: Job, rows: Rows) -> Cost:

@@ -2,11 +2,12 @@
 """A pre-training run: records and a config or a model, to a model folder."""
 
 import math
+from typing import NamedTuple
 
 import keras
 
 from kbert import features, models, tasks
-from kbert.checkpoints import folder
+from kbert.checkpoints import folder, formats
 from kbert.checkpoints.folder import LoadedModel
 from kbert.config import BertConfig
 from kbert.data import pretraining, record_sets
@@ -18,12 +19,25 @@ from kbert.text.vocabulary import Vocabulary
 from kbert.training import losses
 
 
+class Start(NamedTuple):
+    """Where pre-training starts: at random weights or at a model's.
+
+    Attributes:
+        model_config: a name or a file, for random weights.
+        init: or the path of a model.
+        lower_case: the model's casing, if no file says it.
+    """
+
+    model_config: str | None
+    init: str | None
+    lower_case: bool | None
+
+
 def pretrain(
     *,
     records: str,
     eval_records: str | None,
-    model_config: str | None,
-    init: str | None,
+    start: Start,
     vocabulary: Vocabulary | None,
     masking: Masking | None,
     steps: int,
@@ -39,8 +53,7 @@ def pretrain(
     Args:
         records: folders, paths and globs, by commas.
         eval_records: likewise, held out; or None.
-        model_config: a name or a file, to begin with random weights.
-        init: or the model folder to go on from.
+        start: the weights to start from.
         vocabulary: of records that have none beside them, else None.
         masking: of records whose rows are not masked, else None.
         steps: of the whole run.
@@ -49,13 +62,11 @@ def pretrain(
     """
     run.check_scores(options, "--eval_input", eval_records, by_epoch=False)
     strategy = run.strategy(options)
-    if bool(init) == bool(model_config):
-        raise ValueError("Give one of --model_config and --init.")
-    initial = folder.load(init) if init else None
+    initial = _initial(start, options)
     if initial:
         vocabulary = initial.vocabulary
     record_set = record_sets.find(records, vocabulary=vocabulary)
-    config = _config(initial, model_config or init, record_set)
+    config = _config(initial, start, record_set)
     _check_length(records, record_set, config)
     held_out = _held_out(eval_records, record_set, config)
     all_sets = [record_set, held_out] if held_out else [record_set]
@@ -69,8 +80,7 @@ def pretrain(
             record_set,
             eval_records,
             held_out,
-            init,
-            model_config,
+            start,
             config,
         ),
     ) as record:
@@ -81,7 +91,7 @@ def pretrain(
                 packed=any(s.row.packed for s in all_sets),
             )
             if initial:
-                _start_from(initial, model, init, options)
+                _start_from(initial, model, start.init, options)
         score = held_out and scoring.RecordScores(
             model, held_out, options.batch_size, masking
         )
@@ -112,9 +122,21 @@ def pretrain(
         run.save(trained, options, kept)
 
 
-def _inputs(
-    records, record_set, eval_records, held_out, init, model_config, config
-):
+def _initial(start, options) -> LoadedModel | None:
+    """The model to start from, or None to start at random weights.
+
+    Raises: ValueError if both are given or none; as `formats.load` does.
+    """
+    if bool(start.init) == bool(start.model_config):
+        raise ValueError("Give one of --model_config and --init.")
+    if not start.init:
+        return None
+    return formats.load(
+        start.init, lower_case=start.lower_case, seed=options.seed
+    )
+
+
+def _inputs(records, record_set, eval_records, held_out, start, config):
     named = {
         "input": run_record.named_records(records, record_set.files),
         "vocab": run_record.named_text(
@@ -125,11 +147,11 @@ def _inputs(
         named["eval_input"] = run_record.named_records(
             eval_records, held_out.files
         )
-    if init:
-        named["init"] = run_record.named_model(init)
-    if model_config:
+    if start.init:
+        named["init"] = run_record.named_model(start.init)
+    else:
         named["model_config"] = run_record.named_text(
-            model_config, repr(config)
+            start.model_config, repr(config)
         )
     return named
 
@@ -148,8 +170,9 @@ def _spec(record_set: RecordSet) -> tasks.TaskSpec:
     )
 
 
-def _config(initial, path, record_set: RecordSet) -> BertConfig:
-    """That of `initial`, or of a file; `path` names either."""
+def _config(initial, start, record_set: RecordSet) -> BertConfig:
+    """That of `initial`, or of a file."""
+    path = start.init or start.model_config
     config = initial.config if initial else None
     config = config or BertConfig.from_json(
         path,

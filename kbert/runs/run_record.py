@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
 from kbert import atomic_files, json_files
-from kbert.checkpoints import folder
+from kbert.checkpoints import formats
 from kbert.runs import files
 from kbert.runs.files import Named
 from kbert.training.checkpoints import CHECKPOINTS_FOLDER, saved_steps
@@ -59,15 +59,15 @@ class Record(TypedDict):
 
 
 def named_model(path: str | os.PathLike) -> Named:
-    """A model folder's own name, with the run's if it is one's, and content.
+    """A model's own name, with the run's if it is one's, and its content.
 
-    Raises: OSError.
+    Raises: ValueError if it is no model; OSError.
     """
     resolved = pathlib.Path(path).resolve()
     parts = [resolved.name]
     if (resolved.parent / RUN_FILE).exists():
         parts.insert(0, resolved.parent.name)
-    return {"name": "/".join(parts), "fingerprint": folder.fingerprint(path)}
+    return {"name": "/".join(parts), "fingerprint": formats.fingerprint(path)}
 
 
 def named_records(patterns: str, paths: Sequence[str]) -> Named:

@@ -3,7 +3,6 @@
 
 import dataclasses
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -118,7 +117,7 @@ class Task:
             lines.append(f"left over: {', '.join(left)}")
         if note := tasks.segment_note(config, spec):
             lines.append(note)
-        _say(path, lines)
+        formats.say(path, lines)
         return cls(loaded)
 
     @classmethod
@@ -462,14 +461,9 @@ def load(
     if lines[0] == formats.KBERT.name:  # which needs no word
         lines = lines[1:]
     if lines:
-        _say(path, lines)
+        formats.say(path, lines)
     loaded = dataclasses.replace(loaded, spec=spec)
     return tasks.task_class(spec.task)(loaded)
-
-
-def _say(path, lines):
-    text = "; ".join(line.rstrip(".") for line in lines)
-    print(f"{path}: {text}.", file=sys.stderr, flush=True)
 
 
 def _with_dropout(config: BertConfig, dropout: float | None) -> BertConfig:

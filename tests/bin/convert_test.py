@@ -117,23 +117,26 @@ def test_and_back(call, hugging_face, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ([], app.UsageError, "Give one of --from and --to"),
         (
             ["--from=huggingface", "--to=huggingface"],
             app.UsageError,
             "Give one of --from and --to",
         ),
         (
-            ["--to=huggingface", "--lower_case"],
+            ["--to=keras_hub", "--num_choices=2"],
             app.UsageError,
-            "--lower_case goes with --from",
+            "--num_choices does not go with --to",
         ),
         (
             ["--from=huggingface", "--lower_case", "--num_texts=2"],
             ValueError,
             "--num_texts: .* is for 'encoder'; needs a model for classificati",
         ),
-        (["--to=huggingface"], ValueError, "another library's: .*kbert-conv"),
+        (
+            ["--to=huggingface"],
+            ValueError,
+            "tokenizer_config.json: .*--lower_case",
+        ),
     ],
 )
 def test_flags_that_do_not_go_together(
@@ -144,6 +147,20 @@ def test_flags_that_do_not_go_together(
     with pytest.raises(error, match=message):
         call("convert", *arguments, *files)
     assert [entry.name for entry in tmp_path.iterdir()] == ["hf"]
+
+
+def test_a_kbert_model_is_no_input_without_to(call, hugging_face, tmp_path):
+    path, _ = hugging_face
+    model = tmp_path / "kbert"
+    said = call(
+        "convert", f"--input={path}", f"--output={model}", "--lower_case"
+    )
+    assert said.startswith(f"{path}: Hugging Face model\n23 tensors read.\n")
+    with pytest.raises(
+        ValueError, match="kbert: is a kbert model already; nee"
+    ):
+        call("convert", f"--input={model}", f"--output={tmp_path}/again")
+    assert not (tmp_path / "again").exists()
 
 
 def test_what_is_there_is_not_replaced(hugging_face, call):
@@ -163,7 +180,8 @@ def test_by_way_of_kerashub(call, tmp_path, tiny_config, vocabulary):
     spec = TaskSpec(task="classification", max_seq_length=9, labels=("a", "b"))
     model = tasks.build(tiny_config, spec)
     parts = {"config": tiny_config, "vocabulary": vocabulary, "spec": spec}
-    one, preset, two = (tmp_path / name for name in ("1", "preset", "2"))
+    one, two, three = (tmp_path / name for name in "123")
+    preset, hf = tmp_path / "preset", tmp_path / "hf"
     folder.save(one, model, **parts)
     said = call(
         "convert", "--to=keras_hub", f"--input={one}", f"--output={preset}"
@@ -177,6 +195,10 @@ def test_by_way_of_kerashub(call, tmp_path, tiny_config, vocabulary):
         "convert", "--from=keras_hub", f"--input={preset}", f"--output={two}"
     )
     assert said.endswith(f"{two}: a kbert model, its task: classification\n")
+    # From one library to another, without a kbert model between them.
+    call("convert", "--to=huggingface", f"--input={preset}", f"--output={hf}")
+    call("convert", f"--input={hf}", f"--output={three}")
+    assert folder.load(three).spec.labels == ("0", "1")
     again = folder.load(two).model.get_weights()
     for got, want in zip(again, model.get_weights(), strict=True):
         np.testing.assert_array_equal(got, want)

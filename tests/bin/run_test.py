@@ -95,7 +95,7 @@ def test_help_lists_own_flags_and_defaults(start):
     assert (code, err) == (0, "")
     assert out.startswith("usage: kbert-say-hello [--flag=value ...]\n")
     assert "Greets a folder." in out
-    assert "--model: Folder of a trained kbert model." in out
+    assert "--model: The trained model: a folder of kbert, Hugging Face," in out
     assert "--times: How often.\n    (default: '3')" in out
     assert "verbosity" not in out  # absl's own, which --helpfull adds
 

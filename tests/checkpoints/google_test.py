@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from kbert.checkpoints import google
+from kbert.tasks.predictor import make_predictor
 
 V, H, F, S, N = 15, 16, 28, 24, 4  # tokens, widths, positions, heads
 
@@ -320,6 +321,31 @@ def test_values_that_are_not_finite(write):
     tensors["bert/pooler/dense/bias"][3] = np.inf
     with pytest.raises(ValueError, match="pooler/dense/bias has 1 values that"):
         _load(write(tensors))
+
+
+def test_commands_read_it_as_it_is(published, call, tmp_path, capsys):
+    """Of a checkpoint's path too; no file says the casing."""
+    model = f"--model={published}/bert_model.ckpt"
+    with pytest.raises(
+        ValueError, match="vocab.txt: .* Give --lower_case=true"
+    ):
+        call("predict", model, "--text=the [MASK]")
+    capsys.readouterr()
+    said = call("predict", model, "--text=THE [MASK]", "--lower_case")
+    loaded, _ = _load(published)
+    server = make_predictor(
+        loaded.model, vocabulary=loaded.vocabulary, spec=loaded.spec
+    )
+    [want] = server.predict(["the [MASK]"])
+    [got], [want] = json.loads(said)["masks"], want["masks"]
+    assert got == pytest.approx(want)
+    # A copy is made of it in the same way.
+    output = tmp_path / "kbert"
+    said = call(
+        "convert", f"--input={published}", f"--output={output}", "--lower_case"
+    )
+    assert said.startswith(f"{published}: TensorFlow 1 checkpoint\n")
+    assert said.endswith(f"{output}: a kbert model, its task: pretraining\n")
 
 
 def test_other_architectures(write):

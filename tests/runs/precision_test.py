@@ -38,9 +38,7 @@ def _reduce(regressor, kind, max_drop):
     path, dev = regressor
     job = tasks.job_class("regression")(JobOptions(text_columns=["text"]))
     full = folder.load(path)
-    return precision.reduce(
-        path, full, kind, job=job, dev=dev, max_drop=max_drop
-    )
+    return precision.reduce(full, kind, job=job, dev=dev, max_drop=max_drop)
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_record_files_are_told_apart_by_both_ends(tmp_path):
 
 
 def test_a_model_of_a_run_is_named_with_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_record.folder, "fingerprint", lambda _: "1")
+    monkeypatch.setattr(run_record.formats, "fingerprint", lambda _: "1")
     model = tmp_path / "films" / "model"
     model.mkdir(parents=True)
     assert run_record.named_model(model)["name"] == "model"
