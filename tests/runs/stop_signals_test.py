@@ -119,7 +119,7 @@ def test_what_nohup_ignores_stays_ignored(start, mode):
 
 
 @pytest.mark.parametrize(
-    "command", ["finetune", "pretrain", "search", "predict", "make_records"]
+    "command", ["finetune", "pretrain", "tune", "predict", "make_records"]
 )
 def test_a_command_that_starts_hears_sigterm(command, tmp_path):
     """It waits for flags in a pipe, which a file of flags names."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Fine-tunes with all combinations of some settings, and compares them.
 
-    kbert-search --output_dir=out/search --learning_rate=5e-5,3e-5,2e-5 \
+    kbert-tune --output_dir=out/tune --learning_rate=5e-5,3e-5,2e-5 \
         --batch_size=16,32 --epochs=2,3,4 --seed=0,1,2 -- \
         --init=DIR --train=train.tsv --dev=dev.tsv --text_columns=sentence
 
@@ -42,7 +42,7 @@ _LISTS = {
 def main(argv):
     """Reads the flags, runs the trials, and prints the table."""
     from kbert.runs import stop_signals
-    from kbert.runs.search import FAILED, Search
+    from kbert.runs.tune import FAILED, Search
 
     command, grid = argv[1:], _grid()
     if not grid:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kbert-search: trials that fail, stop and go on, and the table of them."""
+"""kbert-tune: trials that fail, stop and go on, and the table of them."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ import pytest
 
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.runs.search import DONE, FAILED, STOPPED, Search, Trial
+from kbert.runs.tune import DONE, FAILED, STOPPED, Search, Trial
 from kbert.tasks import TaskSpec
 
 # What kbert-finetune does to its folder, in no time: each trial has two steps,
@@ -139,7 +139,7 @@ def test_a_search_that_is_killed_stops_its_trial(search, tmp_path):
     (tmp_path / "wait").touch()
     program = [sys.executable, str(tmp_path / "stand_in.py")]
     code = f"""
-from kbert.runs.search import Search
+from kbert.runs.tune import Search
 search = Search({str(tmp_path / "out")!r}, {_flags(tmp_path)!r})
 search.run({GRID!r}, {program!r}, print)
 """
@@ -237,7 +237,7 @@ def test_files_that_have_changed_are_named(call, search, tmp_path):
             rf"--{path.stem}={path}: has changed since the search in .*out"
         )
         with pytest.raises(ValueError, match=message):
-            call("search", f"--output_dir={output}", "--seed=0", "--", *flags)
+            call("tune", f"--output_dir={output}", "--seed=0", "--", *flags)
         path.write_text("text\tlabel\n")
     assert Search(output).command == flags  # which reads none of them
 
@@ -302,7 +302,7 @@ def test_through_the_commands(call, tmp_path, tiny_config, vocabulary):
         "--batch_size=1",
     ]
     output = f"--output_dir={tmp_path}/out"
-    printed = call("search", output, *flags, *behind)
+    printed = call("tune", output, *flags, *behind)
     trial = tmp_path / "out" / "learning_rate=0.01_epochs=1"
     scores = json.loads((trial / "evaluation.json").read_text())
     assert scores["metric"] == "accuracy"
@@ -310,10 +310,10 @@ def test_through_the_commands(call, tmp_path, tiny_config, vocabulary):
     assert f"{tmp_path}/out/model: its model" in printed
     folder.load(tmp_path / "out" / "model")
     assert (trial / "report" / "errors.jsonl").exists()
-    assert call("search", output) == (tmp_path / "out/search.md").read_text()
+    assert call("tune", output) == (tmp_path / "out/search.md").read_text()
     # All is done: no process is needed.
     began = time.monotonic()
-    call("search", output, *flags, *behind)
+    call("tune", output, *flags, *behind)
     assert time.monotonic() - began < 2
 
 
@@ -330,7 +330,7 @@ def test_through_the_commands(call, tmp_path, tiny_config, vocabulary):
 )
 def test_wrong_flags(call, tmp_path, flags, message):
     with pytest.raises(Exception, match=message) as info:
-        call("search", f"--output_dir={tmp_path}/none", *flags)
+        call("tune", f"--output_dir={tmp_path}/none", *flags)
     assert type(info.value).__name__ in ("ValueError", "UsageError")
 
 
