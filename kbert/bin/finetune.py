@@ -30,6 +30,15 @@ _TRAIN = flags.DEFINE_string(
     required=True,
 )
 _DEV = flags.DEFINE_string("dev", None, "A file to score the model on.")
+_DEV_SHARE = flags.DEFINE_float(
+    "dev_share",
+    None,
+    "Instead of --dev: the share of the rows of --train, about, that is held "
+    "out to score the model on, such as 0.1. Whether a row is depends on its "
+    "texts alone: rows of equal texts stay together.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
 _READING = shared.reading()
 _INIT = flags.DEFINE_string(
     "init", None, f"The model to start from: {shared.FORMATS}.", required=True
@@ -64,11 +73,11 @@ def main(argv):
     from kbert.runs import data_summary
     from kbert.runs.finetuning import FinetuneOptions, finetune
 
-    if not _DEV.value and _WORST.value != _WORST.default:
+    has_dev = bool(_DEV.value) or _DEV_SHARE.value is not None
+    if not has_dev and _WORST.value != _WORST.default:
         raise ValueError(f"--worst={_WORST.value}: wanted --dev too.")
     job = task_flags.job(_READING())
-    train = job.read(_TRAIN.value)
-    dev = job.read(_DEV.value, job.spec(train)) if _DEV.value else None
+    train, dev = _rows(job)
     data_summary.show(job, train, dev)
     finetune(
         job,
@@ -84,6 +93,31 @@ def main(argv):
         ),
         options=run_flags.options("finetune"),
     )
+
+
+def _rows(job):
+    """Those to train on, and those to score the model on or None.
+
+    Raises: ValueError, naming file and line or the flag; OSError.
+    """
+    from kbert.tasks.job import split
+
+    share = _DEV_SHARE.value
+    if share is not None and _DEV.value:
+        raise ValueError(
+            f"--dev_share={share:g}: --dev is given too; needs one of them."
+        )
+    train = job.read(_TRAIN.value)
+    if share is None:
+        dev = job.read(_DEV.value, job.spec(train)) if _DEV.value else None
+        return train, dev
+    train, dev = split(train, share)
+    print(
+        f"{_TRAIN.value}: {len(train):,} rows to train on, {len(dev):,} held "
+        "out",
+        flush=True,
+    )
+    return train, dev
 
 
 def cli():

@@ -72,8 +72,10 @@ def _check(command, grid):
     for name in ("output_dir", *grid):
         if name in given:
             raise app.UsageError(f"--{name} stands before and after the --.")
-    if not given & {"dev", "flagfile"}:  # a flagfile may have it
-        raise app.UsageError("Give --dev after the --: its score decides.")
+    if not given & {"dev", "dev_share", "flagfile"}:  # the last may have one
+        raise app.UsageError(
+            "Give --dev or --dev_share after the --: its score decides."
+        )
 
 
 def _inputs(command):

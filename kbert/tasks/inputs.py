@@ -2,7 +2,7 @@
 """What users hand over in Python: texts, labels and weights, to lists."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -181,38 +181,55 @@ def is_held_out(texts: Sequence[Any], share: float) -> bool:
     return int.from_bytes(digest, "big") < share * _BUCKETS
 
 
+def sides(
+    rows: Iterable[Sequence[Any]], share: float, setting: str
+) -> tuple[list[int], list[int]]:
+    """Indices of the rows to train on, and of those that are held out.
+
+    Args:
+        rows: the texts of each.
+        share: of the rows that is held out, about.
+        setting: what gives the share, for messages.
+    Raises: ValueError if the share is not between 0 and 1, or if a side is
+        left without rows.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"{setting}: needs more than 0, below 1.")
+    found: tuple[list[int], list[int]] = ([], [])
+    for index, texts in enumerate(rows):
+        found[is_held_out(texts, share)].append(index)
+    if not all(found):
+        count = sum(map(len, found))
+        raise ValueError(
+            f"{setting}: of {count:,} rows {len(found[1]):,} are held out; "
+            "needs some on both sides."
+        )
+    return found
+
+
 def split(
     x: Any, y: Any, sample_weight: Any, share: float
 ) -> tuple[tuple[Any, Any, Any], tuple[Any, ...]]:
     """(x, y, sample_weight) of the rows to train on, and those held out.
 
-    Raises: ValueError if the share is not between 0 and 1, or if a side is
-        left without rows.
+    Raises: ValueError as `sides` does.
     """
-    if not 0 < share < 1:
-        raise ValueError(
-            f"validation_split={share}: needs more than 0, below 1."
-        )
     texts = columns(x)
     count = len(texts[0])
     parts: list[Any] = [*texts, labels(y, count), None]
     if sample_weight is not None:
         parts[-1] = labels(sample_weight, count)
-    held_out = [is_held_out(row, share) for row in zip(*texts, strict=True)]
-    if all(held_out) or not any(held_out):
-        raise ValueError(
-            f"validation_split={share}: of {len(held_out):,} rows "
-            f"{sum(held_out):,} are held out; needs some on both sides."
-        )
+    train, held_out = sides(
+        zip(*texts, strict=True), share, f"validation_split={share}"
+    )
 
-    def side(wanted: bool) -> tuple[Any, ...]:
-        chosen = [i for i, out in enumerate(held_out) if out is wanted]
+    def side(indices: list[int]) -> tuple[Any, ...]:
         *own, found_y, weight = (
-            part and [part[i] for i in chosen] for part in parts
+            part and [part[i] for i in indices] for part in parts
         )
         return tuple(own) if len(own) > 1 else own[0], found_y, weight
 
-    train_x, train_y, train_weight = side(False)
-    held_x, held_y, held_weight = side(True)
+    train_x, train_y, train_weight = side(train)
+    held_x, held_y, held_weight = side(held_out)
     weights = () if held_weight is None else (held_weight,)
     return (train_x, train_y, train_weight), (held_x, held_y, *weights)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from kbert.data.finetuning import Examples
-from kbert.tasks import TaskSpec
+from kbert.tasks import TaskSpec, inputs
 from kbert.tasks.predictor import Column
 from kbert.text.vocabulary import Vocabulary
 from kbert.training import loop
@@ -34,6 +34,34 @@ class Rows(Protocol):
 
 
 R = TypeVar("R", bound=Rows)
+
+
+def take(rows: R, indices: Sequence[int]) -> R:
+    """Some of the rows: of each list in their dataclass those elements."""
+
+    def chosen(value):
+        if isinstance(value, tuple):  # of columns
+            return tuple(map(chosen, value))
+        if isinstance(value, list) and len(value) == len(rows):
+            return [value[index] for index in indices]
+        return value  # what the rows share, or a column that was not read
+
+    whole: Any = rows
+    names = [field.name for field in dataclasses.fields(whole)]
+    return dataclasses.replace(
+        whole, **{name: chosen(getattr(rows, name)) for name in names}
+    )
+
+
+def split(rows: R, dev_share: float) -> tuple[R, R]:
+    """The rows to train on and the held-out ones: see `inputs.is_held_out`.
+
+    Raises: ValueError, naming the flag, as `inputs.sides` does.
+    """
+    texts = zip(*rows.texts, strict=True)
+    setting = f"--dev_share={dev_share:g}: {rows.path}"
+    train, dev = inputs.sides(texts, dev_share, setting)
+    return take(rows, train), take(rows, dev)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

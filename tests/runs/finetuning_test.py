@@ -491,3 +491,32 @@ def test_scores_now_and_then_need_held_out_data(finetune, call, tmp_path):
 def test_worst_rows_need_held_out_data(finetune):
     with pytest.raises(ValueError, match="--worst=3: wanted --dev too"):
         finetune("same", "--worst=3", "--dev=")
+
+
+def test_a_share_of_the_training_file_is_held_out(finetune, tmp_path):
+    """Rows of one text are on one side, and the run's record says so."""
+    rows = [
+        f"the film was {i % 20}\t{'good' if i % 3 else 'bad'}\n"
+        for i in range(60)
+    ]
+    (tmp_path / "same.tsv").write_text("text\tlabel\n" + "".join(rows))
+    flags = "--dev=", "--dev_share=0.3", "--epochs=1", "--batch_size=32"
+    printed = finetune("same", *flags)
+    [(train, dev)] = re.findall(
+        r"same.tsv: (\d+) rows to train on, (\d+) held out\n", printed
+    )
+    assert int(train) + int(dev) == 60
+    assert int(train) % 3 == int(dev) % 3 == 0 < int(dev)
+    counts = re.findall(r"\n\| (?:bad|good) +\| +(\d+) \| +(\d+) \|", printed)
+    sums = [sum(map(int, column)) for column in zip(*counts, strict=True)]
+    assert sums == [int(train), int(dev)]
+    assert "rows have texts that are in" not in printed
+    out = tmp_path / "out"
+    report = json.loads((out / "report/report.json").read_text("utf-8"))
+    assert sum(x["rows"] for x in report["classes"].values()) == int(dev)
+    [part] = run_record.read(out)["parts"]
+    assert part["settings"]["dev_share"] == 0.3
+    with pytest.raises(ValueError, match=r"--dev_share=0.4 \(0.3 before\)"):
+        finetune("same", *flags, "--dev_share=0.4")
+    with pytest.raises(ValueError, match="--dev_share=0.3: --dev is given too"):
+        finetune("same", "--dev_share=0.3")

@@ -324,7 +324,10 @@ def test_through_the_commands(call, tmp_path, tiny_config, vocabulary):
         (["--epochs=0"], "--epochs=0: wanted numbers"),
         (["--seed=0", "--", "--seed=1"], "--seed stands before and after"),
         (["--", "--seed=1"], "Give a list of values before the --"),
-        (["--seed=0", "--", "--train=a.tsv"], "Give --dev after the --: its"),
+        (
+            ["--seed=0", "--", "--train=a.tsv"],
+            "Give --dev or --dev_share after the --",
+        ),
         ([], "search.json: not there"),
     ],
 )
