@@ -95,7 +95,7 @@ def _as_at_first():
     keras.config.set_dtype_policy("float32")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def vocabulary():
     """Ids 0 to 4 are the special tokens, 5 to 14 the ten words."""
     from kbert.text.vocabulary import Vocabulary
@@ -140,7 +140,7 @@ def records(vocabulary, record_options, tmp_path):
     return str(tmp_path / "records")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config():
     """Two layers of width 16 that are built in a moment."""
     from kbert.config import BertConfig

@@ -56,6 +56,7 @@ def test_a_large_block_is_not_faulted_in_again():
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN is for x86")
+@pytest.mark.slow
 def test_onednn_is_on_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     assert _run(_ONEDNN).strip() == "True"

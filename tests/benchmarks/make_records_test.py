@@ -46,6 +46,7 @@ def test_ratios_are_to_the_peer_with_the_same_tokens():
 @pytest.mark.skipif(
     importlib.util.find_spec("official") is None, reason="no Model Garden"
 )
+@pytest.mark.slow
 def test_both_sides_run_on_the_same_text(tmp_path, monkeypatch, own_flags):
     monkeypatch.setattr("os.sched_setaffinity", lambda *arguments: None)
     for name in ("pretrain", "vocab"):

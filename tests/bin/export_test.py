@@ -22,9 +22,9 @@ SCRIPT = pathlib.Path(__file__).parents[2] / "export" / "export_savedmodel.py"
 TEXTS = ["good", "The film was not very good.", "", "bad bad film " * 9]
 
 
-@pytest.fixture
-def trained(tmp_path, tiny_config, vocabulary):
-    """A model in the folder of a run, and its server."""
+@pytest.fixture(scope="module")
+def films(tmp_path_factory, tiny_config, vocabulary):
+    """A model in the folder of a run, and its predictor, made once."""
     spec = tasks.TaskSpec(
         task="classification",
         max_seq_length=9,
@@ -35,7 +35,7 @@ def trained(tmp_path, tiny_config, vocabulary):
     rng = np.random.default_rng(2)
     for variable in model.weights:
         variable.assign(variable + 0.3 * rng.normal(size=variable.shape))
-    run = tmp_path / "films"
+    run = tmp_path_factory.mktemp("runs") / "films"
     run.mkdir()
     folder.save(
         run / "model",
@@ -47,9 +47,18 @@ def trained(tmp_path, tiny_config, vocabulary):
     (run / "flags.txt").write_text("--train=films.tsv\n--epochs=3\n")
     scores = {"loss": 0.25, "accuracy": 0.875, "metric": "accuracy"}
     (run / "evaluation.json").write_text(json.dumps(scores))
-    return run / "model", make_predictor(model, **parts)
+    return run, make_predictor(model, **parts)
 
 
+@pytest.fixture
+def trained(films, tmp_path):
+    """A copy of the folder, and the predictor."""
+    run, predictor = films
+    shutil.copytree(run, tmp_path / "films")
+    return tmp_path / "films" / "model", predictor
+
+
+@pytest.mark.slow
 def test_it_answers_as_the_model_does(trained, tmp_path, call):
     """Loaded as a server does, when nothing else is left."""
     path, server = trained

@@ -517,6 +517,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_caller_that_is_killed(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(_WORKERS)

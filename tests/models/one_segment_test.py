@@ -110,6 +110,7 @@ def test_single_texts_need_no_note(one, tiny_config):
     assert tasks.segment_note(tiny_config, PAIRS) == ""
 
 
+@pytest.mark.slow
 def test_requests_of_token_ids(one, vocabulary):
     model = _random(tasks.build(one, PAIRS))
     graphs = Signatures(model, vocabulary=vocabulary, spec=PAIRS).by_name()

@@ -58,7 +58,9 @@ def _trained(model, optimizer, give_back=lambda: None):
     [
         {},
         pytest.param({"layer_decay": 0.5}, marks=pytest.mark.slow),
-        {"use_ema": True, "ema_momentum": 0.6},
+        pytest.param(
+            {"use_ema": True, "ema_momentum": 0.6}, marks=pytest.mark.slow
+        ),
     ],
     ids=["plain", "layer decay", "averages"],
 )

@@ -311,6 +311,7 @@ def test_what_ran_is_recorded(finetune, tmp_path, said):
         finetune("flipped", "--epochs=1")
 
 
+@pytest.mark.slow
 def test_rows_of_tokens_that_are_not_seen_decay_alone(finetune, tmp_path):
     """As in the published training, which moves all of them at each step."""
     flags = "--weight_decay=0.1", "--warmup_share=0", "--dev="
@@ -360,6 +361,7 @@ def test_two_workers_learn_what_one_process_does(finetune, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_options_take_the_same_steps(finetune, tmp_path):
     """Parts of two rows, on two devices, and blocks computed twice."""
     path = tmp_path / "out"
@@ -396,6 +398,7 @@ def test_a_batch_of_more_rows_than_there_are_has_them_all(finetune, tmp_path):
     assert list(_losses(path)) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_that_has_no_rows_for_them(finetune, tmp_path):
     flags = "--batch_size=30", "--accumulate_steps=3", "--epochs=1"
     printed = finetune("same", *flags, "--strategy=mirrored")

@@ -439,6 +439,7 @@ def test_what_is_not_trained_says_so(encoder):
         embedder.fit(TEXTS, LABELS)
 
 
+@pytest.mark.slow
 def test_the_export_answers_as_the_model(classifier, tmp_path):
     classifier.save(tmp_path / "model")
     path = kbert.load(tmp_path / "model").export(tmp_path / "serving")
