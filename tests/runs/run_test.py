@@ -184,10 +184,8 @@ pretrain.main(["pretrain"])
 """
 
 
-@pytest.mark.parametrize(
-    "strategy",
-    ["one_device", pytest.param("mirrored", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["one_device", "mirrored"])
 def test_a_killed_run_ends_as_if_it_had_not_been(work, call, strategy):
     whole, killed = f"whole_{strategy}", f"killed_{strategy}"
     how = {"strategy": strategy, "accumulate_steps": 2}
