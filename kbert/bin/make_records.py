@@ -41,7 +41,7 @@ _RUNNER = flags.DEFINE_string(
     "runner",
     None,
     "Apache Beam's runner of the work, instead of --num_workers; it needs "
-    "pip install 'kbert[beam]'.",
+    "pip install 'kbert-keras[beam]'.",
 )
 # The others are the fields of RecordOptions.
 for _name, _default, _help in (
@@ -121,7 +121,8 @@ def _workers(beam_flags):
         from kbert.data.beam_workers import BeamWorkers
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"--runner needs Apache Beam ({error}): pip install 'kbert[beam]'."
+            f"--runner needs Apache Beam ({error}): pip install "
+            "'kbert-keras[beam]'."
         ) from None
     finally:
         logging.disable(logging.NOTSET)

@@ -110,7 +110,7 @@ def _pickle(path) -> Tensors:
     except ImportError:
         raise ValueError(
             f"{path}: a pickle, which only PyTorch reads without running "
-            "code in it: pip install 'kbert[torch]'."
+            "code in it: pip install 'kbert-keras[torch]'."
         ) from None
     records = _records(path)
     with open(path, "rb") as file:

@@ -453,7 +453,8 @@ def import_parquet(path: str | os.PathLike) -> Any:
     """
     if importlib.util.find_spec("pyarrow") is None:
         raise ValueError(
-            f"{path}: .parquet needs pyarrow: pip install 'kbert[parquet]'."
+            f"{path}: .parquet needs pyarrow: pip install "
+            "'kbert-keras[parquet]'."
         )
     from pyarrow import parquet
 

@@ -256,8 +256,8 @@ def _cell(value) -> str:
 def _check_pyarrow(other: str) -> None:
     if importlib.util.find_spec("pyarrow") is None:
         raise ValueError(
-            ".parquet needs pyarrow: pip install 'kbert[parquet]'; or write a "
-            f"{other}."
+            ".parquet needs pyarrow: pip install 'kbert-keras[parquet]'; or "
+            f"write {other}."
         )
 
 

@@ -37,6 +37,7 @@ _FREE = (
     *("dev", "eval_input"),
     *("strategy", "start_timeout", "accumulate_steps", "remat", "xla"),
 )
+_DISTRIBUTIONS = {"kbert": "kbert-keras"}  # packages of another name
 _ENDS = 2**16  # bytes of a large file's begin and end that tell it apart
 
 
@@ -269,8 +270,9 @@ def _now():
 def _versions():
     found = {}
     for name in ("kbert", "tensorflow", "keras"):
+        distribution = _DISTRIBUTIONS.get(name, name)
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
+            found[name] = importlib.metadata.version(distribution)
     return found
 
 

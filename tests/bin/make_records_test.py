@@ -108,5 +108,5 @@ def test_beam_and_processes_exclude_each_other(run):
 def test_beam_that_is_missing_is_named(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     monkeypatch.delitem(sys.modules, "kbert.data.beam_workers", raising=False)
-    with pytest.raises(ValueError, match=r"pip install 'kbert\[beam\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'kbert-keras\[beam\]'"):
         run(*BEAM)

@@ -217,7 +217,7 @@ def test_a_zip_bomb(tmp_path, vocabulary):
 def test_a_pickle_without_pytorch(tmp_path, vocabulary, monkeypatch):
     path = _make(tmp_path, "zip", vocabulary)
     monkeypatch.setitem(sys.modules, "torch", None)
-    message = r"bin: a pickle, which only .*: pip install 'kbert\[torch\]'"
+    message = r"bin: a pickle, which only .*: pip install 'kbert-keras\[to"
     with pytest.raises(ValueError, match=message):
         _load(path)
 

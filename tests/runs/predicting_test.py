@@ -538,7 +538,7 @@ def test_vectors_as_numpy_and_parquet_read_them(table, tmp_path, monkeypatch):
 
 def test_parquet_without_pyarrow_names_the_extra(table, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"pip install 'kbert\[parquet\]'"):
+    with pytest.raises(ValueError, match=r"install 'kbert-keras\[parquet\]'"):
         _run(table, tmp_path / "a.parquet")
 
 

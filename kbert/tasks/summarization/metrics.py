@@ -18,7 +18,7 @@ def check_rouge() -> None:
     if importlib.util.find_spec("rouge_score") is None:
         raise ValueError(
             "Summaries are scored with rouge-score, which is not installed; "
-            "install kbert[rouge]."
+            "install kbert-keras[rouge]."
         )
 
 
