@@ -18,13 +18,14 @@ builds the model did. Hence the list, which `load` compares. And HDF5 reads
 some damaged files without an error, hence the checksum.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 import h5py
@@ -115,7 +116,8 @@ def save(
         (partial / _TASK).write_text(text, encoding="utf-8")
         weights = partial / _WEIGHTS
         check_room(weights, model)
-        model.save_weights(weights)
+        with _without_optimizer(model):
+            model.save_weights(weights)
         with h5py.File(weights, "a") as file:
             file[_VARIABLES] = _describe_variables(model)
         _write_sums(partial)
@@ -273,6 +275,20 @@ def check_replaceable(folder: str | os.PathLike) -> None:
         raise ValueError(
             f"{folder}: neither empty nor a kbert model: no {_TASK}."
         )
+
+
+@contextlib.contextmanager
+def _without_optimizer(model: keras.Model) -> Iterator[None]:
+    """Keras writes the optimizer's slots too, of a model that it compiled."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        yield
+        return
+    model.optimizer = None
+    try:
+        yield
+    finally:
+        model.optimizer = optimizer
 
 
 def _check_parts(config, vocabulary, spec):

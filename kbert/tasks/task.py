@@ -370,7 +370,7 @@ class Task:
         Args:
             base_dir: one folder for all versions of a model.
             version: 1 or more; by default one more than the highest there is.
-        Returns: the version's folder, base_dir/<version>.
+        Returns: the path of the version's folder.
         Raises: ValueError if the version is there already; OSError.
         """
         signatures = Signatures(

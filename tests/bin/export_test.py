@@ -149,7 +149,7 @@ def test_versions_that_no_server_takes(version, trained, tmp_path, call):
     [
         ("--min_server=2.11", "^--min_server=2.11; wanted 2.12 or later"),
         ("--min_server=new", "^--min_server='new'; wanted a version such as"),
-        ("--model=nowhere", "^nowhere: no such folder; wanted a kbert model"),
+        ("--model=nowhere", "^nowhere: no such folder or checkpoint"),
         ("--quantize=int8", "^--quantize=int8 needs --dev, a file to measure"),
         ("--dtype=bfloat16", "^--dtype=bfloat16 needs --dev, a file to"),
         ("--dtype=bfloat16 --quantize=int8", "^Give one of --dtype and --qua"),

@@ -128,6 +128,9 @@ def test_each_class_from_an_encoder_to_a_copy(name, encoder, tmp_path, capsys):
     found = made.predict(x)
     json.dumps(found)
     made.save(tmp_path / "copy")
+    numbers = sum(w.size for w in made.keras_model.get_weights())
+    size = (tmp_path / "copy/model.weights.h5").stat().st_size
+    assert size < 4 * numbers + 200_000  # no optimizer's slots
     again = kbert.load(tmp_path / "copy")
     assert type(again) is type(made)
     assert again.predict(x) == found
