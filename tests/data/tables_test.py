@@ -249,7 +249,8 @@ def test_damaged_parquet_is_named(tmp_path):
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     path = _parquet(tmp_path, {"t": ["x"], "l": ["1"]})
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"parquet: .*'kbert\[parquet\]'"):
+    message = r"parquet: .*'kbert-keras\[parquet\]'"
+    with pytest.raises(ValueError, match=message):
         read_table(path, ["t"], "l")
 
 

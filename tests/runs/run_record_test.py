@@ -41,8 +41,10 @@ def test_a_part_is_of_the_steps_that_are_not_lost(tmp_path):
     _record(tmp_path, save_every=1).begin(0)
     assert _ran(tmp_path) == [(1, None, 1)]  # under way, or killed
     (part,) = run_record.read(tmp_path)["parts"]
-    for name in ("kbert", "tensorflow", "keras"):
-        assert part["versions"][name] == importlib.metadata.version(name)
+    names = {"kbert": "kbert-keras", "tensorflow": "tensorflow"}
+    for name, distribution in {**names, "keras": "keras"}.items():
+        version = importlib.metadata.version(distribution)
+        assert part["versions"][name] == version
     _save(tmp_path, 4)
     record = _record(tmp_path, save_every=2)
     record.check(said.append)

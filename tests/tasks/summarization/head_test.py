@@ -106,7 +106,8 @@ def test_rouge_by_hand():
 
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "rouge_score", None)
-    with pytest.raises(ValueError, match=r"install kbert\[rouge\]") as error:
+    message = r"install kbert-keras\[rouge\]"
+    with pytest.raises(ValueError, match=message) as error:
         metrics.check_rouge()
     assert "\n" not in str(error.value)
 

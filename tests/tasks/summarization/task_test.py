@@ -85,7 +85,7 @@ def test_three_documents_are_learnt_by_heart(
 
 def test_the_library_is_wanted_before_anything_is_read(monkeypatch):
     monkeypatch.setitem(sys.modules, "rouge_score", None)
-    with pytest.raises(ValueError, match=r"install kbert\[rouge\]"):
+    with pytest.raises(ValueError, match=r"install kbert-keras\[rouge\]"):
         SummarizationJob(JobOptions()).read("none.jsonl")
 
 
