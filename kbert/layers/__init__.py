@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keras layers, one a file; `keras.ops` only, for every Keras backend.
+"""Keras layers, one per file, written in `keras.ops` for every backend.
 
-One letter an axis: B batch, S tokens, T tokens of a batch without padding,
-P predictions, C choices, H hidden, N heads, D head width, V vocabulary. Where
-the rank changes inside a function, the letters end the variable's name.
+Each axis has one letter: B batch, S tokens, T tokens of a batch without
+padding, P predictions, C choices, H hidden, N heads, D head width, V
+vocabulary. Where the rank changes inside a function, the names of variables
+end with the letters of their axes.
 """
 
 from kbert.layers.add_bias import AddBias

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last step of the masked-LM output: a bias for each token."""
+"""The last step of the masked-LM head: a bias for each token."""
 
 import keras
 

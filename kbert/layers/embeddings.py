@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is added to the token embeddings before the first encoder block."""
+"""The sum of token, segment and position embeddings."""
 
 import keras
 import numpy as np
@@ -10,17 +10,17 @@ from kbert.layers.layer_norm import LayerNorm
 
 @keras.saving.register_keras_serializable(package="kbert")
 class Embeddings(keras.layers.Layer):
-    """Token rows + segment + position, normed, dropped out.
+    """Adds segment and position embeddings, then layer norm and dropout.
 
     Call: token_rows (..., S, H) float, segment_ids (..., S) int32,
         position_ids (..., S) int32 or None for 0, 1, ... along S
-        -> (..., S, H) in the variables' dtype. Flat rows (T, H) of several
-        texts need their `position_ids`.
-    Positions are learned, or the fixed sinusoids of Vaswani et al. 2017,
-    arXiv:1706.03762, section 3.5. The vector of a single segment is that of
-    all segment_ids.
-    Raises: ValueError, when built, if the shapes do not belong together or
-        S is known and longer than the position table.
+        -> (..., S, H) in the variable dtype. Flat rows (T, H) of several
+        texts need `position_ids`.
+    Position embeddings are learned, or the fixed sinusoids of Vaswani et al.
+    2017, arXiv:1706.03762, section 3.5. With type_vocab_size 1 every token
+    gets the one segment vector, whatever its segment id.
+    Raises: ValueError, when built, if the shapes do not match or if S is
+        known and exceeds the position table.
     Source: Devlin et al. 2019, arXiv:1810.04805, section 3 and figure 2.
     """
 
@@ -96,7 +96,7 @@ class Embeddings(keras.layers.Layer):
             positions = ops.take(positions, position_ids, axis=0)
         segments = ops.convert_to_tensor(self.segment_table, dtype)
         if self.type_vocab_size > 1:
-            # Two or three rows: a product with the one-hot ids has a cheaper
+            # The table is tiny: a product with one-hot ids has a cheaper
             # gradient than a gather.
             one_hot = ops.one_hot(
                 segment_ids, self.type_vocab_size, dtype=dtype
@@ -121,7 +121,7 @@ class Embeddings(keras.layers.Layer):
 
 
 def _sinusoids(length: int, width: int) -> np.ndarray:
-    """(length, width): sines at even columns, cosines at odd ones."""
+    """Returns (length, width): sines in even columns, cosines in odd ones."""
     rates = 10000.0 ** (-np.arange(0, width, 2) / width)
     angles = np.arange(length)[:, None] * rates
     table = np.stack([np.sin(angles), np.cos(angles)], axis=-1)

@@ -13,29 +13,30 @@ from kbert.layers.layer_norm import LayerNorm
 class EncoderBlock(keras.layers.Layer):
     """Bidirectional self-attention and a feed-forward network, post-norm.
 
-    Call: rows (B, S, H) float and attention_mask, boolean, broadcasting to
-        (B, 1, S, S), True where a query may see a key -> (B, S, H) in the
-        variables' dtype.
-    With rows (T, H), the tokens of B texts without their padding, the caller
-        also gives slot_rows (B, S) int32, the row that fills each slot of
-        the padded form (any row where there is none: mask it), and row_slots
-        (T, N) int32, the place (b * N + n) * S + s of each row and head in
-        the padded heads (B, N, S) -> (T, H). The mask is then (B, 1, 1 or S,
-        S). It may be a list, of some parts of the texts, each padded to its
-        own longest one, and so are then slot_rows and positions; the heads
-        of one part follow those of another.
-    With positions (B, P) int32, 0 <= p < S, only the rows that stand there
-        see the others and go on -> (B, P, H). This is what the last block
-        of a model needs whose heads read a few positions; the numbers are
-        those of the whole output, without the work for the rest of it.
-    With `remat`, which may be set at any time, training keeps the rows that
-        come in and computes the rest of the block again for its gradients,
-        under the same dropout (Chen et al. 2016, arXiv:1604.06174, section
+    Call: rows (B, S, H) float and attention_mask, boolean, broadcastable to
+        (B, 1, S, S), True where a query may attend to a key -> (B, S, H) in
+        the variable dtype.
+    Unpadded call: rows (T, H), the T tokens of B texts without padding
+        -> (T, H). The texts are divided into parts, and attention pads each
+        part to its own longest text, of S tokens. attention_mask and
+        slot_rows are lists with an entry per part: masks (B, 1, 1, S) bool,
+        and slot_rows (B, S) int32, the row that fills each slot of the
+        padded form (any row where the mask is False). row_slots (T, N) int32
+        is the index of each row and head in the padded heads: in a part
+        (b * N + n) * S + s, after the heads of the parts before it.
+    With positions (B, P) int32, 0 <= p < S (unpadded: a list with an entry
+        per part), the block computes only the outputs at these positions
+        -> (B, P, H). They still attend to all tokens, so the values are the
+        same. The last block of a model needs no more when the heads read
+        only a few positions.
+    With `remat`, which may be set at any time, training keeps only the rows
+        that come in and recomputes the rest of the block for its gradients,
+        with the same dropout (Chen et al. 2016, arXiv:1604.06174, section
         3). See `rematerialize`.
     Matrix products run in the compute dtype; weights, sums, norms and
-        softmax stay in the variables' dtype.
-    Raises: ValueError, when built, if the heads do not divide H, or if one
-        of slot_rows and row_slots is missing.
+        softmax stay in the variable dtype.
+    Raises: ValueError, when built, if the number of heads does not divide H,
+        or if only one of slot_rows and row_slots is given.
     Source: Vaswani et al. 2017, arXiv:1706.03762, sections 3.1 to 3.3;
         Devlin et al. 2019, arXiv:1810.04805, section 3.
     """
@@ -131,14 +132,14 @@ class EncoderBlock(keras.layers.Layer):
         positions=None,
         training=None,
     ):
-        # Drawn here: drawn again inside, the masks would be others. Nor does
-        # Keras tell layers that are called again whether they train.
-        drawn = [
+        # Seeds are drawn outside `forward`: remat calls it a second time,
+        # with the same dropout and without Keras's `training`.
+        fixed = [
             training,
-            # Of each part of the texts: with one seed, masks would be alike.
+            # One per part: with a shared seed the parts' masks would be equal.
             [
                 _seed(self._attention_dropout, training)
-                for _ in _listed(attention_mask)
+                for _ in _as_list(attention_mask)
             ],
             _seed(self._hidden_dropout, training),
             _seed(self._output_dropout, training),
@@ -146,36 +147,36 @@ class EncoderBlock(keras.layers.Layer):
 
         def forward(rows):
             return self._forward(
-                rows, attention_mask, slot_rows, row_slots, positions, drawn
+                rows, attention_mask, slot_rows, row_slots, positions, fixed
             )
 
         rows = ops.cast(rows, self.variable_dtype)
         if self.remat and training:
-            found = keras.remat(forward)(rows)
-            # TensorFlow's remat takes no gradient of a gather; through this
-            # it is a plain one.
-            return ops.reshape(found, ops.shape(found))
+            output = keras.remat(forward)(rows)
+            # TensorFlow's remat cannot take a gather's sparse gradient; a
+            # reshape makes it dense.
+            return ops.reshape(output, ops.shape(output))
         return forward(rows)
 
     def _forward(
-        self, rows, attention_mask, slot_rows, row_slots, positions, drawn
+        self, rows, attention_mask, slot_rows, row_slots, positions, fixed
     ):
-        training, attention_seeds, hidden_seed, output_seed = drawn
-        masks, slots = _listed(attention_mask), _listed(slot_rows)
+        training, attention_seeds, hidden_seed, output_seed = fixed
+        masks, slots = _as_list(attention_mask), _as_list(slot_rows)
         if positions is None:
             projected = self._dense(rows, self.qkv_kernel, self.qkv_bias)
             heads = self._heads(projected, slots, 3)
         else:
-            of_queries, of_others = self._query_weights()
-            heads = self._heads(self._dense(rows, *of_others), slots, 2)
-            places = _listed(positions)
-            asking = _rows_at(rows, slots, places)
-            for i, x in enumerate(asking):
-                asked = self._dense(x, *of_queries)
-                ((query,),) = self._heads(asked, [None], 1)
+            query_weights, key_value_weights = self._split_qkv_weights()
+            heads = self._heads(self._dense(rows, *key_value_weights), slots, 2)
+            positions = _as_list(positions)
+            query_rows = _rows_at(rows, slots, positions)
+            for i, x in enumerate(query_rows):
+                projected = self._dense(x, *query_weights)
+                ((query,),) = self._heads(projected, [None], 1)
                 heads[i] = [query, *heads[i]]
-                masks[i] = _queries_at(masks[i], places[i])
-            rows = _joined(asking)
+                masks[i] = _mask_of_queries(masks[i], positions[i])
+            rows = _concatenated(query_rows)
         contexts = [
             self._attend(query, key, value, mask, seed)
             for (query, key, value), mask, seed in zip(
@@ -184,12 +185,12 @@ class EncoderBlock(keras.layers.Layer):
         ]
         if row_slots is not None and positions is None:
             D = contexts[0].shape[-1]
-            context = _joined([ops.reshape(x, (-1, D)) for x in contexts])
+            context = _concatenated([ops.reshape(x, (-1, D)) for x in contexts])
             context = ops.take(context, row_slots, axis=0)
             context = ops.reshape(context, (-1, self.num_heads * D))
         else:
             swapped = [ops.transpose(x, (0, 2, 1, 3)) for x in contexts]
-            context = ops.reshape(_joined(swapped), ops.shape(rows))
+            context = ops.reshape(_concatenated(swapped), ops.shape(rows))
         attended = self._dense(
             context, self.attention_kernel, self.attention_bias
         )
@@ -198,8 +199,7 @@ class EncoderBlock(keras.layers.Layer):
             training=training,
         )
         inner = self._activation(
-            self._dense(rows, self.inner_kernel, self.inner_bias),
-            training=training,
+            self._dense(rows, self.inner_kernel, self.inner_bias)
         )
         output = self._dense(inner, self.output_kernel, self.output_bias)
         return self._output_norm(
@@ -207,10 +207,10 @@ class EncoderBlock(keras.layers.Layer):
             training=training,
         )
 
-    def _query_weights(self):
-        """Kernel and bias of the queries, then those of keys and values."""
+    def _split_qkv_weights(self):
+        """Returns the queries' kernel and bias, then the keys' and values'."""
         H = self.qkv_kernel.shape[0]
-        # The gradient of slices would be padded and summed, of the whole size.
+        # Not slices: their gradients are padded to the whole kernel and summed.
         return zip(
             ops.split(ops.convert_to_tensor(self.qkv_kernel), [H], axis=1),
             ops.split(ops.convert_to_tensor(self.qkv_bias), [H]),
@@ -218,37 +218,38 @@ class EncoderBlock(keras.layers.Layer):
         )
 
     def _heads(self, rows, slot_rows, count):
-        """Of each part of the texts so many projections (B, N, S, D)."""
+        """Returns, for each part, `count` projections (B, N, S, D)."""
         N = self.num_heads
         D = rows.shape[-1] // (count * N)
         if slot_rows[0] is None:
             B, S = ops.shape(rows)[:2]
             BSCND = ops.reshape(rows, (B, S, count, N, D))
             return [ops.unstack(ops.transpose(BSCND, (2, 0, 3, 1, 4)), count)]
-        # One gather fills the slots and puts the heads first. Its indices
-        # are the same in all blocks, and TensorFlow makes them but once.
+        # One gather fills the slots and moves the heads to the front. All
+        # blocks have the same indices, which TensorFlow computes only once.
         rows = ops.reshape(rows, (-1, D))
         head_C1N1 = np.arange(count * N, dtype="int32").reshape(count, 1, N, 1)
-        found = []
+        projections = []
         for slots_BS in slot_rows:
             slots_B1S = ops.expand_dims(slots_BS, 1)
             row_CBNS = slots_B1S * (count * N) + head_C1N1
-            found.append(ops.unstack(ops.take(rows, row_CBNS, axis=0), count))
-        return found
+            heads = ops.take(rows, row_CBNS, axis=0)
+            projections.append(ops.unstack(heads, count))
+        return projections
 
     def _attend(self, query_BNQD, key_BNSD, value_BNSD, mask, seed):
         key_BNDS = ops.swapaxes(key_BNSD, -1, -2)
         scale = query_BNQD.shape[-1] ** -0.5
         scores_BNQS = self._product(query_BNQD * scale, key_BNDS)
-        # Finite, so that a text of padding alone gives no NaN.
-        hidden = ops.cast(ops.logical_not(mask), scores_BNQS.dtype)
-        weights_BNQS = ops.softmax(scores_BNQS + hidden * -1e9)
+        # -1e9 and not -inf: a text of padding alone must not give NaN.
+        masked = ops.cast(ops.logical_not(mask), scores_BNQS.dtype)
+        weights_BNQS = ops.softmax(scores_BNQS + masked * -1e9)
         weights_BNQS = _dropped(weights_BNQS, self.attention_dropout, seed)
         return self._product(weights_BNQS, value_BNSD)
 
     def _dense(self, x, kernel, bias):
         bias = ops.convert_to_tensor(bias, self.variable_dtype)
-        # Not `+`, with which TensorFlow fuses a product less often.
+        # TensorFlow fuses ops.add with the product more often than `+`.
         return ops.add(self._product(x, kernel), bias)
 
     def _product(self, x, y):
@@ -266,7 +267,7 @@ class EncoderBlock(keras.layers.Layer):
     ):
         if positions_shape is None:
             return rows_shape
-        if isinstance(positions_shape, list):  # of several parts
+        if isinstance(positions_shape, list):  # unpadded: an entry per part
             positions_shape = (None, positions_shape[0][1])
         return (*positions_shape, rows_shape[-1])
 
@@ -283,39 +284,39 @@ class EncoderBlock(keras.layers.Layer):
         }
 
 
-def _listed(x):
-    """The parts of the texts, one if they are not apart."""
+def _as_list(x):
+    """Returns the parts of the unpadded form, or the padded form as one."""
     return [*x] if isinstance(x, list) else [x]
 
 
-def _joined(parts):
+def _concatenated(parts):
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=0)
 
 
 def _rows_at(rows, slot_rows, positions):
-    """Of each part (B, P, H), the rows that fill the slots at (B, P)."""
+    """Returns, for each part, the rows (B, P, H) at its positions (B, P)."""
     flat = ops.reshape(rows, (-1, rows.shape[-1]))
-    found = []
-    for slots_BS, places_BP in zip(slot_rows, positions, strict=True):
+    selected = []
+    for slots_BS, positions_BP in zip(slot_rows, positions, strict=True):
         B, S = ops.shape(rows if slots_BS is None else slots_BS)[:2]
-        # Flat: four times as fast as take_along_axis.
-        slots_BP = places_BP + ops.expand_dims(ops.arange(B) * S, 1)
+        # Flat indices: four times as fast as take_along_axis.
+        row_BP = positions_BP + ops.expand_dims(ops.arange(B) * S, 1)
         if slots_BS is not None:
-            slots_BP = ops.take(ops.reshape(slots_BS, (-1,)), slots_BP, axis=0)
-        found.append(ops.take(flat, slots_BP, axis=0))
-    return found
+            row_BP = ops.take(ops.reshape(slots_BS, (-1,)), row_BP, axis=0)
+        selected.append(ops.take(flat, row_BP, axis=0))
+    return selected
 
 
-def _queries_at(mask, positions):
-    """(B, 1, P or 1, S): the part of a mask for some queries."""
+def _mask_of_queries(mask, positions):
+    """Returns the rows of a mask for some queries: (B, 1, P or 1, S)."""
     if mask.shape[-2] == 1:
         return mask
-    places_B1P1 = ops.expand_dims(positions, (1, -1))
-    return ops.take_along_axis(mask, places_B1P1, axis=2)
+    positions_B1P1 = ops.expand_dims(positions, (1, -1))
+    return ops.take_along_axis(mask, positions_B1P1, axis=2)
 
 
-class _Drawn(keras.random.SeedGenerator):
-    """A seed drawn before; it has no state of its own."""
+class _FixedSeed(keras.random.SeedGenerator):
+    """A seed that was drawn before; it has no state."""
 
     def __init__(self, seed):
         self._seed = seed
@@ -325,9 +326,9 @@ class _Drawn(keras.random.SeedGenerator):
 
 
 def _seed(layer, training):
-    """The next seed of a Dropout layer, None where it drops nothing."""
+    """Draws the next seed of a Dropout layer; None where it drops nothing."""
     if training and layer.rate:
-        return _Drawn(layer.seed_generator.next())
+        return _FixedSeed(layer.seed_generator.next())
     return None
 
 
@@ -336,9 +337,9 @@ def _dropped(x, rate, seed):
 
 
 def rematerialize(model: keras.Model) -> None:
-    """Sets `remat` of all encoder blocks of a functional model.
+    """Sets `remat` on all encoder blocks of a functional model.
 
-    Training then needs less memory and more time; the numbers are the same.
+    Training then needs less memory and more time; the results are the same.
     """
     for layer in model.layers:
         if isinstance(layer, EncoderBlock):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The choices of all rows as rows of their own, which the encoder takes."""
+"""The choices of all examples as separate rows of the encoder's input."""
 
 import keras
 from keras import ops
@@ -7,10 +7,10 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="kbert")
 class FoldChoices(keras.layers.Layer):
-    """Puts the choices of each row below each other.
+    """Merges the batch axis and the choice axis.
 
-    Call: (B, C, S), C and S known or not -> (B * C, S), of the same dtype;
-        row b * C + c is choice c of row b.
+    Call: (B, C, S), C and S static or not -> (B * C, S), same dtype; row
+        b * C + c is choice c of example b.
     Raises: ValueError, when built, if the input has another rank.
     """
 

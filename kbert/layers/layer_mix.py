@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One row of features from those of several layers."""
+"""A learned weighted mean of the outputs of several layers."""
 
 import keras
 from keras import ops
@@ -7,14 +7,14 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="kbert")
 class LayerMix(keras.layers.Layer):
-    """A learned weighted mean of layers, times a learned number.
+    """Computes a learned weighted mean of layers, times a learned scalar.
 
     Call: a list of L tensors (B, S, H) float -> (B, S, H), in the layer's
-        dtype: gamma * sum_l softmax(layer_weights)_l * rows_l. It begins
-        with their mean.
-    Raises: ValueError, when built, if they are not of one shape.
-    Source: Peters et al. 2018, arXiv:1802.05365, equation 1, without the
-        layer normalization that it names as a possibility.
+        dtype: gamma * sum_l softmax(layer_weights)_l * rows_l. The initial
+        weights give the plain mean.
+    Raises: ValueError, when built, if the shapes differ.
+    Source: Peters et al. 2018, arXiv:1802.05365, equation 1, without its
+        optional layer normalization.
     """
 
     def build(self, layers_shape):

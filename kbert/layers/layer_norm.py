@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layer normalization with a gradient of few passes."""
+"""Layer normalization with a custom gradient."""
 
 import keras
 from keras import ops
 
-from kbert.layers.written_gradient import with_written_gradient
-
 
 @keras.saving.register_keras_serializable(package="kbert")
 class LayerNorm(keras.layers.Layer):
-    """Layer normalization, whose gradient in training is written out.
+    """Layer normalization, with a custom gradient in training.
 
-    Call: rows (..., H) float -> (..., H), of mean 0 and variance 1, times
-        gamma (H,) plus beta (H,), in the compute dtype; computed in float32
-        at least.
+    The gradient that TensorFlow derives takes more passes over the rows. A
+    SavedModel stores no custom gradients and warns about them, so inference
+    uses the plain operation.
+
+    Call: rows (..., H) float -> (..., H) with mean 0 and variance 1, times
+        gamma (H,) plus beta (H,), in the compute dtype; computed in at least
+        float32.
     Source: Ba et al. 2016, arXiv:1607.06450, section 3.
     """
 
@@ -32,12 +34,13 @@ class LayerNorm(keras.layers.Layer):
 
     def call(self, rows, training=None):
         dtype = keras.backend.result_type(self.variable_dtype, "float32")
-        # As tensors: a written gradient has no place for variables.
-        given = [ops.cast(x, dtype) for x in (rows, self.gamma, self.beta)]
+        # Cast to tensors: a custom gradient cannot take variables.
+        tensors = [ops.cast(x, dtype) for x in (rows, self.gamma, self.beta)]
         if training:
-            normed = _normed(self.epsilon)(*given)
+            normalize = ops.custom_gradient(_normalization(self.epsilon))
+            normed = normalize(*tensors)
         else:
-            normed = ops.layer_normalization(*given, epsilon=self.epsilon)
+            normed = ops.layer_normalization(*tensors, epsilon=self.epsilon)
         return ops.cast(normed, self.compute_dtype)
 
     def compute_output_shape(self, rows_shape):
@@ -47,27 +50,28 @@ class LayerNorm(keras.layers.Layer):
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
-def _normed(epsilon):
-    """A function of rows, gamma and beta."""
+def _normalization(epsilon):
+    """Returns a function that `ops.custom_gradient` takes."""
 
-    @with_written_gradient
-    def normed(rows, gamma, beta):
-        centred = rows - ops.mean(rows, axis=-1, keepdims=True)
-        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+    def normalize(rows, gamma, beta):
+        centered = rows - ops.mean(rows, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
         scale = ops.rsqrt(variance + epsilon)
-        unit = centred * scale
+        unit = centered * scale
 
-        def gradient(upstream):
-            others = tuple(range(len(rows.shape) - 1))
+        def gradient(*args, upstream=None):
+            # Keras's backends pass the upstream gradient in either way.
+            upstream = args[0] if upstream is None else upstream
+            batch_axes = tuple(range(len(rows.shape) - 1))
             of_unit = upstream * gamma
             along = ops.mean(of_unit * unit, axis=-1, keepdims=True)
             mean = ops.mean(of_unit, axis=-1, keepdims=True)
             return (
                 (of_unit - (mean + unit * along)) * scale,
-                ops.sum(upstream * unit, axis=others),
-                ops.sum(upstream, axis=others),
+                ops.sum(upstream * unit, axis=batch_axes),
+                ops.sum(upstream, axis=batch_axes),
             )
 
         return unit * gamma + beta, gradient
 
-    return normed
+    return normalize

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The second step of the masked-LM output, before the tied matrix."""
+"""The dense step of the masked-LM head, before the output matrix."""
 
 import keras
 from keras import ops
@@ -10,10 +10,10 @@ from kbert.layers.layer_norm import LayerNorm
 
 @keras.saving.register_keras_serializable(package="kbert")
 class MlmTransform(keras.layers.Layer):
-    """Dense layer of the same width, activation, layer norm.
+    """Applies a dense layer of width H, the activation and a layer norm.
 
-    Call: hidden (..., H) float -> (..., H) in the variables' dtype; the
-        matrix product runs in the compute dtype.
+    Call: hidden (..., H) float -> (..., H) in the variable dtype; the matrix
+        product runs in the compute dtype.
     Source: the published code of Devlin et al. 2019, arXiv:1810.04805,
         google-research/bert, run_pretraining.py, get_masked_lm_output.
     """
@@ -55,8 +55,7 @@ class MlmTransform(keras.layers.Layer):
         )
         product = ops.cast(product, self.variable_dtype)
         bias = ops.convert_to_tensor(self.bias, self.variable_dtype)
-        activated = self._activation(product + bias, training=training)
-        return self._norm(activated, training=training)
+        return self._norm(self._activation(product + bias), training=training)
 
     def compute_output_shape(self, hidden_shape):
         return hidden_shape

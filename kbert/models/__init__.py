@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Functions from a BertConfig to a functional keras.Model."""
+"""Functions that build functional Keras models from a BertConfig."""
 
 from kbert.models.encoder import build_encoder, encode
 from kbert.models.feature_extractor import build_features
 from kbert.models.freezing import freeze
 from kbert.models.pooling import POOLINGS, pool
 from kbert.models.pretrainer import build_pretrainer
-from kbert.models.seen_tokens import with_seen_tokens
+from kbert.models.reduced_vocabulary import with_reduced_vocabulary
 from kbert.models.unpadded import encoder_of, without_padding
 
 __all__ = [
@@ -18,6 +18,6 @@ __all__ = [
     "encoder_of",
     "freeze",
     "pool",
-    "with_seen_tokens",
+    "with_reduced_vocabulary",
     "without_padding",
 ]

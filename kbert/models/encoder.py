@@ -13,16 +13,16 @@ from kbert.layers import Embeddings, EncoderBlock
 
 
 class Encoded(NamedTuple):
-    """What the encoder gives, and the layer that an output may share.
+    """The outputs of the encoder, and the token table for a tied head.
 
     Attributes:
         sequence: (B, S, H), or (B, P, H) at P positions; float32.
-        pooled: (B, H), the first of them through a dense layer and tanh;
+        pooled: (B, H), the first position after a dense layer and tanh;
             float32.
         token_embedding: the layer with the token table.
-        layers: what each layer gives, the embeddings' first and then each
-            block's, float32; (B, S, H) but the last, which is `sequence`.
-            What no output uses is no part of the model.
+        layers: the output of the embeddings and then of each block, float32
+            (B, S, H), except that the last is `sequence`. Layers that no
+            output uses are not part of the model.
     """
 
     sequence: keras.KerasTensor
@@ -32,12 +32,13 @@ class Encoded(NamedTuple):
 
 
 def build_encoder(config: BertConfig, packed: bool = False) -> keras.Model:
-    """The encoder with its pooler.
+    """Builds the encoder with its pooler.
 
     Inputs: token_ids, segment_ids, padding_mask, each (B, S) int32. A token
-        attends to those whose padding_mask is not 0; if `packed`, to those
-        whose padding_mask is the same, and each text has positions from 0.
-    Outputs: sequence (B, S, H), pooled (B, H): the first token through a
+        attends to all tokens whose padding_mask is not 0. If `packed`, it
+        attends to those with the same padding_mask as its own, and the
+        positions of each text start at 0.
+    Outputs: sequence (B, S, H), and pooled (B, H), the first token after a
         dense layer and tanh; both float32.
     Source: Devlin et al. 2019, arXiv:1810.04805, section 3.
     """
@@ -56,20 +57,20 @@ def encode(
     positions: keras.KerasTensor | None = None,
     packed: bool = False,
 ) -> Encoded:
-    """The encoder inside a functional model, its head to follow.
+    """Applies a new encoder to inputs, for a head to be added.
 
-    The layers are built under Keras's global dtype policy, their weights
-    and outputs in its variable dtype.
+    The layers are built under Keras's global dtype policy; weights and outputs
+    have its variable dtype.
 
     Args:
         config: the architecture.
-        inputs: ENCODER_INPUTS at least.
-        positions: (B, P) int32, for a head that reads no more than these
-            tokens, the first of them token 0: the last block then computes
-            nothing else, which is most of its work. The numbers are the same.
-        packed: whether a row may hold several texts, the k-th where its
-            padding_mask is k. Each is then as in a row of its own: a token
-            attends to its own text, and the positions begin anew.
+        inputs: at least ENCODER_INPUTS.
+        positions: (B, P) int32, the tokens that the head reads, starting with
+            token 0. The last block then computes only these outputs, which
+            saves most of its work. The values are the same.
+        packed: whether a row may hold several texts, the k-th where
+            padding_mask is k. Each text is encoded as in a separate row: its
+            tokens attend only to each other, and its positions start at 0.
     """
     layers = _Layers(config)
     rows = call_layers(
@@ -92,15 +93,15 @@ def call_layers(
     positions: keras.KerasTensor | None = None,
     packed: bool = False,
 ) -> list[keras.KerasTensor]:
-    """Calls an encoder's layers one after another.
+    """Calls the layers of an encoder one after another.
 
     Args:
-        layer: gives the one of a name; asked for each before it is called.
-        num_blocks: how many there are.
-        inputs: as `encode` has it, and so have the others.
-        positions: likewise.
-        packed: likewise.
-    Returns: what each gives, as `Encoded.layers` has it.
+        layer: a function from a layer's name to the layer.
+        num_blocks: the number of encoder blocks.
+        inputs: as for `encode`.
+        positions: as for `encode`.
+        packed: as for `encode`.
+    Returns: the outputs, as in `Encoded.layers`.
     """
     padding_mask = inputs["padding_mask"]
     position_ids = None
@@ -108,7 +109,7 @@ def call_layers(
         same_BSS = ops.equal(
             ops.expand_dims(padding_mask, 2), ops.expand_dims(padding_mask, 1)
         )
-        position_ids = _places(same_BSS)
+        position_ids = _position_ids(same_BSS)
         attention_mask = ops.expand_dims(same_BSS, 1)  # (B, 1, S, S)
     else:
         is_token = ops.not_equal(padding_mask, 0)
@@ -117,25 +118,25 @@ def call_layers(
     rows = embeddings(
         tokens(inputs["token_ids"]), inputs["segment_ids"], position_ids
     )
-    found = [rows]
+    outputs = [rows]
     last = num_blocks - 1
     for index in range(last):
         rows = layer(f"block_{index}")(rows, attention_mask)
-        found.append(rows)
+        outputs.append(rows)
     rows = layer(f"block_{last}")(rows, attention_mask, positions=positions)
-    return [*found, rows]
+    return [*outputs, rows]
 
 
-def _places(same_BSS: keras.KerasTensor) -> keras.KerasTensor:
-    """The place (B, S) of each token in its own text, from 0."""
-    # The first token of the text is the first that is True.
+def _position_ids(same_BSS: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns the position (B, S) of each token in its own text, from 0."""
+    # argmax finds the first True: the first token of the same text.
     first_BS = ops.argmax(ops.cast(same_BSS, "int32"), axis=2)
-    place_BS = ops.cumsum(ops.ones_like(first_BS), axis=1) - 1
-    return ops.cast(place_BS - first_BS, "int32")
+    index_BS = ops.cumsum(ops.ones_like(first_BS), axis=1) - 1
+    return ops.cast(index_BS - first_BS, "int32")
 
 
 class _Layers:
-    """Makes the layers between the inputs and the pooler, each by its name."""
+    """Makes the layers of a new encoder by name."""
 
     def __init__(self, config: BertConfig):
         self._config = config

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training the upper part of a model alone."""
+"""Freezes the lower layers of a model."""
 
 import keras
 
@@ -7,20 +7,21 @@ from kbert.layers import EncoderBlock
 
 
 def freeze(model: keras.Model, blocks: int) -> None:
-    """Keeps the embeddings and the lowest encoder blocks as they are.
+    """Freezes the embeddings and the lowest encoder blocks.
 
-    Their layers are not trainable any more, dropout goes on in them. Do it
-    before the model is compiled or an optimizer is built.
+    Their layers are no longer trainable; their dropout stays active in
+    training. Call this before the model is compiled or an optimizer is built.
 
     Args:
-        model: functional, with kbert's encoder.
-        blocks: how many blocks, from below; 0 for the embeddings alone.
+        model: a functional model with kbert's encoder.
+        blocks: the number of blocks to freeze, from the bottom; 0 freezes only
+            the embeddings.
     Raises: ValueError if the model has fewer blocks.
     """
-    there = [layer for layer in model.layers if isinstance(layer, EncoderBlock)]
-    if not 0 <= blocks <= len(there):
+    count = sum(isinstance(layer, EncoderBlock) for layer in model.layers)
+    if not 0 <= blocks <= count:
         raise ValueError(
-            f"blocks is {blocks}; wanted 0 to {len(there)}, the model's."
+            f"blocks is {blocks}; needs 0 to {count}, as the model has {count}."
         )
     names = [f"block_{index}" for index in range(blocks)]
     for name in ("token_embedding", "embeddings", *names):

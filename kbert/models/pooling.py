@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One vector for a text from those of its tokens."""
+"""Pools the vectors of a text's tokens into one."""
 
 from keras import ops
 
@@ -7,17 +7,17 @@ POOLINGS = ("cls", "mean", "max")
 
 
 def pool(sequence, padding_mask, pooling: str, normalize: bool = False):
-    """Pools an encoder's rows, as sentence-transformers does.
+    """Pools the encoder's output as sentence-transformers does.
 
     Args:
         sequence: (B, S, H) float.
-        padding_mask: (B, S) int32, 0 where there is padding, which does not
-            count. [CLS] and [SEP] do.
-        pooling: "cls" for the row of the first token, without the pooler;
-            "mean" or "max" over a text's tokens.
-        normalize: whether to divide each vector by its Euclidean length.
+        padding_mask: (B, S) int32; positions with 0 are ignored. [CLS] and
+            [SEP] count as tokens.
+        pooling: "cls" for the vector of the first token, without the pooler;
+            "mean" or "max" over the tokens of a text.
+        normalize: whether to divide each vector by its Euclidean norm.
     Returns: (B, H) float32.
-    Raises: ValueError for another pooling.
+    Raises: ValueError for an unknown pooling.
     Source: Reimers and Gurevych 2019, arXiv:1908.10084, section 3.
     """
     sequence = ops.cast(sequence, "float32")
@@ -33,7 +33,7 @@ def pool(sequence, padding_mask, pooling: str, normalize: bool = False):
         vectors = ops.max(ops.where(is_token_BS1, sequence, -1e9), axis=1)
     else:
         raise ValueError(
-            f"pooling is {pooling!r}; wanted one of {list(POOLINGS)}."
+            f"pooling is {pooling!r}; needs one of {list(POOLINGS)}."
         )
     if normalize:
         squares = ops.sum(ops.square(vectors), axis=-1, keepdims=True)

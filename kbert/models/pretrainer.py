@@ -19,23 +19,23 @@ def build_pretrainer(
     outputs: Collection[str] = OUTPUTS,
     packed: bool = False,
 ) -> keras.Model:
-    """The encoder with the masked-LM and the next-sentence output, or one.
+    """Builds the encoder with the masked-LM head, the NSP head, or both.
 
-    Inputs: the encoder's and, for the masked-LM output, mask_positions
-        (B, P) int32.
-    Outputs: those of `outputs`: mlm_logits (B, P, V), only at the masked
-        positions, their matrix tied to the token embedding unless the
-        config says otherwise; nsp_logits (B, 2), index 0 for "b is the next
-        sentence", 1 for "b is random"; both float32. Without nsp_logits
-        there is no pooler.
+    Inputs: those of the encoder and, for mlm_logits, mask_positions (B, P)
+        int32.
+    Outputs: as `outputs` lists them: mlm_logits (B, P, V) at the masked
+        positions, with the output matrix tied to the token embedding unless
+        the config says otherwise; nsp_logits (B, 2), index 0 for "b is the
+        next sentence" and 1 for "b is random"; both float32. Without
+        nsp_logits there is no pooler.
     If `packed`, a row may hold several texts; see `encode`. Its nsp_logits
-        are the first one's.
-    Raises: ValueError if `outputs` is empty or names another output.
+        are those of the first text.
+    Raises: ValueError if `outputs` is empty or has an unknown name.
     Source: Devlin et al. 2019, arXiv:1810.04805, section 3.1.
     """
     if not outputs or set(outputs) - set(OUTPUTS):
         raise ValueError(
-            f"outputs are {list(outputs)}; wanted one or both of "
+            f"outputs are {list(outputs)}; needs one or both of "
             f"{list(OUTPUTS)}."
         )
     inputs = features.keras_inputs(features.ENCODER_INPUTS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model's layers without the work for padding, to answer or to train."""
+"""Rewrites a model so that it does no work for padding."""
 
 from typing import Any, NamedTuple
 
@@ -13,23 +13,23 @@ from kbert.models.encoder import call_layers
 
 
 def without_padding(model: keras.Model, num_parts: int = 4) -> keras.Model:
-    """The same model, whose dense layers see no padding.
+    """Returns the same model, with dense layers that skip padding.
 
-    Between the embeddings and the heads the tokens of all rows stand one
-    after another, (T, H). Attention alone pads them, equal parts of the
-    rows apart, each of like length and to its own longest; a row has one
-    token at least. Inputs, outputs and layers are those of `model`, so it
-    follows whatever they learn, and what it learns is theirs. The numbers
-    are the same but for padding, where what the blocks give is 0, and for
-    dropout's masks.
+    Between the embeddings and the heads the tokens of all rows are
+    concatenated, (T, H). Only attention pads them: it divides the rows by
+    length into parts of equal size, and pads each part to its longest row. A
+    row needs at least one token. The returned model has the inputs, outputs
+    and layers of `model`, so training either changes both. The values are the
+    same except at padding positions, where the blocks output 0, and except
+    for the dropout masks.
 
-    Blocks of a model for packed rows stay as they are.
+    The blocks of a model for packed rows are left unchanged.
 
     Args:
-        model: functional, with kbert's encoder.
-        num_parts: the more, the less padding in attention, and the more
-            operations; four serve batches of all lengths, two are faster
-            where a batch's texts are of like length.
+        model: a functional model with kbert's encoder.
+        num_parts: the number of parts. More parts mean less padding in
+            attention and more operations: four suit batches of mixed lengths,
+            two are faster for batches of similar lengths.
     """
     unpadded = _Unpadded(num_parts)
     return keras.models.clone_model(
@@ -38,9 +38,10 @@ def without_padding(model: keras.Model, num_parts: int = 4) -> keras.Model:
 
 
 def encoder_of(model: keras.Model) -> keras.Model:
-    """The encoder inside a model, with its layers: sequence (B, S, H).
+    """Returns the encoder inside a model; it shares the model's layers.
 
     Inputs: token_ids, segment_ids, padding_mask, each (B, S) int32.
+    Outputs: sequence (B, S, H).
     """
     inputs = features.keras_inputs(features.ENCODER_INPUTS)
     num_blocks = sum(isinstance(x, EncoderBlock) for x in model.layers)
@@ -49,16 +50,16 @@ def encoder_of(model: keras.Model) -> keras.Model:
 
 
 class _Parts(NamedTuple):
-    """How rows (T, H) attend, in parts of texts of like length.
+    """The index tensors between rows (T, H) and padded parts.
 
     Attributes:
-        is_token: (B, S) bool, of the padded form.
-        slot_rows: (B, S) int32, the row of each slot of that.
-        token_slots: (T,) int32, the slots b * S + s of the rows.
-        texts: of each part, (B',) int32.
-        masks: of each part, (B', 1, 1, S') bool, as EncoderBlock takes it.
-        part_slot_rows: of each part, (B', S') int32, likewise.
-        row_slots: (T, N) int32, likewise.
+        is_token: (B, S) bool, False at padding.
+        slot_rows: (B, S) int32, the row of each slot of the padded form.
+        token_slots: (T,) int32, the slot b * S + s of each row.
+        texts: for each part, (B',) int32, the indices of its texts.
+        masks: for each part, (B', 1, 1, S') bool, for EncoderBlock.
+        part_slot_rows: for each part, (B', S') int32, for EncoderBlock.
+        row_slots: (T, N) int32, for EncoderBlock.
     """
 
     is_token: Any
@@ -71,17 +72,17 @@ class _Parts(NamedTuple):
 
 
 class _Unpadded:
-    """Calls layers; encoder blocks on rows (T, H).
+    """Calls layers; encoder blocks are called on rows (T, H).
 
-    What a block gives is padded again for whatever else may read it: the next
-    block does not, and what nothing reads is no part of the graph.
+    The output of a block is also padded again, for heads that read it. The
+    next block reads the rows; padded outputs that nothing reads are not part
+    of the graph.
     """
 
     def __init__(self, num_parts):
         self._num_parts = num_parts
-        self._parts: dict[int, _Parts] = {}  # by a mask's id
-        self._rows: dict[int, Any] = {}  # (T, H), by the id of (B, S, H)
-        self._seen: list[Any] = []  # alive, so that no id comes twice
+        self._parts: dict[keras.KerasTensor, _Parts] = {}  # by the mask
+        self._rows: dict[keras.KerasTensor, Any] = {}  # by the padded form
 
     def call(self, layer, *args, **kwargs):
         if not isinstance(layer, EncoderBlock):
@@ -89,13 +90,12 @@ class _Unpadded:
         padded, mask = args
         if mask.shape[-2] != 1:
             return layer(padded, mask, **kwargs)
-        if id(mask) not in self._parts:
-            self._parts[id(mask)] = _parts(
+        if mask not in self._parts:
+            self._parts[mask] = _parts(
                 mask[:, 0, 0], layer.num_heads, self._num_parts
             )
-            self._seen.append(mask)
-        parts = self._parts[id(mask)]
-        rows = self._rows.get(id(padded))
+        parts = self._parts[mask]
+        rows = self._rows.get(padded)
         if rows is None:
             rows = ops.reshape(padded, (-1, padded.shape[-1]))
             rows = ops.take(rows, parts.token_slots, axis=0)
@@ -103,17 +103,16 @@ class _Unpadded:
         positions = kwargs.get("positions")
         if positions is not None:
             by_part = [ops.take(positions, x, axis=0) for x in parts.texts]
-            found = layer(rows, *slots, positions=by_part)
+            output = layer(rows, *slots, positions=by_part)
             order = ops.argsort(ops.concatenate(parts.texts))
-            return ops.take(found, order, axis=0)
+            return ops.take(output, order, axis=0)
         rows = layer(rows, *slots)
         padded = ops.where(
             ops.expand_dims(parts.is_token, -1),
             ops.take(rows, parts.slot_rows, axis=0),
             0.0,
         )
-        self._rows[id(padded)] = rows
-        self._seen.append(padded)
+        self._rows[padded] = rows
         return padded
 
 
@@ -130,34 +129,40 @@ def _parts(is_token_BS, num_heads, num_parts) -> _Parts:
     total = ops.maximum(total, 1)
     part_B = ops.floor_divide(rank_B * num_parts, total)
     head_N = np.arange(num_heads, dtype="int32")
-    texts, masks, by_part, places, start = [], [], [], [], 0
+    texts, masks, part_slot_rows, indices, start = [], [], [], [], 0
     for part in range(num_parts):
-        (some,) = ops.nonzero(ops.equal(part_B, part))
-        is_token = ops.take(is_token_BS, some, axis=0)
+        (in_part,) = ops.nonzero(ops.equal(part_B, part))
+        is_token = ops.take(is_token_BS, in_part, axis=0)
         (columns,) = ops.nonzero(ops.any(is_token, axis=0))
         is_token = ops.take(is_token, columns, axis=1)
-        rows = ops.take(ops.take(slot_rows, some, axis=0), columns, axis=1)
-        texts.append(some)
+        rows = ops.take(ops.take(slot_rows, in_part, axis=0), columns, axis=1)
+        texts.append(in_part)
         masks.append(ops.expand_dims(is_token, (1, 2)))
-        by_part.append(rows)
-        B, text_B = _count(some)
+        part_slot_rows.append(rows)
+        B, text_B = _count(in_part)
         S, slot_S = _count(columns)
         text_B11 = ops.expand_dims(text_B * (num_heads * S), (1, 2))
-        place_BSN = text_B11 + ops.expand_dims(slot_S, 1) + S * head_N
-        places.append(ops.reshape(start + place_BSN, (-1, num_heads)))
+        index_BSN = text_B11 + ops.expand_dims(slot_S, 1) + S * head_N
+        indices.append(ops.reshape(start + index_BSN, (-1, num_heads)))
         start = start + B * num_heads * S
     (slots,) = ops.nonzero(_flat(masks))
-    row_of_slot = ops.take(_flat(by_part), slots, axis=0)
+    row_of_slot = ops.take(_flat(part_slot_rows), slots, axis=0)
     slots = ops.take(slots, ops.argsort(row_of_slot), axis=0)
-    row_slots = ops.take(ops.concatenate(places), slots, axis=0)
+    row_slots = ops.take(ops.concatenate(indices), slots, axis=0)
     return _Parts(
-        is_token_BS, slot_rows, token_slots, texts, masks, by_part, row_slots
+        is_token_BS,
+        slot_rows,
+        token_slots,
+        texts,
+        masks,
+        part_slot_rows,
+        row_slots,
     )
 
 
-def _count(some):
-    """How many there are, and 0, 1, ...; `ops.shape` asks no KerasTensor."""
-    ones = ops.ones_like(some)
+def _count(values):
+    """Returns the length n and 0 ... n - 1, also where n is not static."""
+    ones = ops.ones_like(values)
     return ops.sum(ones), ops.cumsum(ones) - 1
 
 

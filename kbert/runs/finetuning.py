@@ -158,7 +158,7 @@ def computed(
     """
     computation = Computation(model, lambda: None)
     if seen is not None:
-        computation = Computation(*models.with_seen_tokens(model, seen))
+        computation = Computation(*models.with_reduced_vocabulary(model, seen))
     if xla or devices.has_gpu():
         return computation
     return computation._replace(

@@ -32,13 +32,6 @@ def _lengths_mask(lengths, length):
     return mask[:, None, None, :]
 
 
-def _head_places(slots, length):
-    """(T, N): where the heads of rows stand in (B, N, S)."""
-    texts, places = np.divmod(slots, length)
-    first = (texts * N * length + places)[:, None]
-    return (first + np.arange(N) * length).astype("int32")
-
-
 def test_equals_the_post_norm_layer_of_pytorch():
     torch = pytest.importorskip("torch")
     block = _block()
@@ -76,21 +69,6 @@ def test_equals_the_post_norm_layer_of_pytorch():
     np.testing.assert_allclose(got[tokens], want.numpy()[tokens], atol=1e-5)
 
 
-def test_flat_rows_give_what_padded_rows_give():
-    block = _block()
-    lengths, length = [2, 4, 1], 4
-    mask = _lengths_mask(lengths, length)
-    padded = _RNG.normal(size=(3, length, H)).astype("float32")
-    want = keras.ops.convert_to_numpy(block(padded, mask))
-    tokens = mask[:, 0, 0]
-    row_slots = _head_places(np.flatnonzero(tokens), length)
-    slot_rows = np.zeros(tokens.shape, "int32")
-    slot_rows[tokens] = np.arange(tokens.sum())
-    got = block(padded[tokens], mask, slot_rows, row_slots)
-    assert got.shape == (7, H)
-    np.testing.assert_allclose(got, want[tokens], atol=1e-6)
-
-
 def test_parts_of_unequal_length_give_what_padded_rows_give():
     """The texts 1 and 2 to their longest, of 2 tokens, then text 0 of 4."""
     block = _block()
@@ -102,26 +80,26 @@ def test_parts_of_unequal_length_give_what_padded_rows_give():
     # Rows 0 to 3 are of text 0, 4 and 5 of text 1, 6 of text 2.
     slots = {
         "slot_rows": [np.int32([[4, 5], [6, 0]]), np.int32([[0, 1, 2, 3]])],
-        # Head 0 in two slots of text 1 has the places 0 and 1, head 1 has 2
-        # and 3; text 2 follows, and then text 0.
+        # Head 0 in the two slots of text 1 has the indices 0 and 1, head 1 has
+        # 2 and 3; text 2 follows, and then text 0.
         "row_slots": np.int32(
             [[8, 12], [9, 13], [10, 14], [11, 15], [0, 2], [1, 3], [4, 6]]
         ),
     }
     got = block(padded[tokens], masks, **slots)
     np.testing.assert_allclose(got, want[tokens], atol=1e-6)
-    places = [np.int32([[1, 0], [0, 0]]), np.int32([[3, 1]])]
-    got = block(padded[tokens], masks, positions=places, **slots)
+    positions = [np.int32([[1, 0], [0, 0]]), np.int32([[3, 1]])]
+    got = block(padded[tokens], masks, positions=positions, **slots)
     some = [want[1, [1, 0]], want[2, [0, 0]], want[0, [3, 1]]]
     np.testing.assert_allclose(got, np.stack(some), atol=1e-6)
 
 
-def test_parts_have_dropout_masks_of_their_own():
+def test_parts_have_separate_dropout_masks():
     """Two texts alike, each a part: with one mask they would stay alike."""
     block = _block(attention_dropout=0.5)
     text = _RNG.normal(size=(4, H)).astype("float32")
     mask = _lengths_mask([4], 4)
-    heads = _head_places(np.arange(4), 4)
+    heads = np.arange(4)[:, None] + 4 * np.arange(N)  # (T, N)
     first, second = np.split(
         np.asarray(
             block(
@@ -178,8 +156,7 @@ POSITIONS = np.array([[0, 4, 4], [2, 0, 1], [0, 0, 0]], "int32")
 
 
 @pytest.mark.parametrize("whole_mask", [False, True])
-@pytest.mark.parametrize("flat", [False, True])
-def test_some_positions_alone_are_those_of_the_whole(whole_mask, flat):
+def test_some_positions_alone_are_those_of_the_whole(whole_mask):
     block = _block()
     lengths = [5, 3, 1]
     rows = _RNG.normal(size=(3, 5, H)).astype("float32")
@@ -188,18 +165,7 @@ def test_some_positions_alone_are_those_of_the_whole(whole_mask, flat):
         mask = mask & (_RNG.random(size=(3, 1, 5, 5)) < 0.7)
     whole = np.asarray(block(rows, mask))
     want = np.take_along_axis(whole, POSITIONS[:, :, None], axis=1)
-    if flat:
-        tokens = np.flatnonzero(_lengths_mask(lengths, 5))
-        slot_rows = np.zeros(15, "int32")
-        slot_rows[tokens] = np.arange(len(tokens))
-        slots = {
-            "slot_rows": slot_rows.reshape(3, 5),
-            "row_slots": _head_places(tokens, 5),
-        }
-        rows = rows.reshape(15, H)[tokens]
-    else:
-        slots = {}
-    got = block(rows, mask, positions=POSITIONS, **slots)
+    got = block(rows, mask, positions=POSITIONS)
     np.testing.assert_allclose(got, want, atol=1e-6)
     assert np.ptp(want, axis=1).max() > 0.1
 
@@ -230,7 +196,7 @@ def _trained(blocks, remat, positions):
     values = np.random.default_rng(5).normal(size=(3, 5, H)).astype("float32")
     graph = step.get_concrete_function(tf.constant(values)).graph
     kinds = collections.Counter(op.type for op in graph.get_operations())
-    # What the norms have whose gradients are not written out.
+    # An op of norms without the custom gradient.
     assert not kinds["SquaredDifference"]
     return [x.numpy() for x in step(tf.constant(values))], kinds["Softmax"]
 
@@ -250,14 +216,14 @@ def test_remat_computes_again_and_gets_the_same(positions):
     assert np.abs(still[1] - want[1]).max() > 1e-2  # dropout does act
 
 
-def test_written_gradients_are_those_of_training_alone():
-    """Of the activation and both norms; a SavedModel would warn of them."""
+def test_custom_gradients_are_in_training_alone():
+    """Those of both norms; a SavedModel would warn about them."""
     block = _block()
     mask = np.ones((1, 1, 1, 3), bool)
 
-    def written(training):
+    def count(training):
         graph = tf.function(lambda rows: block(rows, mask, training=training))
         graph = graph.get_concrete_function(tf.TensorSpec((1, 3, H))).graph
         return [op.type for op in graph.get_operations()].count("IdentityN")
 
-    assert (written(True), written(False)) == (3, 0)
+    assert (count(True), count(False)) == (2, 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The norm in training against PyTorch's, which derives its own gradient."""
+"""The norm in training against PyTorch's."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kbert.layers import LayerNorm
 
-_EPSILON = 0.1  # not so small that its place would not matter
+_EPSILON = 0.1  # large, so that it matters where it is added
 
 
 @pytest.mark.parametrize("xla", [False, True])
@@ -43,8 +43,8 @@ def test_training_gives_pytorchs_numbers_and_gradients(shape, xla):
         np.testing.assert_allclose(mine, their.grad.numpy(), atol=1e-5)
 
 
-def test_what_answers_has_no_gradient_of_its_own():
-    """A SavedModel would warn of it."""
+def test_inference_has_no_custom_gradient():
+    """A SavedModel would warn about it."""
     layer = LayerNorm(epsilon=_EPSILON)
 
     def operations(training):
@@ -52,5 +52,5 @@ def test_what_answers_has_no_gradient_of_its_own():
         graph = graph.get_concrete_function(tf.TensorSpec((None, 8))).graph
         return {operation.type for operation in graph.get_operations()}
 
-    assert "IdentityN" in operations(True)  # where TensorFlow hangs it
+    assert "IdentityN" in operations(True)  # custom_gradient's op
     assert "IdentityN" not in operations(False)

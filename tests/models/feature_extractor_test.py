@@ -145,7 +145,7 @@ def test_any_trained_model_gives_features(tiny_config, batch):
 
 @pytest.mark.parametrize("layers", [3, -4, [], [0, 3], "top"])
 def test_layers_that_there_are_not(tiny_config, layers):
-    with pytest.raises(ValueError, match="wanted numbers from -3 to 2, 0 for"):
+    with pytest.raises(ValueError, match="needs numbers from -3 to 2, 0 for"):
         models.build_features(tiny_config, layers)
 
 
@@ -174,5 +174,5 @@ def test_pooling_of_nothing_is_finite():
     for pooling in models.POOLINGS:
         got = ops.convert_to_numpy(models.pool(rows, mask, pooling, True))
         assert np.isfinite(got).all(), pooling
-    with pytest.raises(ValueError, match="pooling is 'sum'; wanted one of"):
+    with pytest.raises(ValueError, match="pooling is 'sum'; needs one of"):
         models.pool(rows, mask, "sum")

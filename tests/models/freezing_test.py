@@ -51,7 +51,7 @@ def test_what_is_below_is_frozen(tiny_config, blocks):
         if layer.weights:
             assert bool(layer.trainable_variables) == layer.trainable
     for wrong in (-1, 3):
-        with pytest.raises(ValueError, match=f"blocks is {wrong}; wanted 0 to"):
+        with pytest.raises(ValueError, match=f"blocks is {wrong}; needs 0 to"):
             models.freeze(model, wrong)
 
 

@@ -125,7 +125,7 @@ def test_one_output_is_that_of_both(pretrainer, tiny_config, batch, output):
 
 @pytest.mark.parametrize("outputs", [[], ["logits"]])
 def test_outputs_that_a_pretrainer_has_not(tiny_config, outputs):
-    with pytest.raises(ValueError, match="outputs are .*; wanted one or both"):
+    with pytest.raises(ValueError, match="outputs are .*; needs one or both"):
         models.build_pretrainer(tiny_config, outputs)
 
 

@@ -13,7 +13,7 @@ from kbert.training import loop
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.optimizer import AdamW, WarmupDecay
 
-SEEN = np.array([0, 2, 5, 6, 7, 11], "int32")
+USED = np.array([0, 2, 5, 6, 7, 11], "int32")
 STEPS = 6
 
 
@@ -26,18 +26,18 @@ def _model(config):
     )
 
 
-def _trained(model, optimizer, give_back=lambda: None):
+def _trained(model, optimizer, write_back=lambda: None):
     """Takes steps on texts of other tokens each; the last one without."""
     trainer = loop.Trainer(
         model,
         losses={"value": keras.losses.MeanSquaredError()},
         metrics={"value": []},
         optimizer=optimizer,
-        give_back=give_back,
+        give_back=write_back,
     )
     rng = np.random.default_rng(4)
     for step in range(STEPS):
-        some = SEEN[1:4] if step % 2 else SEEN[2:]
+        some = USED[1:4] if step % 2 else USED[2:]
         ids = rng.choice(some, size=(4, 8)).astype("int32")
         mask = (np.arange(8) < [[8], [5], [3], [6]]).astype("int32")
         inputs = {
@@ -73,10 +73,10 @@ def test_all_weights_are_those_of_the_whole_table(settings, kind, tiny_config):
     before = want.get_layer("token_embedding").embeddings.numpy()
     _trained(want, optimizer()).finish()
     got = _model(tiny_config)
-    smaller, give_back = models.with_seen_tokens(got, SEEN)
-    rows = smaller.get_layer("token_embedding").embeddings.shape
-    assert rows == (len(SEEN) + 1, before.shape[1])
-    trainer = _trained(smaller, optimizer(), give_back)
+    reduced, write_back = models.with_reduced_vocabulary(got, USED)
+    rows = reduced.get_layer("token_embedding").embeddings.shape
+    assert rows == (len(USED) + 1, before.shape[1])
+    trainer = _trained(reduced, optimizer(), write_back)
     with trainer.as_trained():
         scored = got.get_layer("token_embedding").embeddings.numpy()
     trainer.finish()
@@ -85,16 +85,16 @@ def test_all_weights_are_those_of_the_whole_table(settings, kind, tiny_config):
     after = got.get_layer("token_embedding").embeddings.numpy()
     np.testing.assert_array_equal(scored, after)
     moved = np.abs(after - before).max(axis=1)
-    assert moved[SEEN[1:]].min() > 0.01  # those learn
-    unseen = np.setdiff1d(np.arange(len(before)), SEEN)
+    assert moved[USED[1:]].min() > 0.01  # those learn
+    unseen = np.setdiff1d(np.arange(len(before)), USED)
     ratio = after[unseen] / before[unseen]
     assert ratio.max() < 0.995  # those decay
     np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-5)
 
 
 def test_another_token_is_no_row_of_it(tiny_config):
-    smaller, _ = models.with_seen_tokens(_model(tiny_config), SEEN)
+    reduced, _ = models.with_reduced_vocabulary(_model(tiny_config), USED)
     ids = np.array([[2, 3]], "int32")
     batch = {"segment_ids": 0 * ids, "padding_mask": 1 + 0 * ids}
     with pytest.raises(Exception, match="= 7 is not in"):
-        smaller({"token_ids": ids, **batch})
+        reduced({"token_ids": ids, **batch})
