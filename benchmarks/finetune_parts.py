@@ -117,19 +117,18 @@ def _parse_args() -> argparse.Namespace:
 def make(run: Run) -> tuple[list, dict]:
     """Returns batches, and a trainer for each variant."""
     encoder = huggingface.load(run.model)
-    job = kbert.make_job(run)
-    rows = job.read(run.data.train)
-    spec = job.spec(rows)
-    examples = job.examples(rows, spec, encoder.vocabulary)
+    task, rows = kbert.read(run, encoder)
+    examples = task.examples(rows)
     dataset = finetuning.dataset(
         examples, batch_size=run.batch_size, seed=run.seed
     )
-    seen = finetuning.seen_tokens(examples, encoder.vocabulary)
+    seen = finetuning.seen_tokens(examples, task.vocabulary)
     trainers = {}
     for part, variant in VARIANTS.items():
-        model = variant(kbert.begin(encoder, spec, run.seed), seen)
+        task, _ = kbert.read(run, encoder)
+        kbert.build(task, run.seed)
         trainers[part] = kbert.make_trainer(
-            model, job, spec, run, _SCHEDULE_STEPS
+            variant(task.keras_model, seen), task, run, _SCHEDULE_STEPS
         )
         trainers[part].train_step.get_concrete_function(dataset.element_spec)
     return list(dataset.take(_BATCHES)), trainers

@@ -125,10 +125,10 @@ def _finetune(side: str, run: Run) -> Result:
 def _scores(run: Run, answers: Sequence[Any]) -> dict[str, float]:
     """The official ones of all sides are made by kbert's metrics."""
     from benchmarks.finetune_sides import kbert
+    from kbert.checkpoints import huggingface
 
-    job = kbert.make_job(run)
-    spec = job.spec(job.read(run.data.train))
-    return job.scores(answers, job.read(run.data.dev, spec), spec)
+    task, _ = kbert.read(run, huggingface.load(run.model))
+    return task.scores(answers, kbert.dev_rows(run, task))
 
 
 def about(rows: Iterable[Row]) -> list[str]:

@@ -83,6 +83,16 @@ class BertConfig:
         block = attention + feed_forward + norms
         return width * (rows + 2) + self.num_hidden_layers * block
 
+    def with_dropout(self, dropout: float | None) -> "BertConfig":
+        """With this dropout of hidden states and attention, if not None."""
+        if dropout is None:
+            return self
+        return dataclasses.replace(
+            self,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+        )
+
     @classmethod
     def from_json(
         cls,

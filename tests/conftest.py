@@ -226,6 +226,19 @@ def build(tiny_config):
 
 
 @pytest.fixture
+def task_of(tiny_config, vocabulary):
+    """A function of a TaskSpec: its task, without a model, to score with."""
+    from kbert import tasks
+    from kbert.checkpoints.folder import LoadedModel
+
+    def task_of(spec):
+        loaded = LoadedModel(None, tiny_config, vocabulary, spec)
+        return tasks.task_class(spec.task)(loaded)
+
+    return task_of
+
+
+@pytest.fixture
 def serve(build, vocabulary):
     """A function of a TaskSpec: the predictor of its model."""
     from kbert.tasks.predictor import make_predictor

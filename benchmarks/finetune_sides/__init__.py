@@ -25,7 +25,7 @@ class Data:
         task: as `kbert-finetune --task` has it.
         train: file to train on.
         dev: file to score on.
-        options: fields of kbert's JobOptions.
+        options: fields of kbert's DataOptions.
     """
 
     task: str

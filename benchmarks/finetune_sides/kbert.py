@@ -5,6 +5,7 @@ Epochs are timed with their input: batches are made while the model trains.
 The first epoch also holds the tracing of the step.
 """
 
+import dataclasses
 import importlib.metadata
 import time
 
@@ -13,30 +14,25 @@ import keras
 from benchmarks import finetune_sides
 from benchmarks.finetune_sides import Result, Run
 from kbert import tasks
-from kbert.checkpoints import folder, huggingface
+from kbert.checkpoints import huggingface
 from kbert.checkpoints.folder import LoadedModel
 from kbert.data import finetuning
 from kbert.runs import finetuning as finetuning_run
-from kbert.tasks.job import Job, JobOptions
-from kbert.tasks.predictor import make_predictor
+from kbert.tasks.labelled import LabelledTask
+from kbert.tasks.rows import DataOptions, Rows
 from kbert.training import loop
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.optimizer import WarmupDecay
 
 
 def finetune(run: Run) -> Result:
-    """Trains on kbert's own batches; its own server answers."""
-    encoder = huggingface.load(run.model)
-    job = make_job(run)
-    train = job.read(run.data.train)
-    spec = job.spec(train)
-    examples = job.examples(train, spec, encoder.vocabulary)
-    model = begin(encoder, spec, run.seed)
+    """Trains on kbert's own batches; its own predictor answers."""
+    task, train = read(run, huggingface.load(run.model))
+    examples = task.examples(train)
+    build(task, run.seed)
     epoch_steps = finetuning.steps_per_epoch(examples, run.batch_size)
-    computed = compute(model, examples, encoder)
-    trainer = make_trainer(
-        computed.model, job, spec, run, run.epochs * epoch_steps
-    )
+    computed = compute(task, examples)
+    trainer = make_trainer(computed.model, task, run, run.epochs * epoch_steps)
     dataset = finetuning.dataset(
         examples, batch_size=run.batch_size, seed=run.seed
     )
@@ -49,9 +45,8 @@ def finetune(run: Run) -> Result:
             trainer.train_step(next(batches))
         seconds.append(time.perf_counter() - start)
     computed.give_back()
-    server = make_predictor(model, vocabulary=encoder.vocabulary, spec=spec)
     return Result(
-        answers=server.predict(*job.read(run.data.dev, spec).texts),
+        answers=task.predictor.predict(*dev_rows(run, task).texts),
         epoch_seconds=seconds,
         versions={
             name: importlib.metadata.version(name)
@@ -60,33 +55,37 @@ def finetune(run: Run) -> Result:
     )
 
 
-def make_job(run: Run) -> Job:
-    """The job of a run's data."""
-    return tasks.job_class(run.data.task)(JobOptions(**run.data.options))
+def read(run: Run, encoder: LoadedModel) -> tuple[LabelledTask, Rows]:
+    """A task of a run's data, whose model is the encoder, and its rows."""
+    made = tasks.task_class(run.data.task)
+    options = DataOptions(**run.data.options)
+    rows = made.read(run.data.train, options)
+    spec = made.new_spec(rows, options)
+    return made(dataclasses.replace(encoder, spec=spec)), rows
 
 
-def begin(encoder: LoadedModel, spec: tasks.TaskSpec, seed: int) -> keras.Model:
-    """A model of a task with an encoder's weights and a new head."""
+def dev_rows(run: Run, task: LabelledTask) -> Rows:
+    """The rows to score a task on."""
+    options = DataOptions(**run.data.options)
+    return task.read(run.data.dev, options, task.spec)
+
+
+def build(task: LabelledTask, seed: int) -> None:
+    """Gives the task a model with its encoder's weights and a new head."""
     keras.utils.set_random_seed(seed)
-    model = tasks.build(encoder.config, spec)
-    folder.copy_weights(encoder.model, model)
-    return model
+    task.build(task.config)
 
 
 def compute(
-    model: keras.Model, examples: finetuning.Examples, encoder: LoadedModel
+    task: LabelledTask, examples: finetuning.Examples
 ) -> finetuning_run.Computation:
     """What a step computes of a model that the examples train."""
-    seen = finetuning.seen_tokens(examples, encoder.vocabulary)
-    return finetuning_run.computed(model, seen, xla=False)
+    seen = finetuning.seen_tokens(examples, task.vocabulary)
+    return finetuning_run.computed(task.keras_model, seen, xla=False)
 
 
 def make_trainer(
-    model: keras.Model,
-    job: Job,
-    spec: tasks.TaskSpec,
-    run: Run,
-    steps: int,
+    model: keras.Model, task: LabelledTask, run: Run, steps: int
 ) -> loop.Trainer:
     """What trains a model for so many steps."""
     schedule = WarmupDecay(
@@ -94,8 +93,8 @@ def make_trainer(
     )
     return loop.Trainer(
         model,
-        losses=job.losses(spec),
-        metrics=job.metrics(spec),
+        losses=task.losses(),
+        metrics=task.metrics(),
         optimizer=FusedAdamW(
             schedule,
             weight_decay=finetune_sides.WEIGHT_DECAY,

@@ -6,7 +6,6 @@ The sides so have processes without TensorFlow's threads.
 
 import concurrent.futures
 import multiprocessing
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -28,15 +27,11 @@ def make(run: Run) -> list[list[dict[str, Any]]]:
 
 def _make(run: Run) -> list[list[dict[str, Any]]]:
     from benchmarks.finetune_sides import kbert
+    from kbert.checkpoints import huggingface
     from kbert.data import finetuning
-    from kbert.text.vocabulary import VOCABULARY_FILE, Vocabulary
 
-    vocabulary = Vocabulary.load(
-        pathlib.Path(run.model) / VOCABULARY_FILE, lower_case=True
-    )
-    job = kbert.make_job(run)
-    rows = job.read(run.data.train)
-    examples = job.examples(rows, job.spec(rows), vocabulary)
+    task, rows = kbert.read(run, huggingface.load(run.model))
+    examples = task.examples(rows)
     steps = finetuning.steps_per_epoch(examples, run.batch_size)
     dataset = finetuning.dataset(
         examples, batch_size=run.batch_size, seed=run.seed

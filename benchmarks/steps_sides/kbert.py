@@ -22,21 +22,19 @@ _DEV_BATCHES = 40  # at most
 def train(run: Run) -> tuple[Given, Outputs]:
     """Trains without dropout."""
     encoder = _without_dropout(huggingface.load(run.model))
-    job = kbert.make_job(run)
-    rows = job.read(run.data.train)
-    spec = job.spec(rows)
-    model = kbert.begin(encoder, spec, run.seed)
+    task, rows = kbert.read(run, encoder)
+    kbert.build(task, run.seed)
+    model = task.keras_model
     kernel, bias = _head(model).get_weights()
     (output,) = model.output
-    examples = job.examples(rows, spec, encoder.vocabulary)
+    examples = task.examples(rows)
     dataset = finetuning.dataset(
         examples, batch_size=run.batch_size, seed=run.seed
     )
     batches = list(dataset.take(STEPS))
-    dev_rows = job.read(run.data.dev, spec)
-    dev = _spread(job.examples(dev_rows, spec, encoder.vocabulary))
-    computed = kbert.compute(model, examples, encoder)
-    trainer = kbert.make_trainer(computed.model, job, spec, run, STEPS)
+    dev = _spread(task.examples(kbert.dev_rows(run, task)))
+    computed = kbert.compute(task, examples)
+    trainer = kbert.make_trainer(computed.model, task, run, STEPS)
 
     def answer(batch):
         computed.give_back()
@@ -56,11 +54,7 @@ def train(run: Run) -> tuple[Given, Outputs]:
 
 
 def _without_dropout(encoder: LoadedModel) -> LoadedModel:
-    config = dataclasses.replace(
-        encoder.config,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
+    config = encoder.config.with_dropout(0.0)
     return dataclasses.replace(encoder, config=config)
 
 

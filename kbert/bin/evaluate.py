@@ -89,21 +89,17 @@ def _of_task(loaded):
     """And writes the report, if one is wanted."""
     from kbert import tasks
     from kbert.runs import scoring
-    from kbert.tasks.job import JobOptions
+    from kbert.tasks.rows import DataOptions
 
-    job = tasks.job_class(loaded.spec.task)(JobOptions(**_READING()))
+    task = tasks.task_class(loaded.spec.task)(loaded)
+    options = DataOptions(**_READING())
+    rows = task.read(_INPUT.value, options, loaded.spec)
     score = scoring.TaskScores(
-        loaded.model,
-        job,
-        job.read(_INPUT.value, loaded.spec),
-        spec=loaded.spec,
-        vocabulary=loaded.vocabulary,
-        batch_size=_BATCH_SIZE.value,
+        task, rows, options, batch_size=_BATCH_SIZE.value
     )
-    answers = score.answers()
-    scores = score.scores(answers)
+    scores = score.scores()
     if _REPORT_DIR.value:
-        score.report(answers, scores, _REPORT_DIR.value, _WORST.value)
+        score.report(scores, _REPORT_DIR.value, _WORST.value)
     return scores
 
 

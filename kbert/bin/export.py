@@ -162,7 +162,7 @@ def _precision():
 def _reduced(loaded, precision, reading):
     from kbert import tasks
     from kbert.runs import precision as precisions
-    from kbert.tasks.job import JobOptions
+    from kbert.tasks.rows import DataOptions
 
     task = loaded.spec.task
     if task not in tasks.FINE_TUNED:
@@ -173,7 +173,7 @@ def _reduced(loaded, precision, reading):
     return precisions.reduce(
         loaded,
         precision,
-        job=tasks.job_class(task)(JobOptions(**reading)),
+        options=DataOptions(**reading),
         dev=_DEV.value,
         max_drop=_MAX_SCORE_DROP.value,
     )

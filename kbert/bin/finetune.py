@@ -70,21 +70,24 @@ def main(argv):
     """Reads the flags and the files, trains, scores and saves the model."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
+    from kbert import tasks
     from kbert.runs import data_summary
     from kbert.runs.finetuning import FinetuneOptions, finetune
 
     has_dev = bool(_DEV.value) or _DEV_SHARE.value is not None
     if not has_dev and _WORST.value != _WORST.default:
         raise ValueError(f"--worst={_WORST.value}: wanted --dev too.")
-    job = task_flags.job(_READING())
-    train, dev = _rows(job)
-    data_summary.show(job, train, dev)
+    data = task_flags.data_options(_READING())
+    task = tasks.task_class(flags.FLAGS.task)
+    train, dev, spec = _rows(task, data)
+    data_summary.show(task, data, train, dev)
     finetune(
-        job,
+        spec,
         init=_INIT.value,
         lower_case=_LOWER_CASE.value,
         train=train,
         dev=dev,
+        data=data,
         tuning=FinetuneOptions(
             epochs=_EPOCHS.value,
             freeze_blocks=_FREEZE_BLOCKS.value,
@@ -95,29 +98,30 @@ def main(argv):
     )
 
 
-def _rows(job):
-    """Those to train on, and those to score the model on or None.
+def _rows(task, data):
+    """Those to train on, those to score the model on or None, and its spec.
 
     Raises: ValueError, naming file and line or the flag; OSError.
     """
-    from kbert.tasks.job import split
+    from kbert.tasks.rows import split
 
     share = _DEV_SHARE.value
     if share is not None and _DEV.value:
         raise ValueError(
             f"--dev_share={share:g}: --dev is given too; needs one of them."
         )
-    train = job.read(_TRAIN.value)
+    train = task.read(_TRAIN.value, data)
     if share is None:
-        dev = job.read(_DEV.value, job.spec(train)) if _DEV.value else None
-        return train, dev
+        spec = task.new_spec(train, data)
+        dev = task.read(_DEV.value, data, spec) if _DEV.value else None
+        return train, dev, spec
     train, dev = split(train, share)
     print(
         f"{_TRAIN.value}: {len(train):,} rows to train on, {len(dev):,} held "
         "out",
         flush=True,
     )
-    return train, dev
+    return train, dev, task.new_spec(train, data)
 
 
 def cli():

@@ -100,7 +100,7 @@ def masking() -> Callable[[], Masking | None]:
 
 
 def reading(file_flag: str = "input") -> Callable[..., dict[str, Any]]:
-    """How the files of a task are read: those fields of JobOptions.
+    """How the files of a task are read: those fields of DataOptions.
 
     Args:
         file_flag: what names the file, where there may be none.

@@ -162,14 +162,14 @@ def _check_flags():
 
 def _texts(server):
     from kbert.runs import predicting
-    from kbert.tasks.job import JobOptions
+    from kbert.tasks.rows import DataOptions
 
     reading = _READING(bool(_INPUT.value))
     if not _INPUT.value:
         return predicting.given_texts(server, _TEXT.value, _TEXT_B.value)
     if _TEXT_B.value:
         raise ValueError("--text_b: only for --text.")
-    options = JobOptions(**reading)
+    options = DataOptions(**reading)
     return predicting.file_texts(
         server, _INPUT.value, options, _KEEP_COLUMNS.value
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flags of a task that is to be learned, and the job they become."""
+"""The flags of a task that is to be learned."""
 
 import math
 import typing
@@ -64,24 +64,23 @@ def _settings_flags() -> dict[str, tuple[type, list[str]]]:
     return found
 
 
-def job(reading):
-    """The Job that the flags say.
+def data_options(reading):
+    """The DataOptions that the flags say.
 
     Args:
-        reading: the fields of JobOptions that say how files are read.
+        reading: those fields that say how files are read.
     Raises: ValueError, naming the flag.
     """
-    from kbert.tasks.job import JobOptions
+    from kbert.tasks.rows import DataOptions
 
     values = flags.FLAGS
-    given = JobOptions(
+    return DataOptions(
         **reading,
         max_seq_length=values.max_seq_length,
         labels=values.labels,
         class_weights=_class_weights(values.class_weights),
         settings=_settings(values),
     )
-    return tasks.job_class(values.task)(given)
 
 
 def _class_weights(given):

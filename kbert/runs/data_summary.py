@@ -8,19 +8,25 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
 from kbert.markdown import table
-from kbert.tasks.job import Job, Rows
+from kbert.tasks.labelled import LabelledTask
+from kbert.tasks.rows import DataOptions, Rows
 
 _SHOWN = 20  # labels, the most frequent if there are more
 
 
-def show(job: Job, train: Rows, dev: Rows | None) -> None:
+def show(
+    task: type[LabelledTask],
+    options: DataOptions,
+    train: Rows,
+    dev: Rows | None,
+) -> None:
     """Prints the counts of the labels, and how many rows of dev are in train.
 
     On stderr it names labels that differ only in blanks, in case or in how
     Unicode spells them: they are labels of their own.
     """
-    counts = [job.label_counts(rows) for rows in (train, dev) if rows]
-    names = list(dict.fromkeys(job.options.labels or ()))
+    counts = [task.label_counts(rows, options) for rows in (train, dev) if rows]
+    names = list(dict.fromkeys(options.labels or ()))
     names += sorted({x for found in counts for x in found} - {*names}, key=_key)
     if names:
         print(_label_table(names, counts), flush=True)

@@ -10,13 +10,14 @@ import keras
 import numpy as np
 
 from kbert import models, tasks
-from kbert.checkpoints import folder, formats
-from kbert.checkpoints.folder import LoadedModel
+from kbert.checkpoints import formats
 from kbert.data import finetuning
 from kbert.runs import devices, files, run, run_record, scoring
 from kbert.runs.run import RunOptions
 from kbert.runs.scoring import TaskScores
-from kbert.tasks.job import Job, Rows
+from kbert.tasks import TaskSpec
+from kbert.tasks.labelled import LabelledTask
+from kbert.tasks.rows import DataOptions, Rows
 
 # Of a batch in attention: its rows are of like length.
 _TRAINING_PARTS = 2
@@ -43,29 +44,31 @@ class FinetuneOptions:
 
 
 def finetune(
-    job: Job,
+    spec: TaskSpec,
     *,
     init: str,
     lower_case: bool | None,
     train: Rows,
     dev: Rows | None,
+    data: DataOptions,
     tuning: FinetuneOptions,
     options: RunOptions,
 ) -> None:
     """Trains a model for a task and writes <output_dir>/model.
 
-    The labels are those of the training rows. The model is scored on dev, if
-    given, at the end of each epoch, and is that of the best step. Its scores,
-    and those of the best and of the last step, stand in evaluation.json, with
-    the metric by which it is the best; <output_dir>/report has more. What a
-    task tunes, such as a threshold, is tuned on dev.
+    The model is scored on dev, if given, at the end of each epoch, and is that
+    of the best step. Its scores, and those of the best and of the last step,
+    stand in evaluation.json, with the metric by which it is the best;
+    <output_dir>/report has more. What a task tunes, such as a threshold, is
+    tuned on dev.
 
     Args:
-        job: the task.
+        spec: of the model, as its class makes it of the training rows.
         init: path of the model to start from.
         lower_case: its casing, if no file says it.
         train: rows with labels.
-        dev: held-out rows, or None.
+        dev: validation rows, or None.
+        data: how the rows were read.
         tuning: what to train.
         options: how to train.
     Raises: ValueError, naming the file or the flag; OSError.
@@ -73,26 +76,23 @@ def finetune(
     _check_dev(dev, tuning, options)
     strategy = run.strategy(options)
     initial = formats.load(init, lower_case=lower_case, seed=options.seed)
-    spec = dataclasses.replace(
-        job.spec(train), embedding=initial.spec.embedding_settings
-    )
     _check_model(initial.config, spec, tuning, options)
-    examples = scoring.tokenized(job, train, spec, initial.vocabulary)
+    task = _task(initial, spec)
+    del initial
+    examples = scoring.tokenized(task, train, data)
     options = run.with_rows(options, strategy, train.path, len(examples))
     with run.begun(
         options, strategy, lambda: _inputs(init, train, dev)
     ) as record:
         with strategy.scope():
-            model = _begun(init, initial, spec, options)
-            _freeze(model, tuning.freeze_blocks)
+            _build(task, init, options)
+            _freeze(task.keras_model, tuning.freeze_blocks)
         score = None
         if dev:
             score = TaskScores(
-                model,
-                job,
+                task,
                 dev,
-                spec=spec,
-                vocabulary=initial.vocabulary,
+                data,
                 batch_size=options.batch_size,
                 metric=tuning.metric,
             )
@@ -101,8 +101,8 @@ def finetune(
         with strategy.scope():
             epoch = finetuning.steps_per_epoch(examples, options.batch_size)
             steps = tuning.epochs * epoch
-            seen = _seen_tokens(examples, initial.vocabulary, tuning, options)
-            trainer = _trainer(model, job, spec, seen, steps, options)
+            seen = _seen_tokens(examples, task.vocabulary, tuning, options)
+            trainer = _trainer(task, seen, steps, options)
             run.train(
                 trainer,
                 lambda step: finetuning.dataset(
@@ -112,7 +112,7 @@ def finetune(
                     first_step=step,
                 ),
                 steps=steps,
-                config=initial.config,
+                config=task.config,
                 score=score,
                 eval_every=options.eval_every or epoch,
                 options=options,
@@ -122,11 +122,8 @@ def finetune(
             return
         kept = run.keep(trainer, options, is_scored=bool(score))
         if score:
-            spec = _score(score, kept, dev, tuning, options)
-        trained = LoadedModel(
-            model, initial.config, initial.vocabulary, spec, initial.licences
-        )
-        run.save(trained, options, kept)
+            task = _score(score, kept, dev, tuning, options)
+        run.save(task.loaded, options, kept)
 
 
 class Computation(NamedTuple):
@@ -205,23 +202,28 @@ def _check_model(config, spec, tuning, options):
         )
 
 
-def _begun(init, initial, spec, options):
-    """The task's model with the weights that `initial` has for it."""
-    model = tasks.build(run.with_dropout(initial.config, options), spec)
-    fresh = folder.copy_weights(initial.model, model)
-    if note := tasks.segment_note(initial.config, spec):
+def _task(initial, spec) -> LabelledTask:
+    """The task, whose model is still the one to start from."""
+    spec = dataclasses.replace(spec, embedding=initial.spec.embedding_settings)
+    made = dataclasses.replace(initial, spec=spec)
+    return tasks.task_class(spec.task)(made)
+
+
+def _build(task, init, options):
+    """Gives the task its own model, with the weights that there are for it."""
+    fresh, _ = task.build(task.config.with_dropout(options.dropout))
+    if note := tasks.segment_note(task.config, task.spec):
         print(f"{init}: {note}")
     if not run.is_resumed(options):
         run.say_initialized(init, fresh)
-    return model
 
 
-def _trainer(model, job, spec, seen, steps, options):
-    computation = computed(model, seen, options.xla)
+def _trainer(task, seen, steps, options):
+    computation = computed(task.keras_model, seen, options.xla)
     return run.make_trainer(
         computation.model,
-        losses=job.losses(spec),
-        metrics=job.metrics(spec),
+        losses=task.losses(),
+        metrics=task.metrics(),
         steps=steps,
         options=options,
         give_back=computation.give_back,
@@ -246,12 +248,15 @@ def _freeze(model, blocks):
         print(f"--freeze_blocks={blocks}: {frozen:,} weights stay as they are")
 
 
-def _score(score, kept, dev, tuning, options):
-    """Scores what is kept on dev, writes scores and report, gives the spec."""
+def _score(score, kept, dev, tuning, options) -> LabelledTask:
+    """Scores what is kept on dev, writes scores and report.
+
+    Returns: the task, with what is tuned on dev.
+    """
     if kept.is_restored:
         score.forget()
-    spec, answers = score.tuned()
-    scores = score.scores(answers)
+    score.tune()
+    scores = score.scores()
     print(f"{dev.path}: {run.describe(scores)}", flush=True)
     run.keep_scores(
         options,
@@ -263,5 +268,5 @@ def _score(score, kept, dev, tuning, options):
         },
     )
     report = pathlib.Path(options.output_dir) / REPORT_FOLDER
-    score.report(answers, scores, report, tuning.worst)
-    return spec
+    score.report(scores, report, tuning.worst)
+    return score.task

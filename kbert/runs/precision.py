@@ -15,7 +15,8 @@ from kbert.markdown import escape, table
 from kbert.runs import scoring
 from kbert.runs.progress import Progress
 from kbert.serving.signatures import Signatures
-from kbert.tasks.job import Job, Rows
+from kbert.tasks.labelled import LabelledTask
+from kbert.tasks.rows import DataOptions, Rows
 
 _BATCH_SIZE = 32
 _AT_ONCE = 4 * _BATCH_SIZE  # rows, before it is the other's turn
@@ -93,7 +94,7 @@ def reduce(
     full: LoadedModel,
     precision: str,
     *,
-    job: Job,
+    options: DataOptions,
     dev: str,
     max_drop: float,
 ) -> tuple[LoadedModel, Signatures, str]:
@@ -102,19 +103,20 @@ def reduce(
     Args:
         full: the model in float32.
         precision: "bfloat16" or "int8".
-        job: of the model's task.
+        options: how files are read.
         dev: a file of the task with labels, to measure the cost on.
         max_drop: by how much the task's metric may be lower.
     Returns: the model, its signatures in that precision, and what is to be
         said of it in the export's README.
     Raises: ValueError, naming file and line or the flag; OSError.
     """
-    rows = job.read(dev, full.spec)
+    task = tasks.task_class(full.spec.task)(full)
+    rows = task.read(dev, options, full.spec)
     # Sees that the model knows the labels.
-    scoring.tokenized(job, rows, full.spec, full.vocabulary)
+    scoring.tokenized(task, rows, options)
     loaded = _in_bfloat16(full) if precision == "bfloat16" else full
     signatures = _signatures(loaded, precision)
-    found = cost(_signatures(full), signatures, job, rows)
+    found = cost(_signatures(full), signatures, task, rows)
     about = found.markdown(precision)
     print(about)
     print(found.speed(precision))
@@ -142,13 +144,15 @@ def _in_bfloat16(full) -> LoadedModel:
     return dataclasses.replace(full, model=model)
 
 
-def cost(full: Signatures, reduced: Signatures, job: Job, rows: Rows) -> Cost:
+def cost(
+    full: Signatures, reduced: Signatures, task: LabelledTask, rows: Rows
+) -> Cost:
     """Has a model and its reduced form answer the rows of a file.
 
     Args:
         full: of the model in float32.
         reduced: of the same in fewer bits.
-        job: of the model's task.
+        task: the model in float32.
         rows: with labels that the model knows.
     """
     answers, seconds = ([], []), [0.0, 0.0]
@@ -163,12 +167,12 @@ def cost(full: Signatures, reduced: Signatures, job: Job, rows: Rows) -> Cost:
             seconds[side] += time.perf_counter() - began
             answers[side].extend(found)
         progress("measuring the precision", len(answers[0]), len(rows))
-    before, after = (job.scores(x, rows, full.spec) for x in answers)
+    before, after = (task.scores(x, rows) for x in answers)
     return Cost(
         path=rows.path,
         rows=len(rows),
-        # Not `metric_of`, which may choose a threshold for each side anew.
-        metric=job.metric,
+        # Not `selection_metric`, which may tune a threshold for each side.
+        metric=task.metric,
         scores=(before, after),
         rows_per_second=(len(rows) / seconds[0], len(rows) / seconds[1]),
     )

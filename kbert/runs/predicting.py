@@ -27,10 +27,10 @@ from typing import Any, NamedTuple, TextIO
 from kbert import atomic_files, tasks
 from kbert.data import tables
 from kbert.runs import answer_files
-from kbert.tasks.job import JobOptions
 from kbert.tasks.masked_lm.predictor import MaskFiller
 from kbert.tasks.multiple_choice import data as choices
 from kbert.tasks.predictor import BadText, Predictor
+from kbert.tasks.rows import DataOptions
 
 Server = Predictor | MaskFiller
 Progress = Callable[[str, int, int], object]
@@ -95,25 +95,25 @@ def given_texts(
 def file_texts(
     server: Server,
     path: str,
-    options: JobOptions,
+    options: DataOptions,
     keep: Sequence[str] = (),
 ) -> Texts:
     """The texts of a table, or of a task's own kind of file.
 
     A table is read as it is needed, see `tables.stream`; any other file at
-    once, by the task's job.
+    once, by the task.
 
     Raises: ValueError, naming the flag, if the server takes another number
         of columns; OSError if the file cannot be read. Whatever is wrong in
         a table is a ValueError when its place is reached.
     """
-    task = server.spec.task
-    job = tasks.job_class(task) if task in tasks.FINE_TUNED else None
-    own = job and "text_columns" not in job.takes
-    if job and own and not _is_table(server, path, options):
+    task: Any = tasks.task_class(server.spec.task)
+    own = task.task in tasks.FINE_TUNED and "text_columns" not in task.takes
+    if own and not _is_table(server, path, options):
         if keep:
             raise ValueError(f"--keep_columns: {path} is no table.")
-        found = job(options).read_texts(path)
+        options.check(task.task, task.takes)
+        found = task.read_texts(path, options)
         rows = enumerate(zip(*found.texts, strict=True), start=1)
         return Texts(path, len(found), rows, getattr(found, "ids", ()))
     spec, several = server.spec, options.choice_columns

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model's answers to labelled rows are like: tables and errors.
+"""What a model's predictions for labelled rows are like: tables and errors.
 
 A folder has report.md for readers, report.json for programs, and errors.jsonl
-with the worst of the wrong answers.
+with the worst of the wrong ones.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from kbert import atomic_files
 from kbert.data import finetuning
 from kbert.markdown import escape, table
 from kbert.runs import files
-from kbert.tasks import TaskSpec
-from kbert.tasks.job import Answers, Job, Rows
+from kbert.tasks.labelled import LabelledTask, Predictions
 from kbert.tasks.predictor import encode
+from kbert.tasks.rows import Rows
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import Vocabulary
 
@@ -35,7 +35,7 @@ _BUCKETS = 6
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """How good some answers are.
+    """How good some predictions are.
 
     Attributes:
         input: the file of the rows.
@@ -44,9 +44,9 @@ class Report:
             without classes.
         lengths: rows by their number of tokens, [CLS] and [SEP] not counted:
             "from" and "to", how many "rows", and their mean "score", which
-            is each answer's by itself, the higher the better.
+            is each prediction's by itself, the higher the better.
         row_score: what the score of a row is, such as "f1".
-        errors: all rows with a wrong answer, the worst first: "row", and
+        errors: all rows with a wrong prediction, the worst first: "row", and
             "line" if it is known, in the file, both from 1, "score",
             "wanted", "answer" and "texts".
     """
@@ -60,36 +60,31 @@ class Report:
 
 
 def make(
-    job: Job,
+    task: LabelledTask,
     rows: Rows,
-    answers: Answers,
+    predictions: Predictions,
     scores: Mapping[str, float],
-    *,
-    spec: TaskSpec,
-    vocabulary: Vocabulary,
 ) -> Report:
-    """The report of a model's answers.
+    """The report of a model's predictions.
 
     Args:
-        job: the task.
+        task: the model.
         rows: with labels.
-        answers: of the model, one a row.
-        scores: of the answers.
-        spec: of the model.
-        vocabulary: likewise.
+        predictions: of the model, one a row.
+        scores: of the predictions.
     """
-    by_row = job.row_scores(answers, rows, spec)
-    right = job.is_right(answers, rows, spec)
+    by_row = task.row_scores(predictions, rows)
+    right = task.is_right(predictions, rows)
     wrong = [index for index, is_right in enumerate(right) if not is_right]
     return Report(
         input=rows.path,
         scores=scores,
-        classes=job.class_report(answers, rows, spec),
+        classes=task.class_report(predictions, rows),
         lengths=by_length(
-            token_counts(rows.texts, vocabulary), np.array(by_row, float)
+            token_counts(rows.texts, task.vocabulary), np.array(by_row, float)
         ),
-        row_score=job.row_score,
-        errors=list(_worst_first(wrong, job, rows, answers, by_row)),
+        row_score=task.row_score,
+        errors=list(_worst_first(wrong, task, rows, predictions, by_row)),
     )
 
 
@@ -137,20 +132,21 @@ def by_length(
 
 
 def _worst_first(
-    indices, job, rows, answers, scores
+    indices, task, rows, predictions, scores
 ) -> Iterator[dict[str, Any]]:
     def badness(index):
         score = scores[index]
         return -math.inf if math.isnan(score) else score
 
+    labels = task.labels(rows)
     lines = getattr(rows, "lines", None)  # not every file has one a row
     for index in sorted(indices, key=badness):
         yield {
             "row": index + 1,
             **({"line": lines[index]} if lines else {}),
             "score": scores[index],
-            "wanted": job.wanted(rows, index),
-            "answer": answers[index],
+            "wanted": labels[index],
+            "answer": predictions[index],
             "texts": [column[index] for column in rows.texts],
         }
 

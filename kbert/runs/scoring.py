@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of a model on held-out data."""
+"""Scores of a model on validation data."""
 
 import functools
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import keras
 import numpy as np
@@ -18,10 +18,9 @@ from kbert.data.masking import Masking
 from kbert.data.record_sets import RecordSet
 from kbert.runs import files, reports
 from kbert.runs.progress import Progress, shown
-from kbert.tasks import TaskSpec
-from kbert.tasks.job import Answers, Job, Rows
-from kbert.tasks.predictor import make_predictor
-from kbert.text.vocabulary import Vocabulary
+from kbert.tasks import inputs
+from kbert.tasks.labelled import LabelledTask, Predictions
+from kbert.tasks.rows import DataOptions, Rows
 from kbert.training import loop, losses
 
 T = TypeVar("T")
@@ -118,21 +117,20 @@ def chosen(by_output: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
 
 
 class TaskScores:
-    """A model's loss and its answers' official scores on a task's rows.
+    """A model's loss and its predictions' official scores on a task's rows.
 
-    The answers are those of the task's own server, from the texts. Call it
-    as often as there are new weights, and make it outside of a strategy's
-    scope. What it found is used again until `forget` is called.
+    The predictions are those of the task's own predictor, from the texts.
+    Call it as often as there are new weights, and make it outside of a
+    strategy's scope. What it found is used again until `forget` is called.
 
     Attributes:
+        task: as given, or what `tune` made of it.
         metric: the score that tells the best model, or "loss".
 
     Args:
-        model: of the task.
-        job: of the task.
+        task: the model.
         rows: with labels.
-        spec: of the model.
-        vocabulary: likewise.
+        options: how they were read, and how their losses count.
         batch_size: rows at once.
         metric: which score tells the best model, or "loss"; None for the
             task's own.
@@ -141,41 +139,35 @@ class TaskScores:
 
     def __init__(
         self,
-        model: keras.Model,
-        job: Job,
+        task: LabelledTask,
         rows: Rows,
+        options: DataOptions,
         *,
-        spec: TaskSpec,
-        vocabulary: Vocabulary,
         batch_size: int,
         metric: str | None = None,
     ):
-        self.metric = metric or job.metric_of(spec)
-        self._job, self._rows, self._spec = job, rows, spec
-        self._vocabulary = vocabulary
+        self.task = task
+        self.metric = metric or task.selection_metric
+        self._rows, self._options = rows, options
         self._batch_size = batch_size
-        self._make_server = functools.partial(
-            make_predictor, model, vocabulary=vocabulary
-        )
-        self._server: Any = self._make_server(spec=spec)
-        examples = tokenized(job, rows, spec, vocabulary)
+        examples = tokenized(task, rows, options)
         self._batches = finetuning.dataset(
             finetuning.by_length(examples), batch_size=batch_size, seed=None
         )
         self._num_batches = finetuning.steps_per_epoch(examples, batch_size)
-        self._answers: Answers | None = None
+        self._predictor = task.predictor  # made now, outside of a scope
+        self._predictions: Predictions | None = None
         self._losses: dict[str, float] | None = None
         self._evaluation = loop.Evaluation(
-            model,
-            losses=job.losses(spec),
-            metrics={name: [] for name in job.losses(spec)},
+            task.keras_model,
+            losses=task.losses(),
+            metrics={name: [] for name in task.losses()},
         )
 
     def __call__(self) -> dict[str, float]:
         """Those of the weights that the model has now."""
         self.forget()
-        self._answers = self.answers()
-        return self.scores(self._answers)
+        return self.scores()
 
     def check_metric(self) -> None:
         """Scores once.
@@ -187,39 +179,39 @@ class TaskScores:
 
     def forget(self) -> None:
         """To be called when the model has other weights than were scored."""
-        self._answers = self._losses = None
+        self._predictions = self._losses = None
 
-    def tuned(self) -> tuple[TaskSpec, Answers]:
-        """The spec that the job chooses by the answers, and answers with it.
+    def tune(self) -> None:
+        """Has the task choose settings by its predictions on the rows.
 
-        Later answers and scores are those with it too.
+        Later predictions and scores are those with these settings.
         """
-        answers = self._answers or self.answers()
-        spec = self._job.tuned(answers, self._rows, self._spec)
-        if spec != self._spec:
-            self._spec, self._server = spec, self._make_server(spec=spec)
-            answers = self.answers()
-        return spec, answers
+        tuned = self.task.tuned(self.predictions(), self._rows, self._options)
+        if tuned is not self.task:
+            self.task, self._predictor = tuned, tuned.predictor
+            self._predictions = None
 
-    def answers(self) -> list[dict[str, Any]]:
-        """What the model answers to the rows now."""
-        return self._server.predict(
-            *self._rows.texts,
-            batch_size=self._batch_size,
-            progress=functools.partial(Progress(), "answering"),
-        )
+    def predictions(self) -> Predictions:
+        """Of the rows, by the weights that the model has now."""
+        found = self._predictions
+        if found is None:
+            found = self._predictions = self._predictor.predict(
+                *self._rows.texts,
+                batch_size=self._batch_size,
+                progress=functools.partial(Progress(), "answering"),
+            )
+        return found
 
-    def scores(self, answers: Answers) -> dict[str, float]:
-        """The loss of the weights now, and the scores of their answers.
+    def scores(self) -> dict[str, float]:
+        """The loss of the weights now, and the scores of their predictions.
 
         Raises: ValueError, naming the flag, if the metric is none of them.
         """
+        predictions = self.predictions()
         if self._losses is None:
             batches = shown("scoring", self._batches, self._num_batches)
             self._losses = self._evaluation(batches)
-        scores = self._losses | self._job.scores(
-            answers, self._rows, self._spec
-        )
+        scores = self._losses | self.task.scores(predictions, self._rows)
         highest = [x for x in scores if not x.endswith(_NO_METRIC)]
         if self.metric not in ("loss", *highest):
             raise ValueError(
@@ -230,33 +222,28 @@ class TaskScores:
 
     def report(
         self,
-        answers: Answers,
         scores: Mapping[str, float],
         folder: str | os.PathLike,
         worst: int,
     ) -> None:
-        """Writes what `reports.write` tells of the answers."""
-        report = reports.make(
-            self._job,
-            self._rows,
-            answers,
-            scores,
-            spec=self._spec,
-            vocabulary=self._vocabulary,
-        )
+        """Writes what `reports.write` says of the predictions."""
+        report = reports.make(self.task, self._rows, self.predictions(), scores)
         reports.write(folder, report, worst)
 
     @property
     def data(self) -> str:
         """A name of the rows' file and of how it is read."""
-        return files.fingerprint([self._rows.path], self._job.options)
+        return files.fingerprint([self._rows.path], self._options)
 
 
-def tokenized(
-    job: Job, rows: Rows, spec: TaskSpec, vocabulary: Vocabulary
-) -> Examples:
+def tokenized(task: LabelledTask, rows: Rows, options: DataOptions) -> Examples:
     """Tokenizes a task's rows, and prints how many are truncated."""
-    examples = job.examples(rows, spec, vocabulary)
+    examples = task.examples(rows)
+    if options.class_weights is not None:
+        weights = inputs.label_weights(
+            task.labels(rows), options.class_weights, task.spec.labels
+        )
+        examples = examples.weighted(weights)
     print(
         f"{rows.path}: {len(rows):,} rows, {examples.num_truncated:,} of them "
         "truncated"

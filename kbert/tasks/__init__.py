@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tasks: one folder each, beside what several of them share.
+"""The tasks: one folder each, and what several of them share.
 
-    settings.py   what a model has beside its labels: also flags
+    settings.py   what a model has besides its labels: also flags
     head.py       HEAD: the functional model and its losses; keras.ops only
     metrics.py    scores, from predictions and labels
     predictor.py  raw text to predictions in one graph
-    task.py       how files are read, trained on and scored
+    task.py       the public class: how rows are read, trained on and scored
 
 and the readers of its files, where they are of no other task. A new task is a
 new folder and its line in `parts.TASKS`.
@@ -15,7 +15,6 @@ from kbert.tasks.parts import (
     FINE_TUNED,
     TASKS,
     head,
-    job_class,
     predictor_class,
     settings_class,
     task_class,
@@ -28,7 +27,6 @@ __all__ = [
     "TaskSpec",
     "build",
     "head",
-    "job_class",
     "predictor_class",
     "segment_note",
     "settings_class",

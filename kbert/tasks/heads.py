@@ -18,6 +18,8 @@ class Head(NamedTuple):
 
     Attributes:
         build: from a BertConfig and a TaskSpec to the functional model.
+        losses: of a TaskSpec, by output, as training minimizes them.
+        metrics: the same, for the logs of training.
         settings: the dataclass of what else the task has, if anything.
         has_labels: whether the classes have names.
         has_pairs: whether rows have two segments, whatever num_texts says.
@@ -27,6 +29,10 @@ class Head(NamedTuple):
     """
 
     build: Callable[[BertConfig, Any], keras.Model]
+    losses: Callable[[Any], Mapping[str, keras.losses.Loss]] = lambda spec: {}
+    metrics: Callable[[Any], Mapping[str, list[keras.metrics.Metric]]] = (
+        lambda spec: {}
+    )
     settings: Any = None
     has_labels: bool = False
     has_pairs: bool = False

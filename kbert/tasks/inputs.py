@@ -123,6 +123,35 @@ def name(label: Any, row: int) -> str:
     return str(label)
 
 
+def label_weights(
+    names: Sequence[str],
+    by_label: str | Mapping[str, float],
+    labels: Sequence[str],
+) -> np.ndarray:
+    """(rows,) of the rows' losses, by their label; the mean is 1.
+
+    Args:
+        names: the label of each row.
+        by_label: a weight for each label, or "balanced", for weights by which
+            all labels count alike.
+        labels: all that there are.
+    Raises: ValueError, naming the flag, for weights of other labels.
+    """
+    indices = {label: i for i, label in enumerate(labels)}
+    ids = [indices[name] for name in names]
+    if isinstance(by_label, Mapping):
+        if by_label.keys() != set(labels):
+            raise ValueError(
+                f"--class_weights: weights of {sorted(by_label)}; wanted "
+                f"those of {list(labels)}."
+            )
+        by_id = np.array([by_label[label] for label in labels])
+    else:
+        by_id = 1 / np.maximum(np.bincount(ids, minlength=len(labels)), 1)
+    found = by_id[ids]
+    return found / found.mean()
+
+
 def weights(
     y: Any,
     sample_weight: Any,

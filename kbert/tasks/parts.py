@@ -128,13 +128,11 @@ def predictor_class(task: str) -> Any:
 
 
 def task_class(task: str) -> Any:
-    """The subclass of `kbert.tasks.task.Task` of a task."""
+    """The subclass of `kbert.tasks.task.Task` of a task.
+
+    It is a `kbert.tasks.labelled.LabelledTask` of a task in FINE_TUNED.
+    """
     return getattr(_module(task, "task"), TASKS[task].task)
-
-
-def job_class(task: str) -> Any:
-    """The subclass of `kbert.tasks.job.Job` of a task in FINE_TUNED."""
-    return task_class(task).job
 
 
 def _module(task, file):

@@ -18,12 +18,11 @@ from kbert.data.finetuning import Examples
 from kbert.serving import export
 from kbert.serving.signatures import Signatures
 from kbert.tasks import inputs
-from kbert.tasks.job import Job, JobOptions
 from kbert.tasks.predictor import make_predictor
 from kbert.tasks.spec import TaskSpec
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import Vocabulary
-from kbert.training import loop, replicas
+from kbert.training import replicas
 from kbert.training.optimizer import AdamW, WarmupDecay
 
 _MAX_SEQ_LENGTH = 128  # tokens of a row, of a newly initialized head
@@ -45,7 +44,6 @@ class Task:
     """
 
     task: ClassVar[str]
-    job: ClassVar[type[Job]]
 
     def __init__(self, loaded: LoadedModel):
         self.keras_model: keras.Model = loaded.model
@@ -90,35 +88,24 @@ class Task:
         Raises: ValueError, naming the file or the argument; OSError.
         """
         loaded, lines = formats.read(path, lower_case=lower_case)
-        source = loaded.model
         try:
             spec = cls._spec_for(
                 loaded, labels, num_texts, max_seq_length, settings
             )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-        config = _with_dropout(loaded.config, dropout)
-        if (spec, config) == (loaded.spec, loaded.config):
-            fresh, left = [], []
-        else:
-            loaded = dataclasses.replace(
-                loaded,
-                model=tasks.build(config, spec),
-                config=config,
-                spec=spec,
-            )
-            fresh = folder.copy_weights(source, loaded.model)
-            ours = {layer.name for layer in loaded.model.layers}
-            left = [x.name for x in source.layers if x.weights]
-            left = [name for name in left if name not in ours]
-        if fresh:
-            lines.append(f"newly initialized: {', '.join(fresh)}")
-        if left:
-            lines.append(f"left over: {', '.join(left)}")
+        config = loaded.config.with_dropout(dropout)
+        task = cls(dataclasses.replace(loaded, config=config, spec=spec))
+        if (spec, config) != (loaded.spec, loaded.config):
+            fresh, left = task.build(config)
+            if fresh:
+                lines.append(f"newly initialized: {', '.join(fresh)}")
+            if left:
+                lines.append(f"left over: {', '.join(left)}")
         if note := tasks.segment_note(config, spec):
             lines.append(note)
         formats.say(path, lines)
-        return cls(loaded)
+        return task
 
     @classmethod
     def _spec_for(
@@ -153,6 +140,34 @@ class Task:
             num_texts=head.num_texts or num_texts,
             settings=head.settings_of(length, settings),
             embedding=spec.embedding_settings,
+        )
+
+    def build(self, config: BertConfig) -> tuple[list[str], list[str]]:
+        """Makes a model with the task's head, of the weights there are.
+
+        Args:
+            config: of the encoder, which may have another dropout.
+        Returns: the layers that are newly initialized, and those of the model
+            before it that are left over.
+        """
+        source, self.keras_model = (
+            self.keras_model,
+            tasks.build(config, self.spec),
+        )
+        fresh = folder.copy_weights(source, self.keras_model)
+        names = {layer.name for layer in self.keras_model.layers}
+        left = [x.name for x in source.layers if x.weights]
+        return fresh, [name for name in left if name not in names]
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model and what belongs to it, as folders have them."""
+        return LoadedModel(
+            self.keras_model,
+            self.config,
+            self.vocabulary,
+            self.spec,
+            self.licences,
         )
 
     @property
@@ -198,11 +213,11 @@ class Task:
 
     def losses(self) -> dict[str, keras.losses.Loss]:
         """By output, as training minimizes them."""
-        return dict(self._job().losses(self.spec))
+        return dict(tasks.head(self.spec.task).losses(self.spec))
 
     def metrics(self) -> dict[str, list[keras.metrics.Metric]]:
         """By output, new ones, as `fit` shows them."""
-        return dict(self._job().metrics(self.spec))
+        return dict(tasks.head(self.spec.task).metrics(self.spec))
 
     def dataset(
         self,
@@ -316,19 +331,7 @@ class Task:
         Returns: by name, as kbert-evaluate prints them.
         Raises: ValueError, naming the row.
         """
-        job = self._job()
-        rows = job.rows(*inputs.unzipped(x, y), self.spec)
-        examples = finetuning.by_length(
-            job.examples(rows, self.spec, self.vocabulary)
-        )
-        losses = loop.evaluate(
-            self.keras_model,
-            finetuning.dataset(examples, batch_size=batch_size, seed=None),
-            losses=self.losses(),
-            metrics={name: [] for name in self.losses()},
-        )
-        found = self.predictor.predict(*rows.texts, batch_size=batch_size)
-        return losses | job.scores(found, rows, self.spec)
+        raise self._untrained()
 
     def predict(self, x: Any, *, batch_size: int = 32, **options: Any) -> Any:
         """What the model says of texts.
@@ -381,28 +384,15 @@ class Task:
         )
         return str(written.path)
 
-    def _job(self) -> Job:
-        if not hasattr(self, "job"):
-            raise ValueError(
-                f"{type(self).__name__} is not trained by fit, nor scored by "
-                "evaluate: see its description."
-            )
-        return self.job(JobOptions(max_seq_length=self.spec.max_seq_length))
-
     def _examples(self, x, y, sample_weight, class_weight) -> Examples:
-        x, y = inputs.unzipped(x, y)
-        job = self._job()
-        rows = job.rows(x, y, self.spec)
-        examples = job.examples(rows, self.spec, self.vocabulary)
-        weights = inputs.weights(y, sample_weight, class_weight)
-        if weights is None:
-            return examples
-        if not job.one_loss_a_row:
-            raise ValueError(
-                f"sample_weight, class_weight: {self.task} has several losses "
-                "in a row; they are of tasks with one."
-            )
-        return examples.weighted(weights)
+        """The rows tokenized, as `dataset` takes them."""
+        raise self._untrained()
+
+    def _untrained(self) -> ValueError:
+        return ValueError(
+            f"{type(self).__name__} is not trained by fit, nor scored by "
+            "evaluate: see its description."
+        )
 
     def _batches(
         self,
@@ -464,13 +454,3 @@ def load(
         formats.say(path, lines)
     loaded = dataclasses.replace(loaded, spec=spec)
     return tasks.task_class(spec.task)(loaded)
-
-
-def _with_dropout(config: BertConfig, dropout: float | None) -> BertConfig:
-    if dropout is None:
-        return config
-    return dataclasses.replace(
-        config,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-    )

@@ -53,7 +53,7 @@ def test_settings_are_those_of_the_flags(
     monkeypatch.setattr(
         finetuning,
         "finetune",
-        lambda job, *, train, **_: found.append(job.spec(train).settings),
+        lambda spec, **_: found.append(spec.settings),
     )
     path = tmp_path / name
     path.write_text(text)

@@ -5,15 +5,15 @@ import json
 
 import pytest
 
-from kbert import tasks
+import kbert
 from kbert.data.tables import Rows
 from kbert.runs import data_summary
-from kbert.tasks.job import JobOptions
 from kbert.tasks.multiple_choice.data import Choices
+from kbert.tasks.rows import DataOptions
 
 
-def _job(task="classification", **options):
-    return tasks.job_class(task)(JobOptions(text_columns=["t"], **options))
+def _show(train, dev, task=kbert.Classifier, **options):
+    data_summary.show(task, DataOptions(**options), train, dev)
 
 
 def _rows(name, labels, texts=None):
@@ -23,7 +23,7 @@ def _rows(name, labels, texts=None):
 
 def test_labels_have_their_counts_in_both_files(capsys):
     train = _rows("train.tsv", ["b", "a", "b", "b"])
-    data_summary.show(_job(), train, _rows("dev.tsv", ["c", "b"]))
+    _show(train, _rows("dev.tsv", ["c", "b"]))
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         "| label | train | dev |",
@@ -33,7 +33,7 @@ def test_labels_have_their_counts_in_both_files(capsys):
         "| c     |     0 |   1 |",
     ]
     assert err == ""
-    data_summary.show(_job(labels=["b", "c", "a"]), train, None)
+    _show(train, None, labels=["b", "c", "a"])
     rows = capsys.readouterr().out.splitlines()[2:]
     assert rows == [
         "| b     |     3 |",
@@ -44,7 +44,7 @@ def test_labels_have_their_counts_in_both_files(capsys):
 
 def test_of_many_labels_the_most_frequent_are_shown(capsys):
     labels = [f"l{i}" for i in range(100) for _ in range(i + 1)]
-    data_summary.show(_job(), _rows("t", labels), _rows("d", ["l0", "l99"]))
+    _show(_rows("t", labels), _rows("d", ["l0", "l99"]))
     rows = capsys.readouterr().out.splitlines()[2:]
     assert len(rows) == 21
     assert rows[0].split("|")[1:4] == [" l99       ", "   100 ", "   1 "]
@@ -52,10 +52,8 @@ def test_of_many_labels_the_most_frequent_are_shown(capsys):
 
 
 def test_rows_with_several_labels_and_with_none(capsys):
-    job = _job(settings={"multi_label": True})
-    data_summary.show(
-        job, _rows("t", ["good | long", "good|long|", "", "|"]), None
-    )
+    rows = _rows("t", ["good | long", "good|long|", "", "|"])
+    _show(rows, None, settings={"multi_label": True})
     rows = capsys.readouterr().out.splitlines()[2:]
     cells = [[x.strip() for x in row.split("|")[1:3]] for row in rows]
     assert cells == [["(none)", "2"], ["good", "2"], ["long", "2"]]
@@ -69,7 +67,7 @@ def test_rows_with_several_labels_and_with_none(capsys):
     ],
 )
 def test_labels_that_look_alike_are_named(other, is_alike, capsys):
-    data_summary.show(_job(), _rows("t.tsv", ["pos", other, "x"]), None)
+    _show(_rows("t.tsv", ["pos", other, "x"]), None)
     err = capsys.readouterr().err
     assert bool(err) == is_alike
     if is_alike:
@@ -78,13 +76,12 @@ def test_labels_that_look_alike_are_named(other, is_alike, capsys):
 
 
 def test_tasks_whose_labels_are_no_classes(capsys):
-    data_summary.show(_job("regression"), _rows("t", ["10", "2", "2.0"]), None)
+    _show(_rows("t", ["10", "2", "2.0"]), None, kbert.Regressor)
     assert capsys.readouterr().out.splitlines()[2:] == [
         *("| 2     |     2 |", "| 10    |     1 |")
     ]
     choices = Choices("t", [1, 2], ["a", "b"], [["c", "d"]] * 2, [1, 1])
-    job = _job("multiple_choice", choice_columns=["c"])
-    data_summary.show(job, choices, choices)
+    _show(choices, choices, kbert.MultipleChoice)
     out = capsys.readouterr().out.splitlines()
     assert out[2:] == [
         "| 1     |     2 |   2 |",
@@ -95,7 +92,7 @@ def test_tasks_whose_labels_are_no_classes(capsys):
 def test_rows_that_are_in_both_files_are_counted(capsys):
     train = _rows("train.tsv", ["a", "b"], ["x", "y"])
     dev = _rows("dev.tsv", ["b", "b", "a"], ["x", "x ", "y"])
-    data_summary.show(_job(), train, dev)
+    _show(train, dev)
     said = "dev.tsv: 2 of 3 rows have texts that are in train.tsv too\n"
     assert capsys.readouterr().out.endswith(said)
     pair = Rows("p", [2], (["x"], ["y"]), ["a"])
@@ -109,17 +106,16 @@ def test_tags_are_counted_by_entity(tmp_path, capsys):
     path.write_text(
         "New B-place\nYork I-place\nis O\nBig B-x\n\nYork B-place\n"
     )
-    job = tasks.job_class("tagging")(JobOptions(labels=["y", "x", "place"]))
-    rows = job.read(str(path))
-    data_summary.show(job, rows, None)
+    data = DataOptions(labels=["y", "x", "place"])
+    rows = kbert.Tagger.read(str(path), data)
+    _show(rows, None, kbert.Tagger, labels=data.labels)
     out = capsys.readouterr().out.splitlines()[2:]
     cells = [[x.strip() for x in row.split("|")[1:3]] for row in out]
     assert cells == [["y", "0"], ["x", "1"], ["place", "2"]]
     names = [f"{letter}-{x}" for x in ("y", "x", "place") for letter in "BI"]
-    assert job.spec(rows).labels == ("O", *names)
-    job = tasks.job_class("tagging")(JobOptions(labels=["place"]))
+    assert kbert.Tagger.new_spec(rows, data).labels == ("O", *names)
     with pytest.raises(ValueError, match=r"t.conll:4: tag 'B-x' is not one"):
-        job.spec(rows)
+        kbert.Tagger.new_spec(rows, DataOptions(labels=["place"]))
 
 
 def test_questions_without_an_answer_are_counted(tmp_path, capsys):
@@ -131,8 +127,8 @@ def test_questions_without_an_answer_are_counted(tmp_path, capsys):
     path = tmp_path / "t.json"
     paragraphs = [{"context": "x", "qas": qas}]
     path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
-    job = tasks.job_class("question_answering")(JobOptions())
-    data_summary.show(job, job.read(str(path)), None)
+    rows = kbert.QuestionAnswerer.read(str(path), DataOptions())
+    _show(rows, None, kbert.QuestionAnswerer)
     assert capsys.readouterr().out.splitlines()[2:] == [
         *("| answer    |     2 |", "| no answer |     1 |")
     ]

@@ -10,8 +10,8 @@ import pytest
 from kbert import tasks
 from kbert.checkpoints import folder
 from kbert.runs import precision
-from kbert.tasks.job import JobOptions
 from kbert.tasks.predictor import make_predictor
+from kbert.tasks.rows import DataOptions
 
 TEXTS = ["good", "the film was not very good .", "bad bad film", "long"]
 
@@ -36,9 +36,13 @@ def regressor(tmp_path, tiny_config, vocabulary):
 
 def _reduce(regressor, kind, max_drop):
     path, dev = regressor
-    job = tasks.job_class("regression")(JobOptions(text_columns=["text"]))
-    full = folder.load(path)
-    return precision.reduce(full, kind, job=job, dev=dev, max_drop=max_drop)
+    return precision.reduce(
+        folder.load(path),
+        kind,
+        options=DataOptions(text_columns=["text"]),
+        dev=dev,
+        max_drop=max_drop,
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ import tensorflow as tf
 from kbert.data import tables
 from kbert.runs import answer_files, predicting
 from kbert.tasks import TaskSpec
-from kbert.tasks.job import JobOptions
 from kbert.tasks.predictor import Predictor
+from kbert.tasks.rows import DataOptions
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 ROWS, CHUNK = 60, 8
@@ -119,7 +119,7 @@ def _run(
         server = _server(Lengths if output.suffix == ".jsonl" else Vectors)
     server.seen = []
     texts = predicting.file_texts(
-        server, str(table), JobOptions(text_columns=columns), keep
+        server, str(table), DataOptions(text_columns=columns), keep
     )
     predicting.ChunkedPredictor(server, {"batch_size": 3}, progress).to_file(
         texts, output, settings or {"batch_size": 3}
@@ -373,7 +373,7 @@ def test_truncated_rows_are_counted(tmp_path):
     """
     texts = ["a " * 6, "a " * 7, "x" * 50, "a " * 8 + "\u00e9"] * 5
     table = _write(tmp_path / "texts.tsv", texts)
-    server, options = _server(Lengths), JobOptions(text_columns=["text"])
+    server, options = _server(Lengths), DataOptions(text_columns=["text"])
     for progress in (_stop_at(18), lambda *_: None):
         predictor = predicting.ChunkedPredictor(server, {}, progress)
         read = predicting.file_texts(server, str(table), options)
@@ -576,7 +576,7 @@ class Classified(Lengths):
 def test_a_file_of_another_kind_is_named(columns, tmp_path):
     path = tmp_path / "a.doc"
     path.write_text("text\nx\n")
-    options = JobOptions(text_columns=columns)
+    options = DataOptions(text_columns=columns)
     with pytest.raises(ValueError, match=r"a.doc: extension '.doc'; needs .ts"):
         next(iter(predicting.file_texts(Classified(), str(path), options).rows))
 
@@ -585,7 +585,7 @@ def test_a_file_of_another_kind_is_named(columns, tmp_path):
 def test_a_text_file_has_a_text_a_line(server, tmp_path):
     path = tmp_path / "a.txt.gz"
     path.write_bytes(gzip.compress(b'id, text\n\n "x"\tb\n'))
-    texts = predicting.file_texts(server(), str(path), JobOptions())
+    texts = predicting.file_texts(server(), str(path), DataOptions())
     assert list(texts.rows) == [(1, ["id, text"]), (2, [""]), (3, [' "x"\tb'])]
     assert texts.num_lines == 3
 
@@ -601,7 +601,7 @@ def test_a_text_file_has_a_text_a_line(server, tmp_path):
 def test_a_table_called_txt_is_refused(header, columns, name, tmp_path):
     path = tmp_path / "a.txt"
     path.write_text(f"{header}\n1,A film.\n")
-    options = JobOptions(text_columns=columns)
+    options = DataOptions(text_columns=columns)
     message = f"a.txt:1: .* the header of a table.*; name the file {name}, or"
     with pytest.raises(ValueError, match=message):
         next(iter(predicting.file_texts(Classified(), str(path), options).rows))
@@ -651,7 +651,7 @@ def test_words_need_no_tags(tmp_path):
     )
     table = tmp_path / "a.conll"
     table.write_text("New\nYork\n\nNew\n")
-    texts = predicting.file_texts(server, str(table), JobOptions())
+    texts = predicting.file_texts(server, str(table), DataOptions())
     assert list(texts.rows) == [(1, (["New", "York"],)), (2, (["New"],))]
 
 
@@ -676,7 +676,7 @@ class Tagger(Lengths):
 def test_a_tsv_for_a_tagger_is_a_table_or_words(text, columns, rows, tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text(text)
-    options = JobOptions(text_columns=columns)
+    options = DataOptions(text_columns=columns)
 
     def read():
         return [*predicting.file_texts(Tagger(), str(path), options).rows]
@@ -716,7 +716,7 @@ def test_what_a_task_cannot_read_is_refused(task, name, message, tmp_path):
     (tmp_path / name).write_text("a,b\nA film,Two films\n")
     with pytest.raises(ValueError, match=message) as caught:
         texts = predicting.file_texts(
-            server, str(tmp_path / name), JobOptions()
+            server, str(tmp_path / name), DataOptions()
         )
         next(iter(texts.rows))
     assert "\n" not in str(caught.value)

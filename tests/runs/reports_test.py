@@ -9,16 +9,11 @@ import types
 import numpy as np
 import pytest
 
+import kbert
+from kbert.checkpoints.folder import LoadedModel
 from kbert.data.tables import Rows
 from kbert.runs import reports
 from kbert.tasks import TaskSpec
-from kbert.tasks.classification.task import ClassificationJob
-from kbert.tasks.job import JobOptions
-from kbert.tasks.multiple_choice.task import MultipleChoiceJob
-from kbert.tasks.question_answering.task import QuestionAnsweringJob
-from kbert.tasks.regression.task import RegressionJob
-from kbert.tasks.summarization.task import SummarizationJob
-from kbert.tasks.tagging.task import TaggingJob
 
 SPEC = TaskSpec(
     task="classification", max_seq_length=8, labels=("bad", "good"), num_texts=2
@@ -42,16 +37,10 @@ def _answer(good):
 ANSWERS = [_answer(0.75), _answer(0.875), _answer(0.4375)]
 
 
-def test_a_report_of_three_rows(tmp_path, vocabulary, capsys):
-    job = ClassificationJob(JobOptions())
-    report = reports.make(
-        job,
-        ROWS,
-        ANSWERS,
-        job.scores(ANSWERS, ROWS, SPEC),
-        spec=SPEC,
-        vocabulary=vocabulary,
-    )
+def test_a_report_of_three_rows(tmp_path, task_of, capsys):
+    task = task_of(SPEC)
+    scores = task.scores(ANSWERS, ROWS)
+    report = reports.make(task, ROWS, ANSWERS, scores)
     reports.write(tmp_path / "report", report, worst=2)
     assert "errors.jsonl with 2 wrong answers\n" in capsys.readouterr().out
     told = json.loads((tmp_path / "report/report.json").read_text("utf-8"))
@@ -85,16 +74,16 @@ def test_a_report_of_three_rows(tmp_path, vocabulary, capsys):
 
 
 @pytest.mark.parametrize(
-    ("job", "rows", "answers", "right"),
+    ("task", "rows", "answers", "right"),
     [
         (
-            RegressionJob(JobOptions()),
+            kbert.Regressor,
             Rows("a.tsv", [2, 3], (["x", "y"],), ["1.5", "2"]),
             [{"value": 1.5}, {"value": 2.25}],
             [True, False],
         ),
         (
-            ClassificationJob(JobOptions()),
+            kbert.Classifier,
             Rows("a.tsv", [2, 3, 4], (["x"] * 3,), ["a|b", "", "b"]),
             [
                 {"labels": x, "probabilities": {"a": 0.5, "b": 0.75}}
@@ -103,25 +92,25 @@ def test_a_report_of_three_rows(tmp_path, vocabulary, capsys):
             [True, True, False],
         ),
         (
-            MultipleChoiceJob(JobOptions()),
+            kbert.MultipleChoice,
             types.SimpleNamespace(labels=[1, 0]),
             [{"choice": 1, "probabilities": [0.5, 0.5]}] * 2,
             [True, False],
         ),
         (
-            QuestionAnsweringJob(JobOptions()),
+            kbert.QuestionAnswerer,
             types.SimpleNamespace(answer_texts=[["1843", "in 1843"], ["c d"]]),
             [{"answer": "The 1843."}, {"answer": "d"}],
             [True, False],
         ),
         (
-            TaggingJob(JobOptions()),
+            kbert.Tagger,
             types.SimpleNamespace(tags=[["O", "B-x"], ["B-x", "I-x"]]),
             [{"tags": ["O", "B-x"]}, {"tags": ["B-x", "O"]}],
             [True, False],
         ),
         (
-            SummarizationJob(JobOptions()),
+            kbert.Summarizer,
             types.SimpleNamespace(
                 sentences=[["a", "b", "b"], ["c", "d"], ["e", "f"]],
                 labels=[[1, 1, 0], [1, 0], [1, 1]],
@@ -136,22 +125,22 @@ def test_a_report_of_three_rows(tmp_path, vocabulary, capsys):
         ),
     ],
 )
-def test_only_wrong_answers_are_errors(job, rows, answers, right):
-    settings = {"multi_label": job.task == "classification"}
+def test_only_wrong_predictions_are_errors(task, rows, answers, right):
+    settings = {"multi_label": task is kbert.Classifier}
     spec = types.SimpleNamespace(
         settings=types.SimpleNamespace(several_answers=False, **settings),
         labels=["O", "B-x", "I-x"],
     )
-    assert list(job.is_right(answers, rows, spec)) == right
+    made = task(LoadedModel(None, None, None, spec))
+    assert list(made.is_right(answers, rows)) == right
 
 
-def test_classes_without_rows_or_answers_are_left_out():
+def test_classes_without_rows_or_predictions_are_left_out(task_of):
     """Unless a row may have several labels: then macro F1 is of all."""
-    job = ClassificationJob(JobOptions())
     spec = dataclasses.replace(SPEC, labels=("bad", "good", "long"))
-    assert list(job.class_report(ANSWERS, ROWS, spec)) == ["bad", "good"]
+    assert list(task_of(spec).class_report(ANSWERS, ROWS)) == ["bad", "good"]
     spec = dataclasses.replace(spec, settings={"multi_label": True})
-    assert list(job.class_report(ANSWERS, ROWS, spec)) == [*spec.labels]
+    assert list(task_of(spec).class_report(ANSWERS, ROWS)) == [*spec.labels]
 
 
 def test_texts_of_rows_are_counted_together(vocabulary):
@@ -175,12 +164,10 @@ def test_rows_of_like_length_stand_together():
     ]
 
 
-def test_a_score_that_is_no_number_is_the_worst(vocabulary):
-    job = ClassificationJob(JobOptions())
-    job.row_scores = lambda *_: [0.5, math.nan, -1.0]
-    report = reports.make(
-        job, ROWS, ANSWERS, {}, spec=SPEC, vocabulary=vocabulary
-    )
+def test_a_score_that_is_no_number_is_the_worst(task_of):
+    task = task_of(SPEC)
+    task.row_scores = lambda *_: [0.5, math.nan, -1.0]
+    report = reports.make(task, ROWS, ANSWERS, {})
     assert [row["row"] for row in report.errors] == [2, 3]
 
 

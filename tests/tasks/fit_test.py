@@ -7,9 +7,9 @@ import json
 import pytest
 
 from kbert import tasks
+from kbert.checkpoints.folder import LoadedModel
 from kbert.data import finetuning
-from kbert.tasks.job import JobOptions
-from kbert.tasks.predictor import make_predictor
+from kbert.tasks.rows import DataOptions
 from kbert.training.optimizer import AdamW
 
 CONLL = "the O\nfilm B-x\n. O\n\nbad B-y\nfilm I-y\nwas O\nlong O\n"
@@ -92,9 +92,9 @@ def test_it_learns_a_handful_of_rows(task, tmp_path, tiny_config, vocabulary):
         pytest.importorskip("rouge_score")
     (tmp_path / name).write_text(text, "utf-8")
     reading = {"text_columns": ["text"], "max_seq_length": 20, **options}
-    job = tasks.job_class(task)(JobOptions(**reading))
-    rows = job.read(str(tmp_path / name))
-    spec = job.spec(rows)
+    made, data = tasks.task_class(task), DataOptions(**reading)
+    rows = made.read(str(tmp_path / name), data)
+    spec = made.new_spec(rows, data)
     config = dataclasses.replace(
         tiny_config,
         num_hidden_layers=1,
@@ -103,16 +103,16 @@ def test_it_learns_a_handful_of_rows(task, tmp_path, tiny_config, vocabulary):
         attention_probs_dropout_prob=0.0,
     )
     model = tasks.build(config, spec)
+    learner = made(LoadedModel(model, config, vocabulary, spec))
     model.compile(
         optimizer=AdamW(5e-3),
-        loss=job.losses(spec),
-        weighted_metrics=job.metrics(spec),
+        loss=learner.losses(),
+        weighted_metrics=learner.metrics(),
         jit_compile=False,
     )
-    examples = job.examples(rows, spec, vocabulary)
+    examples = learner.examples(rows)
     batches = finetuning.dataset(examples, batch_size=4, seed=0)
     model.fit(batches, steps_per_epoch=100, verbose=0)
-    server = make_predictor(model, vocabulary=vocabulary, spec=spec)
-    scores = job.scores(server.predict(*rows.texts), rows, spec)
+    scores = learner.scores(learner.predictor.predict(*rows.texts), rows)
     for score, want in perfect.items():
         assert scores[score] == pytest.approx(want), scores

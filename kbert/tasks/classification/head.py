@@ -67,6 +67,8 @@ HEAD = Head(
     build=lambda config, spec: build_classifier(
         config, num_classes=len(spec.labels)
     ),
+    losses=lambda spec: losses(spec.settings.multi_label),
+    metrics=lambda spec: metrics(spec.settings.multi_label),
     settings=Settings,
     has_labels=True,
 )

@@ -2,230 +2,22 @@
 """Classes of texts or pairs, one a row or several."""
 
 import collections
-from collections.abc import Mapping
 
 import numpy as np
 
 from kbert import features
 from kbert.data import labelled_texts, tables
-from kbert.data.tables import Rows
-from kbert.tasks import TaskSpec, inputs
-from kbert.tasks.classification import head, metrics
+from kbert.tasks import inputs
+from kbert.tasks.classification import metrics
 from kbert.tasks.classification.predictor import LABEL, LABELS, PROBABILITIES
 from kbert.tasks.classification.settings import Settings
-from kbert.tasks.job import LABEL_COLUMN, Job
-from kbert.tasks.task import Task
-from kbert.text.tokenizer import Tokenizer
+from kbert.tasks.labelled import LabelledTask
+from kbert.tasks.rows import of_lists, read_table
 
 _SEPARATOR = "|"  # between the labels of a row that has several
 
 
-class ClassificationJob(Job[Rows]):
-    """One class a row, or with `multi_label` any number, such as "a|b"."""
-
-    task = "classification"
-    metric = metrics.METRIC
-    row_score = "probability of the right label"
-    one_loss_a_row = True
-    takes = (
-        *("text_columns", "label_column", "header"),
-        *("labels", "class_weights"),
-    )
-
-    def read(self, path, spec=None):
-        settings = spec.settings if spec else self._settings()
-        rows = read_table(self, path, spec, empty_labels=settings.multi_label)
-        known = spec.labels if spec else self.options.labels or ()
-        by_row = self._labels(rows, settings)
-        tables.check_labels(path, rows.lines, by_row, known)
-        return rows
-
-    def rows(self, x, y, spec):
-        texts = inputs.texts(x, spec.num_texts)
-        labels = inputs.labels(y, len(texts[0]))
-        names = [_name(label, row) for row, label in enumerate(labels, 1)]
-        return Rows("", [*range(1, len(names) + 1)], texts, names)
-
-    def _settings(self):
-        """Those of a new model."""
-        return Settings(**self.options.settings)
-
-    def spec(self, rows):
-        settings = self._settings()
-        by_row = self._labels(rows, settings)
-        labels = self.options.labels or sorted(set().union(*by_row))
-        tables.label_ids(rows, by_row, labels)  # a wrong one is named
-        if len(labels) < 2:
-            raise ValueError(
-                f"{rows.path}: the only label is {', '.join(labels)!r}; "
-                "wanted two or more."
-            )
-        if len({frozenset(row) for row in by_row}) < 2:
-            raise ValueError(
-                f"{rows.path}: all rows have the labels "
-                f"{sorted(set(by_row[0]))}; wanted rows "
-                "that differ."
-            )
-        return TaskSpec(
-            task="classification",
-            max_seq_length=self.options.max_seq_length,
-            labels=tuple(labels),
-            num_texts=len(rows.texts),
-            settings=settings,
-            **self.columns(),
-        )
-
-    def _labels(self, rows, settings) -> list[list[str]]:
-        """Those of each row."""
-        if not settings.multi_label:
-            return [[label] for label in rows.labels]
-        return [
-            [x.strip() for x in label.split(_SEPARATOR) if x.strip()]
-            for label in rows.labels
-        ]
-
-    def label_counts(self, rows):
-        """With those of rows without a label, where there may be several."""
-        by_row = self._labels(rows, self._settings())
-        counts = collections.Counter(x for row in by_row for x in set(row))
-        if none := by_row.count([]):
-            counts["(none)"] = none
-        return counts
-
-    def examples(self, rows, spec, vocabulary):
-        by_row = self._labels(rows, spec.settings)
-        ids = tables.label_ids(rows, by_row, spec.labels)
-        if spec.settings.multi_label:
-            labels = np.zeros((len(rows), len(spec.labels)), np.float32)
-            for row, places in zip(labels, ids, strict=True):
-                row[places] = 1
-        else:
-            labels = np.array(ids, np.int32)[:, 0]
-        examples = labelled_texts.examples(
-            rows.texts,
-            labels,
-            output=features.LOGITS,
-            tokenizer=Tokenizer(vocabulary),
-            max_seq_length=spec.max_seq_length,
-        )
-        weights = self._weights(labels, spec)
-        return examples if weights is None else examples.weighted(weights)
-
-    def _weights(self, labels, spec) -> np.ndarray | None:
-        """Of the rows; their mean is 1."""
-        given = self.options.class_weights
-        if given is None:
-            return None
-        if spec.settings.multi_label:
-            raise ValueError("--class_weights: not with --multi_label.")
-        if isinstance(given, Mapping):
-            if given.keys() != set(spec.labels):
-                raise ValueError(
-                    f"--class_weights: weights of {sorted(given)}; wanted "
-                    f"those of {list(spec.labels)}."
-                )
-            by_class = np.array([given[label] for label in spec.labels])
-        else:
-            counts = np.bincount(labels, minlength=len(spec.labels))
-            by_class = 1 / np.maximum(counts, 1)
-        weights = by_class[labels]
-        return weights / weights.mean()
-
-    def losses(self, spec):
-        return head.losses(spec.settings.multi_label)
-
-    def metrics(self, spec):
-        return head.metrics(spec.settings.multi_label)
-
-    def scores(self, answers, rows, spec):
-        wanted = self._labels(rows, spec.settings)
-        if spec.settings.multi_label:
-            found = [answer[LABELS] for answer in answers]
-            return metrics.scores_of_several(found, wanted, spec.labels)
-        return metrics.scores(
-            [answer[LABEL] for answer in answers],
-            [label for (label,) in wanted],
-            spec.labels,
-        )
-
-    def row_scores(self, answers, rows, spec):
-        """The lowest probability that was given to what is right."""
-        rights = []
-        for answer, wanted in zip(
-            answers, self._labels(rows, spec.settings), strict=True
-        ):
-            numbers = answer[PROBABILITIES]
-            right = [numbers[label] for label in wanted]
-            if spec.settings.multi_label:
-                right += [1 - p for x, p in numbers.items() if x not in wanted]
-            rights.append(min(right))
-        return rights
-
-    def is_right(self, answers, rows, spec):
-        """Those with the labels of their rows, whatever the probability."""
-        found = [
-            set(answer[LABELS]) if LABELS in answer else {answer[LABEL]}
-            for answer in answers
-        ]
-        right = map(set, self._labels(rows, spec.settings))
-        return [one == other for one, other in zip(found, right, strict=True)]
-
-    def wanted(self, rows, place):
-        return (rows.labels or [])[place]
-
-    def class_report(self, answers, rows, spec):
-        found = [
-            answer[LABELS] if LABELS in answer else [answer[LABEL]]
-            for answer in answers
-        ]
-        wanted = self._labels(rows, spec.settings)
-        labels = spec.labels
-        if not spec.settings.multi_label:  # those that macro_f1 is of
-            occurring = set().union(*found, *wanted)
-            labels = [label for label in labels if label in occurring]
-        return metrics.class_report(found, wanted, labels)
-
-
-def _name(label, row) -> str:
-    """A label, or a list of several, as a table has them."""
-    if not isinstance(label, list):
-        return inputs.name(label, row)
-    names = [inputs.name(one, row) for one in label]
-    for name in names:
-        if _SEPARATOR in name:
-            raise ValueError(
-                f"Row {row}: label {name!r}; needs one without {_SEPARATOR!r}."
-            )
-    return _SEPARATOR.join(names)
-
-
-def read_table(
-    job: Job, path: str, spec: TaskSpec | None, empty_labels: bool = False
-) -> Rows:
-    """The text columns and the label column of a table.
-
-    Raises: ValueError, naming the flag, if there are too few or too many.
-    """
-    columns = job.columns(spec)
-    names = columns["text_columns"]
-    wanted = (spec.num_texts,) if spec else (1, 2)
-    if len(names) not in wanted:
-        counts = " or ".join(map(str, wanted))
-        raise ValueError(
-            f"--text_columns={','.join(names)}: wanted {counts} column "
-            f"name{'s' if wanted != (1,) else ''}."
-        )
-    return tables.read_table(
-        path,
-        names,
-        columns["label_column"] or LABEL_COLUMN,
-        header=job.options.header,
-        encoding=job.options.encoding,
-        empty_labels=empty_labels,
-    )
-
-
-class Classifier(Task):
+class Classifier(LabelledTask):
     """Classes of texts or pairs: one a row, or any number with multi_label.
 
     Texts are strings; labels are names or numbers, of which `labels=` lists
@@ -242,4 +34,132 @@ class Classifier(Task):
     """
 
     task = "classification"
-    job = ClassificationJob
+    metric = metrics.METRIC
+    row_score = "probability of the right label"
+    one_loss_a_row = True
+    takes = (
+        *("text_columns", "label_column", "header"),
+        *("labels", "class_weights"),
+    )
+
+    @classmethod
+    def _read(cls, path, options, spec):
+        settings = spec.settings if spec else Settings(**options.settings)
+        several = settings.multi_label
+        rows = read_table(path, options, spec, empty_labels=several)
+        known = spec.labels if spec else options.labels or ()
+        tables.check_labels(path, rows.lines, _names(rows, several), known)
+        return rows
+
+    @classmethod
+    def _spec_fields(cls, rows, options):
+        several = Settings(**options.settings).multi_label
+        names = _names(rows, several)
+        labels = options.labels or sorted(set().union(*names))
+        tables.label_ids(rows, names, labels)  # a wrong one is named
+        if len(labels) < 2:
+            raise ValueError(
+                f"{rows.path}: the only label is {', '.join(labels)!r}; "
+                "wanted two or more."
+            )
+        if len({frozenset(row) for row in names}) < 2:
+            raise ValueError(
+                f"{rows.path}: all rows have the labels "
+                f"{sorted(set(names[0]))}; wanted rows that differ."
+            )
+        if several and options.class_weights is not None:
+            raise ValueError("--class_weights: not with --multi_label.")
+        return {"labels": tuple(labels), "num_texts": len(rows.texts)}
+
+    @classmethod
+    def label_counts(cls, rows, options):
+        """With those of rows without a label, where there may be several."""
+        names = _names(rows, Settings(**options.settings).multi_label)
+        counts = collections.Counter(x for row in names for x in set(row))
+        if none := names.count([]):
+            counts["(none)"] = none
+        return counts
+
+    def rows(self, x, y):
+        return of_lists(x, y, self.spec.num_texts, _name)
+
+    def examples(self, rows):
+        ids = tables.label_ids(rows, self._names(rows), self.spec.labels)
+        if self.spec.settings.multi_label:
+            labels = np.zeros((len(rows), len(self.spec.labels)), np.float32)
+            for row, indices in zip(labels, ids, strict=True):
+                row[indices] = 1
+        else:
+            labels = np.array(ids, np.int32)[:, 0]
+        return labelled_texts.examples(
+            rows.texts,
+            labels,
+            output=features.LOGITS,
+            tokenizer=self.tokenizer,
+            max_seq_length=self.spec.max_seq_length,
+        )
+
+    def scores(self, predictions, rows):
+        found, names = _predicted(predictions), self._names(rows)
+        if self.spec.settings.multi_label:
+            return metrics.scores_of_several(found, names, self.spec.labels)
+        return metrics.scores(
+            [label for (label,) in found],
+            [label for (label,) in names],
+            self.spec.labels,
+        )
+
+    def row_scores(self, predictions, rows):
+        """The lowest probability that was given to what is right."""
+        found = []
+        for row, names in zip(predictions, self._names(rows), strict=True):
+            numbers = row[PROBABILITIES]
+            right = [numbers[name] for name in names]
+            if self.spec.settings.multi_label:
+                right += [1 - p for x, p in numbers.items() if x not in names]
+            found.append(min(right))
+        return found
+
+    def is_right(self, predictions, rows):
+        """Those with the labels of their rows, whatever the probability."""
+        pairs = zip(_predicted(predictions), self._names(rows), strict=True)
+        return [set(found) == set(names) for found, names in pairs]
+
+    def class_report(self, predictions, rows):
+        found, names = _predicted(predictions), self._names(rows)
+        labels = self.spec.labels
+        if not self.spec.settings.multi_label:  # those that macro_f1 is of
+            occurring = set().union(*found, *names)
+            labels = [label for label in labels if label in occurring]
+        return metrics.class_report(found, names, labels)
+
+    def _names(self, rows) -> list[list[str]]:
+        return _names(rows, self.spec.settings.multi_label)
+
+
+def _names(rows, several) -> list[list[str]]:
+    """The labels of each row."""
+    if not several:
+        return [[label] for label in rows.labels]
+    return [
+        [x.strip() for x in label.split(_SEPARATOR) if x.strip()]
+        for label in rows.labels
+    ]
+
+
+def _predicted(predictions) -> list[list[str]]:
+    """The labels that each row was given."""
+    return [x[LABELS] if LABELS in x else [x[LABEL]] for x in predictions]
+
+
+def _name(label, row) -> str:
+    """A label, or a list of several, as a table has them."""
+    if not isinstance(label, list):
+        return inputs.name(label, row)
+    names = [inputs.name(one, row) for one in label]
+    for name in names:
+        if _SEPARATOR in name:
+            raise ValueError(
+                f"Row {row}: label {name!r}; needs one without {_SEPARATOR!r}."
+            )
+    return _SEPARATOR.join(names)

@@ -8,7 +8,7 @@ from kbert import features
 from kbert.config import BertConfig
 from kbert.layers import FoldChoices
 from kbert.models import encode
-from kbert.tasks.classification import head as classification_head
+from kbert.tasks.classification import head as classification
 from kbert.tasks.heads import Head, dense_head
 from kbert.tasks.multiple_choice.settings import Settings
 
@@ -39,25 +39,12 @@ def build_multiple_choice(config: BertConfig, num_choices: int) -> keras.Model:
     )
 
 
-def losses() -> dict[str, keras.losses.Loss]:
-    """Cross-entropy with the right choice of each row."""
-    return classification_head.losses()
-
-
-def metrics() -> dict[str, list[keras.metrics.Metric]]:
-    """The share of rows whose best choice is the right one."""
-    return classification_head.metrics()
-
-
-def decode(logits):
-    """(B, C) logits -> probabilities (B, C) and best choices (B,) int32."""
-    return classification_head.decode(logits)
-
-
 HEAD = Head(
     build=lambda config, spec: build_multiple_choice(
         config, spec.settings.num_choices
     ),
+    losses=lambda spec: classification.losses(),
+    metrics=lambda spec: classification.metrics(),
     settings=Settings,
     has_pairs=True,
 )

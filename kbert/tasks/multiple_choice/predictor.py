@@ -4,7 +4,7 @@
 import tensorflow as tf
 
 from kbert import features
-from kbert.tasks.multiple_choice import head
+from kbert.tasks.classification import head
 from kbert.tasks.predictor import BadText, Predictor, readable
 from kbert.text.packing import pack_choices
 

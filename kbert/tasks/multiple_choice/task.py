@@ -3,38 +3,43 @@
 
 import collections
 
-from kbert.tasks import TaskSpec, inputs
-from kbert.tasks.job import LABEL_COLUMN, Job
-from kbert.tasks.multiple_choice import data, head, metrics
+from kbert.tasks import inputs
+from kbert.tasks.labelled import LabelledTask
+from kbert.tasks.multiple_choice import data, metrics
 from kbert.tasks.multiple_choice.data import Choices
 from kbert.tasks.multiple_choice.predictor import CHOICE, PROBABILITIES
-from kbert.tasks.multiple_choice.settings import Settings
-from kbert.tasks.task import Task
-from kbert.text.tokenizer import Tokenizer
+from kbert.tasks.rows import LABEL_COLUMN
 
 
-class MultipleChoiceJob(Job[Choices]):
-    """The label column holds the place of the right choice, from 0."""
+class MultipleChoice(LabelledTask):
+    """Texts with several choices each, one of which is right.
+
+    Texts are a tuple (texts, lists of choices), as many choices for each as
+    `num_choices=` says; labels are indices of the right ones, from 0.
+    `predict` gives {"choice": index, "probabilities": [...]} for each row.
+
+    Example:
+        model = kbert.MultipleChoice.from_pretrained("MiniLM", num_choices=2)
+        model.fit((["The shop opens at"], [["nine.", "the moon."]]), [0])
+    """
 
     task = "multiple_choice"
     metric = metrics.METRIC
     row_score = "probability of the right choice"
     one_loss_a_row = True
-    takes = (
-        *("text_columns", "choice_columns"),
-        *("label_column", "header"),
-    )
+    takes = ("text_columns", "choice_columns", "label_column", "header")
 
-    def read(self, path, spec=None):
-        columns = self.columns(spec)
+    @classmethod
+    def _read(cls, path, options, spec):
+        columns = options.columns(spec)
         _check_columns(columns)
         rows = data.read_choices(
             path,
             columns["text_columns"],
             columns["choice_columns"],
             columns["label_column"] or LABEL_COLUMN,
-            header=self.options.header,
-            encoding=self.options.encoding,
+            header=options.header,
+            encoding=options.encoding,
         )
         found = len(rows.choices[0])
         if spec and found != spec.settings.num_choices:
@@ -44,7 +49,16 @@ class MultipleChoiceJob(Job[Choices]):
             )
         return rows
 
-    def rows(self, x, y, spec):
+    @classmethod
+    def _spec_fields(cls, rows, options):
+        return {"settings": {"num_choices": len(rows.choices[0])}}
+
+    @classmethod
+    def label_counts(cls, rows, options):
+        """The indices of the right choices."""
+        return collections.Counter(map(str, rows.labels))
+
+    def rows(self, x, y):
         if not isinstance(x, tuple) or len(x) != 2:
             raise ValueError("x: needs a tuple (texts, choices of each).")
         prompts, choices = inputs.columns(x)
@@ -60,51 +74,26 @@ class MultipleChoiceJob(Job[Choices]):
         lines = [*range(1, len(prompts) + 1)]
         return Choices("", lines, prompts, choices, indices)
 
-    def spec(self, rows):
-        return TaskSpec(
-            task="multiple_choice",
-            max_seq_length=self.options.max_seq_length,
-            settings=Settings(num_choices=len(rows.choices[0])),
-            **self.columns(),
-        )
-
-    def examples(self, rows, spec, vocabulary):
+    def examples(self, rows):
         return data.examples(
             rows,
-            tokenizer=Tokenizer(vocabulary),
-            max_seq_length=spec.max_seq_length,
+            tokenizer=self.tokenizer,
+            max_seq_length=self.spec.max_seq_length,
         )
 
-    def losses(self, spec):
-        return head.losses()
-
-    def metrics(self, spec):
-        return head.metrics()
-
-    def scores(self, answers, rows, spec):
-        found = [answer[CHOICE] for answer in answers]
+    def scores(self, predictions, rows):
+        found = [row[CHOICE] for row in predictions]
         return metrics.scores(found, rows.labels)
 
-    def row_scores(self, answers, rows, spec):
+    def row_scores(self, predictions, rows):
         """The probability that was given to the right one."""
-        return [
-            answer[PROBABILITIES][label]
-            for answer, label in zip(answers, rows.labels, strict=True)
-        ]
+        pairs = zip(predictions, rows.labels, strict=True)
+        return [row[PROBABILITIES][label] for row, label in pairs]
 
-    def is_right(self, answers, rows, spec):
+    def is_right(self, predictions, rows):
         """Those that choose the right one, whatever its probability."""
-        return [
-            answer[CHOICE] == label
-            for answer, label in zip(answers, rows.labels, strict=True)
-        ]
-
-    def wanted(self, rows, place):
-        return rows.labels[place]
-
-    def label_counts(self, rows):
-        """The indices of the right choices."""
-        return collections.Counter(map(str, rows.labels))
+        pairs = zip(predictions, rows.labels, strict=True)
+        return [row[CHOICE] == label for row, label in pairs]
 
 
 def _check_columns(columns):
@@ -118,19 +107,3 @@ def _check_columns(columns):
             "--choice_columns is missing: wanted a column for each choice, or "
             "one of lists."
         )
-
-
-class MultipleChoice(Task):
-    """Texts with several choices each, one of which is right.
-
-    Texts are a tuple (texts, lists of choices), as many choices for each as
-    `num_choices=` says; labels are indices of the right ones, from 0.
-    `predict` gives {"choice": index, "probabilities": [...]} for each row.
-
-    Example:
-        model = kbert.MultipleChoice.from_pretrained("MiniLM", num_choices=2)
-        model.fit((["The shop opens at"], [["nine.", "the moon."]]), [0])
-    """
-
-    task = "multiple_choice"
-    job = MultipleChoiceJob

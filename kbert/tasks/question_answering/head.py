@@ -243,6 +243,8 @@ def _first_true(is_BNL):
 
 HEAD = Head(
     build=lambda config, spec: build_question_answerer(config),
+    losses=lambda spec: losses(spec.settings.several_answers),
+    metrics=lambda spec: metrics(spec.settings.several_answers),
     settings=Settings,
     has_pairs=True,
     num_texts=2,

@@ -32,4 +32,8 @@ def metrics() -> dict[str, list[keras.metrics.Metric]]:
     return {features.VALUE: []}
 
 
-HEAD = Head(build=lambda config, spec: build_regressor(config))
+HEAD = Head(
+    build=lambda config, spec: build_regressor(config),
+    losses=lambda spec: losses(),
+    metrics=lambda spec: metrics(),
+)

@@ -7,86 +7,13 @@ import numpy as np
 
 from kbert import features
 from kbert.data import labelled_texts, tables
-from kbert.data.tables import Rows
-from kbert.tasks import TaskSpec, inputs
-from kbert.tasks.classification.task import read_table
-from kbert.tasks.job import Job
-from kbert.tasks.regression import head, metrics
-from kbert.tasks.task import Task
-from kbert.text.tokenizer import Tokenizer
+from kbert.tasks import inputs
+from kbert.tasks.labelled import LabelledTask
+from kbert.tasks.regression import metrics
+from kbert.tasks.rows import of_lists, read_table
 
 
-class RegressionJob(Job[Rows]):
-    """The label column holds numbers."""
-
-    task = "regression"
-    metric = metrics.METRIC
-    row_score = "minus the absolute error"
-    best_row_score = 0.0
-    one_loss_a_row = True
-    takes = ("text_columns", "label_column", "header")
-
-    def read(self, path, spec=None):
-        return read_table(self, path, spec)
-
-    def rows(self, x, y, spec):
-        texts = inputs.texts(x, spec.num_texts)
-        labels = inputs.labels(y, len(texts[0]))
-        names = [inputs.name(label, row) for row, label in enumerate(labels, 1)]
-        return Rows("", [*range(1, len(names) + 1)], texts, names)
-
-    def spec(self, rows):
-        numbers = set(tables.label_numbers(rows))
-        if len(numbers) < 2:
-            raise ValueError(
-                f"{rows.path}: the only label is {numbers.pop():g}; wanted "
-                "numbers that differ."
-            )
-        return TaskSpec(
-            task="regression",
-            max_seq_length=self.options.max_seq_length,
-            num_texts=len(rows.texts),
-            **self.columns(),
-        )
-
-    def examples(self, rows, spec, vocabulary):
-        return labelled_texts.examples(
-            rows.texts,
-            np.array(tables.label_numbers(rows), np.float32),
-            output=features.VALUE,
-            tokenizer=Tokenizer(vocabulary),
-            max_seq_length=spec.max_seq_length,
-        )
-
-    def losses(self, spec):
-        return head.losses()
-
-    def metrics(self, spec):
-        return head.metrics()
-
-    def scores(self, answers, rows, spec):
-        found = [answer[features.VALUE] for answer in answers]
-        return metrics.scores(found, tables.label_numbers(rows))
-
-    def row_scores(self, answers, rows, spec):
-        """How far off each is, below 0."""
-        return [
-            -abs(answer[features.VALUE] - number)
-            for answer, number in zip(
-                answers, tables.label_numbers(rows), strict=True
-            )
-        ]
-
-    def label_counts(self, rows):
-        """Of the numbers."""
-        numbers = tables.label_numbers(rows)
-        return collections.Counter(f"{number:g}" for number in numbers)
-
-    def wanted(self, rows, place):
-        return float((rows.labels or [])[place])
-
-
-class Regressor(Task):
+class Regressor(LabelledTask):
     """A number for a text or a pair of texts, such as how alike they are.
 
     Labels are numbers. `predict` gives {"value": number} for each row.
@@ -97,4 +24,52 @@ class Regressor(Task):
     """
 
     task = "regression"
-    job = RegressionJob
+    metric = metrics.METRIC
+    row_score = "minus the absolute error"
+    best_row_score = 0.0
+    one_loss_a_row = True
+    takes = ("text_columns", "label_column", "header")
+
+    @classmethod
+    def _read(cls, path, options, spec):
+        return read_table(path, options, spec)
+
+    @classmethod
+    def _spec_fields(cls, rows, options):
+        numbers = set(tables.label_numbers(rows))
+        if len(numbers) < 2:
+            raise ValueError(
+                f"{rows.path}: the only label is {numbers.pop():g}; wanted "
+                "numbers that differ."
+            )
+        return {"num_texts": len(rows.texts)}
+
+    @classmethod
+    def label_counts(cls, rows, options):
+        """Of the numbers."""
+        numbers = tables.label_numbers(rows)
+        return collections.Counter(f"{number:g}" for number in numbers)
+
+    def rows(self, x, y):
+        return of_lists(x, y, self.spec.num_texts, inputs.name)
+
+    def examples(self, rows):
+        return labelled_texts.examples(
+            rows.texts,
+            np.array(self.labels(rows), np.float32),
+            output=features.VALUE,
+            tokenizer=self.tokenizer,
+            max_seq_length=self.spec.max_seq_length,
+        )
+
+    def labels(self, rows):
+        return tables.label_numbers(rows)
+
+    def scores(self, predictions, rows):
+        found = [row[features.VALUE] for row in predictions]
+        return metrics.scores(found, self.labels(rows))
+
+    def row_scores(self, predictions, rows):
+        """How far off each is, below 0."""
+        pairs = zip(predictions, self.labels(rows), strict=True)
+        return [-abs(row[features.VALUE] - number) for row, number in pairs]

@@ -75,6 +75,8 @@ def decode(logits, given, count: int):
 
 HEAD = Head(
     build=lambda config, spec: build_summarizer(config),
+    losses=lambda spec: losses(),
+    metrics=lambda spec: metrics(),
     settings=Settings,
     has_pairs=True,
 )

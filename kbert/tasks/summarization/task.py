@@ -3,34 +3,57 @@
 
 import collections
 
-from kbert.tasks import TaskSpec, inputs
-from kbert.tasks.job import Job
-from kbert.tasks.summarization import data, head, metrics
+from kbert.tasks import inputs
+from kbert.tasks.labelled import LabelledTask
+from kbert.tasks.summarization import data, metrics
 from kbert.tasks.summarization.data import Documents
 from kbert.tasks.summarization.predictor import SENTENCES
-from kbert.tasks.summarization.settings import Settings
-from kbert.tasks.task import Task
-from kbert.text.tokenizer import Tokenizer
 
 
-class SummarizationJob(Job[Documents]):
-    """The files are JSON Lines of sentences and their labels."""
+class Summarizer(LabelledTask):
+    """The sentences of a document that are its summary.
+
+    Texts are lists of sentences; labels are lists of 0 and 1, 1 for each
+    sentence of the summary. `predict` gives {"summary": [sentence, ...],
+    "sentences": [index, ...], "scores": [...]} for each document.
+
+    Example:
+        model = kbert.Summarizer.from_pretrained("MiniLM", num_sentences=1)
+        model.fit([["It rained.", "We won the cup."]], [[0, 1]])
+    """
 
     task = "summarization"
     metric = metrics.METRIC
     row_score = "rouge l"
 
-    def read(self, path, spec=None):
+    @classmethod
+    def _read(cls, path, options, spec):
         metrics.check_rouge()  # early: training may take long
-        return data.read_documents(path, self.options.encoding)
+        return data.read_documents(path, options.encoding)
 
-    def read_texts(self, path):
+    @classmethod
+    def read_texts(cls, path, options):
         raise ValueError(
             f"{path}: needs a .jsonl or a .parquet with a list of strings, "
             f"{SENTENCES!r} or another column that --text_columns names."
         )
 
-    def rows(self, x, y, spec):
+    @classmethod
+    def _spec_fields(cls, rows, options):
+        labels = set().union(*rows.labels)
+        if len(labels) < 2:
+            raise ValueError(
+                f"{rows.path}: the only label is {labels.pop()}; wanted 0 "
+                "and 1."
+            )
+        return {}
+
+    @classmethod
+    def label_counts(cls, rows, options):
+        """Of the sentences."""
+        return collections.Counter(str(x) for row in rows.labels for x in row)
+
+    def rows(self, x, y):
         metrics.check_rouge()
         (documents,) = inputs.columns(x)
         labels = inputs.labels(y, len(documents))
@@ -50,85 +73,46 @@ class SummarizationJob(Job[Documents]):
         lines = [*range(1, len(documents) + 1)]
         return Documents("", lines, documents, labels, summaries)
 
-    def spec(self, rows):
-        labels = set().union(*rows.labels)
-        if len(labels) < 2:
-            raise ValueError(
-                f"{rows.path}: the only label is {labels.pop()}; wanted 0 "
-                "and 1."
-            )
-        return TaskSpec(
-            task="summarization",
-            max_seq_length=self.options.max_seq_length,
-            settings=Settings(**self.options.settings),
-        )
-
-    def examples(self, rows, spec, vocabulary):
+    def examples(self, rows):
         return data.examples(
             rows,
-            tokenizer=Tokenizer(vocabulary),
-            max_seq_length=spec.max_seq_length,
+            tokenizer=self.tokenizer,
+            max_seq_length=self.spec.max_seq_length,
         )
 
-    def losses(self, spec):
-        return head.losses()
+    def labels(self, rows):
+        return [
+            {"summary": summary, SENTENCES: _chosen(labels)}
+            for summary, labels in zip(rows.summaries, rows.labels, strict=True)
+        ]
 
-    def metrics(self, spec):
-        return head.metrics()
-
-    def scores(self, answers, rows, spec):
+    def scores(self, predictions, rows):
         return metrics.scores(
-            _summaries(answers),
+            _summaries(predictions),
             rows.summaries,
-            [answer[SENTENCES] for answer in answers],
+            [row[SENTENCES] for row in predictions],
             [_chosen(labels) for labels in rows.labels],
         )
 
-    def row_scores(self, answers, rows, spec):
+    def row_scores(self, predictions, rows):
         """ROUGE-L of each summary."""
-        found = metrics.rouge(_summaries(answers), rows.summaries)
+        found = metrics.rouge(_summaries(predictions), rows.summaries)
         return [row[self.metric] for row in found]
 
-    def is_right(self, answers, rows, spec):
+    def is_right(self, predictions, rows):
         """Those that choose the sentences with label 1, in their words."""
         return [
-            answer["summary"] == [sentences[x] for x in _chosen(labels)]
-            for answer, sentences, labels in zip(
-                answers, rows.sentences, rows.labels, strict=True
+            row["summary"] == [sentences[x] for x in _chosen(labels)]
+            for row, sentences, labels in zip(
+                predictions, rows.sentences, rows.labels, strict=True
             )
         ]
 
-    def wanted(self, rows, place):
-        return {
-            "summary": rows.summaries[place],
-            SENTENCES: _chosen(rows.labels[place]),
-        }
 
-    def label_counts(self, rows):
-        """Of the sentences."""
-        return collections.Counter(str(x) for row in rows.labels for x in row)
-
-
-def _summaries(answers) -> list[str]:
-    return [" ".join(answer["summary"]) for answer in answers]
+def _summaries(predictions) -> list[str]:
+    return [" ".join(row["summary"]) for row in predictions]
 
 
 def _chosen(labels: list[int]) -> list[int]:
-    """The places of those that are 1."""
-    return [place for place, label in enumerate(labels) if label]
-
-
-class Summarizer(Task):
-    """The sentences of a document that are its summary.
-
-    Texts are lists of sentences; labels are lists of 0 and 1, 1 for each
-    sentence of the summary. `predict` gives {"summary": [sentence, ...],
-    "sentences": [index, ...], "scores": [...]} for each document.
-
-    Example:
-        model = kbert.Summarizer.from_pretrained("MiniLM", num_sentences=1)
-        model.fit([["It rained.", "We won the cup."]], [[0, 1]])
-    """
-
-    task = "summarization"
-    job = SummarizationJob
+    """The indices of those that are 1."""
+    return [index for index, label in enumerate(labels) if label]

@@ -187,6 +187,8 @@ def _goes_on(before, after, table: LabelTable):
 
 HEAD = Head(
     build=lambda config, spec: build_tagger(config, num_tags=len(spec.labels)),
+    losses=lambda spec: losses(),
+    metrics=lambda spec: metrics(),
     settings=Settings,
     has_labels=True,
     # Each word has a quarter of the length around it.

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Classes and numbers of texts, from a table to scored answers."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -9,8 +8,11 @@ import pytest
 
 from kbert import tasks
 from kbert.checkpoints import folder
+from kbert.runs.scoring import tokenized
 from kbert.tasks import TaskSpec
-from kbert.tasks.job import JobOptions
+from kbert.tasks.classification.task import Classifier
+from kbert.tasks.regression.task import Regressor
+from kbert.tasks.rows import DataOptions
 
 # What is told of a film, by several labels; the last has none.
 SEVERAL = [
@@ -98,7 +100,7 @@ def test_numbers_are_learnt(learn):
     np.testing.assert_allclose(got, [4.5, 1, 3.25, 4], atol=0.1)
 
 
-def test_sts_b_is_read_as_it_is(tmp_path):
+def test_sts_b_is_read_as_it_is(tmp_path, task_of):
     """GLUE's columns, with a quote in a sentence."""
     path = tmp_path / "train.tsv"
     path.write_text(
@@ -108,14 +110,14 @@ def test_sts_b_is_read_as_it_is(tmp_path):
         "1\tnews\tx\t2012\t4\tnone\tnone\tA plane.\tA film.\t0.000\n",
         "utf-8",
     )
-    options = JobOptions(
+    data = DataOptions(
         text_columns=["sentence1", "sentence2"], label_column="score"
     )
-    job = tasks.job_class("regression")(options)
-    rows = job.read(str(path))
+    rows = Regressor.read(str(path), data)
     assert rows.texts == (['"A film.', "A plane."], ["A film", "A film."])
-    assert [job.wanted(rows, place) for place in (0, 1)] == [4.75, 0]
-    assert job.spec(rows).num_texts == 2
+    task = task_of(Regressor.new_spec(rows, data))
+    assert task.labels(rows) == [4.75, 0]
+    assert task.spec.num_texts == 2
 
 
 def _rows(tmp_path, given, **options):
@@ -123,22 +125,30 @@ def _rows(tmp_path, given, **options):
     lines = [f"film\t{label}" for label in given]
     path.write_text("text\tlabel\n" + "\n".join(lines) + "\n", "utf-8")
     task = options.pop("task", "classification")
-    job = tasks.job_class(task)(JobOptions(text_columns=["text"], **options))
-    return job, job.read(str(path))
+    made = tasks.task_class(task)
+    data = DataOptions(text_columns=["text"], **options)
+    rows = made.read(str(path), data)
+    return rows, made.new_spec(rows, data), data
 
 
-def _weights(tmp_path, vocabulary, given):
-    job, rows = _rows(tmp_path, "aaabab", class_weights=given)
-    examples = job.examples(rows, job.spec(rows), vocabulary)
-    return examples.parts["weights"].numpy()
+@pytest.fixture
+def weights(tmp_path, task_of):
+    """A function of class weights: those of rows a, a, a, b, a and b."""
+
+    def weights(given):
+        rows, spec, data = _rows(tmp_path, "aaabab", class_weights=given)
+        examples = tokenized(task_of(spec), rows, data)
+        return examples.parts["weights"].numpy()
+
+    return weights
 
 
-def test_class_weights_have_a_mean_of_one(tmp_path, vocabulary):
-    weights = _weights(tmp_path, vocabulary, "balanced")
+def test_class_weights_have_a_mean_of_one(weights):
     a, b = 6 / (2 * 4), 6 / (2 * 2)  # rows / (classes * rows of the class)
-    np.testing.assert_allclose(weights, [a, a, a, b, a, b], rtol=1e-6)
-    weights = _weights(tmp_path, vocabulary, {"a": 1, "b": 4})
-    np.testing.assert_allclose(weights, [0.5, 0.5, 0.5, 2, 0.5, 2], rtol=1e-6)
+    want = [a, a, a, b, a, b]
+    np.testing.assert_allclose(weights("balanced"), want, rtol=1e-6)
+    want = [0.5, 0.5, 0.5, 2, 0.5, 2]
+    np.testing.assert_allclose(weights({"a": 1, "b": 4}), want, rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -180,37 +190,35 @@ BROKEN = [
 
 @pytest.mark.parametrize(("labels", "options", "message"), BROKEN)
 def test_what_does_not_fit_is_named(
-    tmp_path, vocabulary, labels, options, message
+    tmp_path, task_of, labels, options, message
 ):
     with pytest.raises(ValueError, match=message):
-        job, rows = _rows(tmp_path, labels, **options)
-        job.examples(rows, job.spec(rows), vocabulary)
+        rows, spec, data = _rows(tmp_path, labels, **options)
+        tokenized(task_of(spec), rows, data)
 
 
-def test_labels_may_be_given_with_their_order(tmp_path, vocabulary):
+def test_labels_may_be_given_with_their_order(tmp_path, task_of):
     """So that rows to score may have some that train lacks."""
     labels = ["c", "NA", "b"]
-    job, rows = _rows(tmp_path, ["b", "NA", "b"], labels=labels)
-    spec = job.spec(rows)
+    rows, spec, data = _rows(tmp_path, ["b", "NA", "b"], labels=labels)
     assert spec.labels == ("c", "NA", "b")
-    parts = job.examples(rows, spec, vocabulary).parts
+    parts = task_of(spec).examples(rows).parts
     assert parts["labels"].numpy().tolist() == [2, 1, 2]
     (tmp_path / "dev.tsv").write_text("text\tlabel\nfilm\tc\nfilm\tNA\n")
-    dev = job.read(str(tmp_path / "dev.tsv"), spec)
-    parts = job.examples(dev, spec, vocabulary).parts
+    dev = Classifier.read(str(tmp_path / "dev.tsv"), data, spec)
+    parts = task_of(spec).examples(dev).parts
     assert parts["labels"].numpy().tolist() == [0, 1]
     # A model that has such a label is scored with it.
-    again = tasks.job_class("classification")(JobOptions())
-    assert len(again.read(str(tmp_path / "dev.tsv"), spec)) == 2
+    data = DataOptions()
+    assert len(Classifier.read(str(tmp_path / "dev.tsv"), data, spec)) == 2
 
 
-def test_blanks_around_the_labels_of_a_row_are_none(tmp_path, vocabulary):
+def test_blanks_around_the_labels_of_a_row_are_none(tmp_path, task_of):
     settings = {"multi_label": True}
     given = ["good | long", " good|bad ", " | ", ""]
-    job, rows = _rows(tmp_path, given, settings=settings)
-    spec = job.spec(rows)
+    rows, spec, _ = _rows(tmp_path, given, settings=settings)
     assert spec.labels == ("bad", "good", "long")
-    parts = job.examples(rows, spec, vocabulary).parts
+    parts = task_of(spec).examples(rows).parts
     assert parts["labels"].numpy().tolist() == [
         *([0, 1, 1], [1, 1, 0], [0, 0, 0], [0, 0, 0])
     ]
@@ -222,9 +230,10 @@ def test_a_model_keeps_the_columns_it_was_trained_on(
     """They are what commands read where no flag names others."""
     path = tmp_path / "rows.csv"
     path.write_text("a,b,class\nthe film,good,x\nfilm,bad,y\n")
-    options = JobOptions(text_columns=["b", "a"], label_column="class")
-    job = tasks.job_class("classification")(options)
-    spec = dataclasses.replace(job.spec(job.read(str(path))), max_seq_length=8)
+    data = DataOptions(
+        text_columns=["b", "a"], label_column="class", max_seq_length=8
+    )
+    spec = Classifier.new_spec(Classifier.read(str(path), data), data)
     model = tasks.build(tiny_config, spec)
     parts = {"config": tiny_config, "vocabulary": vocabulary, "spec": spec}
     folder.save(tmp_path / "model", model, **parts)

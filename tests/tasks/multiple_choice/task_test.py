@@ -9,8 +9,8 @@ import pytest
 
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.tasks.job import JobOptions
-from kbert.tasks.multiple_choice.task import MultipleChoiceJob
+from kbert.tasks.multiple_choice.task import MultipleChoice
+from kbert.tasks.rows import DataOptions
 
 # The right ending has a "bad" in it.
 ROWS = [
@@ -106,10 +106,6 @@ def test_dev_has_as_many_choices_as_train(call, tmp_path):
         )
 
 
-def _job(**options):
-    return MultipleChoiceJob(JobOptions(**options))
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -123,20 +119,23 @@ def _job(**options):
 )
 def test_columns_that_are_missing(table, options, message):
     with pytest.raises(ValueError, match=message):
-        _job(**options).read(str(table))
+        MultipleChoice.read(str(table), DataOptions(**options))
 
 
-def test_rows_are_scored_by_their_right_choice(table):
-    job = _job(text_columns=["sent1"], choice_columns=["ending0", "ending1"])
-    rows = job.read(str(table))
-    spec = job.spec(rows)
+def test_rows_are_scored_by_their_right_choice(table, task_of):
+    data = DataOptions(
+        text_columns=["sent1"], choice_columns=["ending0", "ending1"]
+    )
+    rows = MultipleChoice.read(str(table), data)
+    spec = MultipleChoice.new_spec(rows, data)
     assert spec.settings.num_choices == 2
     numbers = np.linspace(0, 1, len(rows)).tolist()
     answers = [
         {"choice": int(x > 0.5), "probabilities": [1 - x, x]} for x in numbers
     ]
     # Labels 0 1 1 0 0 1; the choices 0 0 0 1 1 1.
-    assert job.scores(answers, rows, spec) == {"accuracy": 2 / 6}
+    task = task_of(spec)
+    assert task.scores(answers, rows) == {"accuracy": 2 / 6}
     want = [1, 0.2, 0.4, 0.4, 0.2, 1]
-    assert job.row_scores(answers, rows, spec) == pytest.approx(want)
-    assert [job.wanted(rows, i) for i in range(3)] == [0, 1, 1]
+    assert task.row_scores(answers, rows) == pytest.approx(want)
+    assert task.labels(rows)[:3] == [0, 1, 1]

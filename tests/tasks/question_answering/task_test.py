@@ -9,8 +9,8 @@ import pytest
 from kbert import tasks
 from kbert.checkpoints import folder
 from kbert.tasks import TaskSpec
-from kbert.tasks.job import JobOptions
-from kbert.tasks.question_answering.task import QuestionAnsweringJob
+from kbert.tasks.question_answering.task import QuestionAnswerer
+from kbert.tasks.rows import DataOptions
 
 FIRST = "bad film . not good . " + "the was " * 11 + "longer good ."
 SECOND = "the very . " * 7 + "long film " + "was . " * 5
@@ -127,18 +127,17 @@ def test_a_handful_of_questions_is_learnt(finetune, call, tmp_path):
 
 
 @pytest.fixture
-def job(tmp_path):
-    """A function of settings and a tree: the job and the rows that it read."""
+def read(tmp_path, task_of):
+    """A function of a tree and settings: a task of its rows, and the rows."""
 
-    def job(tree, **settings):
+    def read(tree, **settings):
         path = tmp_path / "squad.json"
         path.write_text(json.dumps(tree), "utf-8")
-        made = QuestionAnsweringJob(
-            JobOptions(max_seq_length=96, settings=settings)
-        )
-        return made, made.read(str(path))
+        data = DataOptions(max_seq_length=96, settings=settings)
+        rows = QuestionAnswerer.read(str(path), data)
+        return task_of(QuestionAnswerer.new_spec(rows, data)), rows
 
-    return job
+    return read
 
 
 def _answer(text, no_answer_score=0.0):
@@ -150,70 +149,67 @@ def _answer(text, no_answer_score=0.0):
     }
 
 
-def test_the_threshold_is_that_of_the_best_f1(job):
-    made, rows = job(_squad(ROWS[3:]))
-    spec = made.spec(rows)
-    assert spec.settings.no_answer and spec.settings.stride == 32
+def test_the_threshold_is_that_of_the_best_f1(read):
+    task, rows = read(_squad(ROWS[3:]))
+    assert task.spec.settings.no_answer and task.spec.settings.stride == 32
     answers = [
         _answer("long film", 2.0),
         _answer("very", 2.5),
         _answer("very", 5.0),
     ]
-    tuned = made.tuned(answers, rows, spec)
-    assert tuned.settings.threshold == 2.25
-    assert tuned.settings.stride == 32
-    scores = made.scores(answers, rows, spec)
+    tuned = task.tuned(answers, rows, DataOptions()).spec
+    assert tuned == task.spec.with_settings(threshold=2.25)
+    scores = task.scores(answers, rows)
     assert (scores["f1"], scores["best_f1"]) == (pytest.approx(1 / 3), 1)
-    assert made.row_scores(answers, rows, spec) == [1, 0, 0]
-    assert [made.wanted(rows, i) for i in range(3)] == [["long film"], [], []]
+    assert task.row_scores(answers, rows) == [1, 0, 0]
+    assert task.labels(rows) == [["long film"], [], []]
 
-    made, rows = job(_squad(ROWS[3:]), threshold=-1.5)
-    spec = made.spec(rows)
-    assert made.tuned(answers, rows, spec) == spec
-    assert spec.settings.threshold == -1.5
-    made, rows = job(_squad(ROWS[:3]))  # all have answers
-    spec = made.spec(rows)
-    assert not spec.settings.no_answer
-    assert made.tuned(answers, rows, spec) == spec
-    assert made.scores(answers, rows, spec).keys() == {"exact_match", "f1"}
+    task, rows = read(_squad(ROWS[3:]), threshold=-1.5)
+    given = DataOptions(settings={"threshold": -1.5})
+    assert task.tuned(answers, rows, given) is task
+    assert task.spec.settings.threshold == -1.5
+    task, rows = read(_squad(ROWS[:3]))  # all have answers
+    assert not task.spec.settings.no_answer
+    assert task.tuned(answers, rows, DataOptions()) is task
+    assert task.scores(answers, rows).keys() == {"exact_match", "f1"}
 
 
-def test_several_answers(job):
+def test_several_answers(read):
     tree = _squad([ROWS[0], ROWS[4]])
     (first, _) = tree["data"][0]["paragraphs"]
     for text in ("longer", "bad film"):
         first["qas"][0]["answers"].append(
             {"text": text, "answer_start": FIRST.index(text)}
         )
-    made, rows = job(tree, several_answers=True)
-    spec = made.spec(rows)
-    assert spec.settings.several_answers and not spec.settings.no_answer
-    assert made.wanted(rows, 0) == ["bad film", "longer"]
+    task, rows = read(tree, several_answers=True)
+    settings = task.spec.settings
+    assert settings.several_answers and not settings.no_answer
+    assert task.labels(rows)[0] == ["bad film", "longer"]
     answers = [_answer("longer"), _answer("")]
-    assert made.scores(answers, rows, spec) == pytest.approx(
+    assert task.scores(answers, rows) == pytest.approx(
         {"exact_match": 0.5, "f1": (2 / 3 + 1) / 2}
     )
-    assert made.row_scores(answers, rows, spec) == [pytest.approx(2 / 3), 1]
+    assert task.row_scores(answers, rows) == [pytest.approx(2 / 3), 1]
 
 
 @pytest.mark.parametrize(
     ("settings", "first"),
     [({}, "long"), ({"whole_word_answers": False}, "##er")],
 )
-def test_whole_words_are_learnt_by_default(job, vocabulary, settings, first):
-    made, rows = job(_squad([("bad ?", "the longer film", "er")]), **settings)
-    examples = made.examples(rows, made.spec(rows), vocabulary)
+def test_whole_words_are_learnt_by_default(read, vocabulary, settings, first):
+    task, rows = read(_squad([("bad ?", "the longer film", "er")]), **settings)
+    examples = task.examples(rows)
     inputs, labels = examples.to_batch(examples.parts)
     tokens = [vocabulary.tokens[i] for i in inputs["token_ids"][0]]
     start, end = labels["logits"].numpy()[0]
     assert (tokens[start], tokens[end]) == (first, "##er")
 
 
-def test_answers_that_stand_elsewhere_are_told(job, capsys):
+def test_answers_that_are_elsewhere_are_reported(read, capsys):
     tree = _squad(ROWS[:1] * 150)
     answer = tree["data"][0]["paragraphs"][3]["qas"][0]["answers"][0]
     answer["answer_start"] += 1
-    _, rows = job(tree)
+    _, rows = read(tree)
     assert len(rows) == 149
     assert (
         "squad.json: 1 answers do not stand at their answer_start; left out, "
@@ -221,10 +217,9 @@ def test_answers_that_stand_elsewhere_are_told(job, capsys):
     )
 
 
-def test_answers_are_wanted_to_learn_from(job):
-    made, rows = job(_squad(ROWS[4:]))
+def test_answers_are_needed_to_learn_from(read):
     with pytest.raises(ValueError, match=r"squad\.json: no question has an a"):
-        made.spec(rows)
+        read(_squad(ROWS[4:]))
 
 
 def test_what_a_table_has_is_not_asked_for(finetune):

@@ -9,8 +9,8 @@ import pytest
 
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.tasks.job import JobOptions
-from kbert.tasks.summarization.task import SummarizationJob
+from kbert.tasks.rows import DataOptions
+from kbert.tasks.summarization.task import Summarizer
 
 # Of the summary is what is good; the second document takes two rows.
 DOCUMENTS = [
@@ -86,28 +86,29 @@ def test_three_documents_are_learnt_by_heart(
 def test_the_library_is_wanted_before_anything_is_read(monkeypatch):
     monkeypatch.setitem(sys.modules, "rouge_score", None)
     with pytest.raises(ValueError, match=r"install kbert-keras\[rouge\]"):
-        SummarizationJob(JobOptions()).read("none.jsonl")
+        Summarizer.read("none.jsonl", DataOptions())
 
 
 def test_columns_are_not_of_this_task():
     message = "--text_columns: not of --task=summarization"
     with pytest.raises(ValueError, match=message):
-        SummarizationJob(JobOptions(text_columns=["text"]))
+        Summarizer.read("none.jsonl", DataOptions(text_columns=["text"]))
 
 
 def test_one_label_alone_is_refused(tmp_path):
     path = tmp_path / "news.jsonl"
     path.write_text('{"sentences": ["a", "b"], "labels": [1, 1]}', "utf-8")
-    job = SummarizationJob(JobOptions())
+    data = DataOptions()
     with pytest.raises(ValueError, match=r"news\.jsonl: the only label is 1"):
-        job.spec(job.read(str(path)))
+        Summarizer.new_spec(Summarizer.read(str(path), data), data)
 
 
-def test_scores_are_those_of_the_answers(file):
+def test_scores_are_those_of_the_predictions(file, task_of):
     rouge_scorer = pytest.importorskip("rouge_score.rouge_scorer")
-    job = SummarizationJob(JobOptions(settings={"num_sentences": 1}))
-    rows = job.read(str(file))
-    assert job.spec(rows).settings.num_sentences == 1
+    data = DataOptions(settings={"num_sentences": 1})
+    rows = Summarizer.read(str(file), data)
+    task = task_of(Summarizer.new_spec(rows, data))
+    assert task.spec.settings.num_sentences == 1
     answers = [
         {"summary": [DOCUMENTS[row][place]], "sentences": [place]}
         for row, place in enumerate([0, 3, 2])
@@ -118,13 +119,13 @@ def test_scores_are_those_of_the_answers(file):
         theirs.score(gold, answer["summary"][0])
         for gold, answer in zip(wanted, answers, strict=True)
     ]
-    found = job.scores(answers, rows, job.spec(rows))
+    found = task.scores(answers, rows)
     assert found["precision"] == pytest.approx(2 / 3)
     mean = sum(row["rouge1"].fmeasure for row in want) / 3
     assert found["rouge_1"] == pytest.approx(mean) and 0.4 < mean < 1
     by_row = [row["rougeL"].fmeasure for row in want]
-    assert job.row_scores(answers, rows, job.spec(rows)) == by_row
-    assert job.wanted(rows, 1) == {
+    assert task.row_scores(answers, rows) == by_row
+    assert task.labels(rows)[1] == {
         "summary": "good film very good",
         "sentences": [2, 4],
     }

@@ -9,10 +9,10 @@ import pytest
 from kbert import tasks
 from kbert.checkpoints import folder
 from kbert.tasks import TaskSpec
-from kbert.tasks.job import JobOptions
-from kbert.tasks.summarization.task import SummarizationJob
+from kbert.tasks.rows import DataOptions
+from kbert.tasks.summarization.task import Summarizer
 from kbert.tasks.tagging.head import labels_of
-from kbert.tasks.tagging.task import TaggingJob
+from kbert.tasks.tagging.task import Tagger
 
 # IOB1; "long" and "longer" begin with one piece. The last is longer than a
 # row of 8 tokens.
@@ -63,9 +63,15 @@ def _check_text_files(call, tmp_path, model, path, answer):
         call("predict", model, f"--input={texts}")
 
 
-@pytest.fixture
-def job():
-    return TaggingJob(JobOptions(max_seq_length=8, settings={"stride": 2}))
+DATA = DataOptions(max_seq_length=8, settings={"stride": 2})
+
+
+def _read(path, spec=None):
+    return Tagger.read(str(path), DATA, spec)
+
+
+def _spec(path):
+    return Tagger.new_spec(_read(path), DATA)
 
 
 @pytest.fixture
@@ -76,7 +82,7 @@ def path(tmp_path):
 
 
 def test_from_a_file_to_entities(
-    call, tmp_path, path, tiny_config, vocabulary, job
+    call, tmp_path, path, tiny_config, vocabulary, task_of
 ):
     config = dataclasses.replace(tiny_config, num_hidden_layers=1)
     init = TaskSpec(task="encoder", max_seq_length=16)
@@ -120,13 +126,13 @@ def test_from_a_file_to_entities(
     _check_text_files(call, tmp_path, model, path, answer)
 
     # Words as files part them, and each of the scores of its own.
-    rows = job.read(path)
+    rows = _read(path)
     answers = [{"tags": tags} for tags in rows.tags]
     answers[1] = {"tags": ["B-y", "B-x", "O", "O"]}
-    spec = job.spec(rows)
-    assert job.row_scores(answers, rows, spec) == [1, 0.75, 1]
-    assert job.metric_of(spec) == "f1"
-    report = job.class_report(answers, rows, spec)
+    task = task_of(_spec(path))
+    assert task.row_scores(answers, rows) == [1, 0.75, 1]
+    assert task.selection_metric == "f1"
+    report = task.class_report(answers, rows)
     assert report["x"] == {
         "precision": pytest.approx(2 / 3),
         "recall": pytest.approx(2 / 3),
@@ -134,54 +140,53 @@ def test_from_a_file_to_entities(
         "rows": 3,
     }
     assert report["y"]["f1"] == 1 and report["y"]["rows"] == 4
-    assert job.wanted(rows, 1) == ["B-y", "B-x", "I-x", "O"]
+    assert task.labels(rows)[1] == ["B-y", "B-x", "I-x", "O"]
 
 
-def test_what_is_refused(job, path, tmp_path, vocabulary, call):
-    spec = job.spec(job.read(path))
+def test_what_is_refused(path, tmp_path, task_of):
+    spec = _spec(path)
     assert spec.labels == ("O", "B-x", "I-x", "B-y", "I-y")
     other = tmp_path / "other.conll"
     other.write_text("the O\nfilm B-z\n", "utf-8")
     with pytest.raises(ValueError, match=r"other\.conll:2: tag 'B-z' is not"):
-        job.examples(job.read(str(other)), spec, vocabulary)
+        task_of(spec).examples(_read(other))
     other.write_text("the O\nfilm O\n", "utf-8")
     with pytest.raises(ValueError, match=r"other\.conll: the only tag is 'O'"):
-        job.spec(job.read(str(other)))
+        _spec(other)
     with pytest.raises(ValueError, match="stride is 0; needs 1 <= x"):
-        TaggingJob(JobOptions(settings={"stride": 0})).spec(job.read(path))
+        Tagger.new_spec(_read(path), DataOptions(settings={"stride": 0}))
 
 
-def test_classes_of_words(job, tmp_path, vocabulary):
+def test_classes_of_words(tmp_path, task_of):
     """A dev file's are those of the model; scores are of words."""
     path = tmp_path / "pos.conll"
     path.write_text("the DET\nfilm NOUN\n\n. PUNCT\nfilm NOUN\n", "utf-8")
-    rows = job.read(str(path))
-    spec = job.spec(rows)
-    assert spec.labels == ("DET", "NOUN", "PUNCT")
-    assert job.metric_of(spec) == "accuracy"
-    examples = job.examples(rows, spec, vocabulary)
+    rows, task = _read(path), task_of(_spec(path))
+    assert task.spec.labels == ("DET", "NOUN", "PUNCT")
+    assert task.selection_metric == "accuracy"
+    examples = task.examples(rows)
     assert examples.parts["labels"].to_list() == [[0, 1], [2, 1]]
     answers = [{"tags": ["DET", "DET"]}, {"tags": ["PUNCT", "NOUN"]}]
-    assert job.scores(answers, rows, spec) == pytest.approx(
+    assert task.scores(answers, rows) == pytest.approx(
         {"accuracy": 0.75, "macro_f1": (2 / 3 + 2 / 3 + 1) / 3}
     )
-    assert job.row_scores(answers, rows, spec) == [0.5, 1]
-    report = job.class_report(answers, rows, spec)
+    assert task.row_scores(answers, rows) == [0.5, 1]
+    report = task.class_report(answers, rows)
     assert report["NOUN"] == {
         **{"precision": 1, "recall": 0.5},
         **{"f1": pytest.approx(2 / 3), "rows": 2},
     }
     path.write_text("the B-x\nfilm O\n", "utf-8")
     with pytest.raises(ValueError, match=r"pos\.conll:1: tag 'B-x' is not one"):
-        job.examples(job.read(str(path)), spec, vocabulary)
+        task.examples(_read(path))
 
 
 def test_labels_may_be_given_with_their_order(path, tmp_path):
     """Types of entities, some of which train lacks, or classes of words."""
 
     def spec(path, *labels):
-        job = TaggingJob(JobOptions(max_seq_length=8, labels=labels))
-        return job.spec(job.read(str(path)))
+        data = DataOptions(max_seq_length=8, labels=labels)
+        return Tagger.new_spec(Tagger.read(str(path), data), data)
 
     assert spec(path, "y", "z", "x").labels == (
         *("O", "B-y", "I-y", "B-z", "I-z", "B-x", "I-x"),
@@ -205,7 +210,7 @@ def test_labels_may_be_given_with_their_order(path, tmp_path):
     ],
 )
 def test_a_model_of_another_scheme_is_scored_by_entities(
-    letters, tags, job, tmp_path, vocabulary
+    letters, tags, tmp_path, task_of
 ):
     """The file is IOB2; the second answer lacks the second word's tag."""
     path = tmp_path / "gold.conll"
@@ -217,12 +222,12 @@ def test_a_model_of_another_scheme_is_scored_by_entities(
         labels=labels,
         settings={"stride": 2},
     )
-    rows, tags = job.read(str(path), spec), tags.split()
+    rows, tags, task = _read(path, spec), tags.split(), task_of(spec)
     answers = [{"tags": tags}, {"tags": [*tags[:2], "O", tags[3]]}]
     want = [labels.index(tag) for tag in tags]
-    examples = job.examples(rows, spec, vocabulary)
+    examples = task.examples(rows)
     assert examples.parts["labels"].to_list() == [want, want]
-    assert job.scores(answers, rows, spec) == pytest.approx(
+    assert task.scores(answers, rows) == pytest.approx(
         dict.fromkeys(
             (
                 f"{strict}{name}"
@@ -232,9 +237,9 @@ def test_a_model_of_another_scheme_is_scored_by_entities(
             0.75,
         )
     )
-    assert job.row_scores(answers, rows, spec) == [1, 0.75]
-    assert list(job.is_right(answers, rows, spec)) == [True, False]
-    assert job.class_report(answers, rows, spec)["y"]["f1"] == 1
+    assert task.row_scores(answers, rows) == [1, 0.75]
+    assert list(task.is_right(answers, rows)) == [True, False]
+    assert task.class_report(answers, rows)["y"]["f1"] == 1
 
 
 @pytest.mark.parametrize(
@@ -253,28 +258,28 @@ def test_a_missing_tag_is_no_label(text, line, label, tmp_path):
     path.write_text(text)
     message = rf"a\.conll:{line}: label '{label}' usually stands for a missing"
     with pytest.raises(ValueError, match=message):
-        TaggingJob(JobOptions()).read(str(path))
+        Tagger.read(str(path), DataOptions())
     labels = [label, "null", "NN", "nn"]
-    job = TaggingJob(JobOptions(labels=labels))
-    spec = job.spec(job.read(str(path)))
+    data = DataOptions(labels=labels)
+    spec = Tagger.new_spec(Tagger.read(str(path), data), data)
     classes = text.split()[1].lower() == "nn"
     want = labels if classes else labels_of(labels)
     assert spec.labels == tuple(want)
-    assert TaggingJob(JobOptions()).read(str(path), spec).path == str(path)
+    assert _read(path, spec).path == str(path)
     others = dataclasses.replace(spec, labels=("O", "B-x", "I-x"))
     with pytest.raises(ValueError, match=message):
-        TaggingJob(JobOptions()).read(str(path), others)
+        _read(path, others)
 
 
 def test_the_tag_scheme_is_an_option(tmp_path):
     path = tmp_path / "stray.conll"
     path.write_text("the O\nfilm B-x\n. O\nlong I-y\n", "utf-8")
     with pytest.raises(ValueError, match=r"stray\.conll:4: tag 'I-y' after"):
-        TaggingJob(JobOptions(tag_scheme="strict")).read(str(path))
-    rows = TaggingJob(JobOptions(tag_scheme="lenient")).read(str(path))
+        Tagger.read(str(path), DataOptions(tag_scheme="strict"))
+    rows = Tagger.read(str(path), DataOptions(tag_scheme="lenient"))
     assert rows.tags == [["O", "B-x", "O", "B-y"]]
     with pytest.raises(ValueError, match="--tag_scheme: not of --task=summa"):
-        SummarizationJob(JobOptions(tag_scheme="lenient"))
+        Summarizer.read(str(path), DataOptions(tag_scheme="lenient"))
 
 
 def test_settings_of_a_spec_are_changed_by_name():

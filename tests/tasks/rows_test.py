@@ -3,9 +3,7 @@
 
 import pytest
 
-from kbert import tasks
-from kbert.tasks import TaskSpec, inputs, job
-from kbert.tasks.job import JobOptions
+from kbert.tasks import TaskSpec, inputs, rows
 
 TEXTS = [f"the film was {i % 30}" for i in range(40)]  # ten of them twice
 WORDS = [text.split() for text in TEXTS]
@@ -42,20 +40,20 @@ CASES = {
 
 
 @pytest.mark.parametrize("task", CASES)
-def test_rows_and_their_labels_stay_together(task):
+def test_rows_and_their_labels_stay_together(task, task_of):
     fields, x, y = CASES[task]
     if task == "summarization":
         pytest.importorskip("rouge_score")
-    made = tasks.job_class(task)(JobOptions())
-    rows = made.rows(x, y, TaskSpec(task=task, max_seq_length=32, **fields))
-    parts = job.split(rows, 0.4)
+    made = task_of(TaskSpec(task=task, max_seq_length=32, **fields))
+    all_rows = made.rows(x, y)
+    parts = rows.split(all_rows, 0.4)
     whole, got = (
         [
-            (list(zip(*part.texts, strict=True))[i], made.wanted(part, i))
+            row
             for part in found
-            for i in range(len(part))
+            for row in zip(*part.texts, made.labels(part), strict=True)
         ]
-        for found in ([rows], parts)
+        for found in ([all_rows], parts)
     )
     assert sorted(got, key=str) == sorted(whole, key=str)
     assert got != whole  # they were taken out from among the others
@@ -72,8 +70,8 @@ def test_rows_and_their_labels_stay_together(task):
 def test_a_list_that_was_not_read_stays_empty():
     from kbert.tasks.multiple_choice.data import Choices
 
-    rows = Choices("a.csv", [2, 3], ["a", "b"], [["c"], ["d"]], [])
-    assert job.take(rows, [1]) == Choices("a.csv", [3], ["b"], [["d"]], [])
+    some = Choices("a.csv", [2, 3], ["a", "b"], [["c"], ["d"]], [])
+    assert rows.take(some, [1]) == Choices("a.csv", [3], ["b"], [["d"]], [])
 
 
 @pytest.mark.parametrize(
@@ -92,4 +90,4 @@ def test_shares_that_leave_a_side_empty(share, message):
     from kbert.data.tables import Rows
 
     with pytest.raises(ValueError, match=message):
-        job.split(Rows("a.csv", [2, 3], (["a", "b"],), ["x", "y"]), share)
+        rows.split(Rows("a.csv", [2, 3], (["a", "b"],), ["x", "y"]), share)
