@@ -122,7 +122,7 @@ def make(run: Run) -> tuple[list, dict]:
     dataset = finetuning.dataset(
         examples, batch_size=run.batch_size, seed=run.seed
     )
-    seen = finetuning.seen_tokens(examples, task.vocabulary)
+    seen = finetuning.used_token_ids(examples, task.vocabulary)
     trainers = {}
     for part, variant in VARIANTS.items():
         task, _ = kbert.read(run, encoder)

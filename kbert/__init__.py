@@ -12,8 +12,8 @@
     model.save("out/sentiment")
     kbert.load("out/sentiment").export("out/serving/sentiment")
 
-Beside `load`, the names in `_HOMES` are the public ones. They are loaded on
-first use: `import kbert` alone loads neither Keras nor TensorFlow.
+The public names are `load` and those in `_HOMES`. They are imported on first
+use: `import kbert` alone loads neither Keras nor TensorFlow.
 """
 
 import importlib
@@ -59,7 +59,7 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time see _HOMES
     from kbert.text.vocabulary import Vocabulary as Vocabulary
 
 _HOMES = {
-    # A model of each task, from raw text.
+    # A class per task, which takes raw text.
     "Classifier": "kbert.tasks.classification.task",
     "Embedder": "kbert.tasks.embedding.task",
     "MaskedLM": "kbert.tasks.masked_lm.task",
@@ -68,7 +68,7 @@ _HOMES = {
     "Regressor": "kbert.tasks.regression.task",
     "Summarizer": "kbert.tasks.summarization.task",
     "Tagger": "kbert.tasks.tagging.task",
-    # What they are made of, for models of one's own.
+    # Their parts, for custom models.
     "BertConfig": "kbert.config",
     "TaskSpec": "kbert.tasks",
     "Tokenizer": "kbert.text.tokenizer",
@@ -93,18 +93,18 @@ def load(
     lower_case: bool | None = None,
     **settings: Any,
 ) -> "Task":
-    """Reads a model as the class of its own task.
+    """Loads a model as an instance of its task's class.
 
     Args:
-        path: of a model that kbert saved, or of one of another format that
+        path: a model folder that kbert saved, or any path that
             `Task.from_pretrained` reads.
-        lower_case: the casing, if no file says it.
-        **settings: of its task, instead of those in the folder, such as
-            aggregation="joined" of a tagger.
+        lower_case: the casing, if no file gives it.
+        **settings: task settings that replace those in the folder, such as
+            aggregation="joined" for a tagger.
     Returns: a `Classifier`, `Tagger` or another of the public classes, ready
-        to predict, to train on and to export.
-    Raises: ValueError, naming the file, if the model is not whole, or for a
-        setting that the task has not; OSError.
+        for predict, fit and export.
+    Raises: ValueError, naming the file, if the model is incomplete, or for a
+        setting that the task does not have; OSError.
     """
     from kbert.tasks import task
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files and folders that appear under their names complete or not at all.
+"""Atomic writes of files and folders, locks, and folders to resume.
 
-What is written goes to a scratch folder, `.kbert-<random>`, next to its final
-name, and is renamed at the end. The process that writes holds a lock on the
-scratch folder. The system releases the lock however the process ends, so the
-next writer there recognizes what a killed one left, and removes it: a process
-id would not tell, as the next process of a container may have the same.
+New content is written to a scratch folder, `.kbert-<random>`, in the same
+folder as its final path, and renamed at the end. The writing process holds a
+lock on the scratch folder. The system releases the lock when the process ends,
+also when it is killed, so the next writer recognizes leftovers and removes
+them. A process id would not do: the next process in a container may get the
+same one.
 """
 
 import contextlib
@@ -26,20 +27,20 @@ from kbert import json_files
 
 _SCRATCH = re.compile(r"\.kbert-[0-9a-f]{16}")
 _SETTINGS = "settings.json"  # in a folder that a run may resume
-_OLD = ".old"  # in a scratch folder: holds what is being replaced
+_OLD = ".old"  # in a scratch folder: has the folder that is being replaced
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux, fcntl.h and fs.h
 _DESCRIPTOR = re.compile(r"/proc/(\d+|self)/fd/(\d+)")
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes UTF-8 by `write_bytes`, newlines as they are."""
+    """Writes text as UTF-8 with `write_bytes`; newlines stay as they are."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """Writes a file atomically; a FIFO or a terminal is written to.
+    """Writes a file atomically, or writes directly to a FIFO or a terminal.
 
-    Raises: ValueError if a folder, a socket or a disk is there; OSError.
+    Raises: ValueError if the path is a folder, a socket or a disk; OSError.
     """
     if is_stream(path):
         with open_stream(path) as file:
@@ -50,9 +51,9 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
 
 
 def is_stream(path: str | os.PathLike) -> bool:
-    """Whether a path is a FIFO or a character device, or names a descriptor.
+    """Returns whether a path is a FIFO, a character device or a descriptor.
 
-    Links are followed: /dev/stdout is a stream even where it is a file.
+    Links are followed: /dev/stdout is a stream even if it leads to a file.
     """
     with contextlib.suppress(OSError):
         mode = os.stat(path).st_mode
@@ -62,7 +63,7 @@ def is_stream(path: str | os.PathLike) -> bool:
 
 
 def open_stream(path: str | os.PathLike) -> BinaryIO:
-    """Opens what `is_stream` for writing; a descriptor keeps its offset.
+    """Opens a stream (see `is_stream`) to write; a descriptor keeps its offset.
 
     Raises: OSError.
     """
@@ -73,15 +74,15 @@ def open_stream(path: str | os.PathLike) -> BinaryIO:
 
 
 def check_file(path: str | os.PathLike) -> None:
-    """Checks that a regular file can be written there, as to its kind.
+    """Checks that a path is free or a regular file.
 
-    Raises: ValueError, naming the path and what is there.
+    Raises: ValueError, naming the path and what it is.
     """
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         return
-    except OSError as error:  # a link to itself, a file as a folder
+    except OSError as error:  # a link to itself, a file as a parent folder
         raise ValueError(
             f"{path}: {error.strerror}; needs a file to write to."
         ) from None
@@ -92,9 +93,9 @@ def check_file(path: str | os.PathLike) -> None:
 
 
 def folder_path(path: str | os.PathLike) -> pathlib.Path:
-    """The path of a folder to write to, absolute, with its links followed.
+    """Returns the absolute path of a folder to write to, without links.
 
-    Raises: ValueError, naming what is there, or above it, and is no folder.
+    Raises: ValueError if the path or one of its parents is not a folder.
     """
     real = pathlib.Path(os.path.realpath(path))
     found = next(x for x in (real, *real.parents) if os.path.lexists(x))
@@ -106,12 +107,12 @@ def folder_path(path: str | os.PathLike) -> pathlib.Path:
 
 @contextlib.contextmanager
 def writing_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A path to write a file to, which replaces `path` at the end.
+    """Yields a path to write a file to, which replaces `path` at the end.
 
-    If the block raises, or the process is killed, `path` stays as it was. A
-    link stays one: the file that it names is replaced.
+    If the block raises, or the process is killed, `path` is unchanged. If
+    `path` is a link, the file that it leads to is replaced.
 
-    Raises: ValueError if something other than a file is there; OSError.
+    Raises: ValueError if the path is something other than a file; OSError.
     """
     check_file(path)
     path = pathlib.Path(os.path.realpath(path))
@@ -123,7 +124,7 @@ def writing_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def move(new: pathlib.Path, path: pathlib.Path) -> None:
-    """Renames a whole file, after all of it is on the disk.
+    """Renames a complete file, after all of it is flushed to disk.
 
     Raises: OSError.
     """
@@ -137,18 +138,18 @@ def writing_folder(
     path: str | os.PathLike,
     existing: Literal["refuse", "replace", "keep"] = "refuse",
 ) -> Iterator[pathlib.Path]:
-    """An empty folder to fill, which becomes `path` at the end.
+    """Yields an empty folder to fill, which becomes `path` at the end.
 
-    If the block raises, or the process is killed, `path` stays as it was.
+    If the block raises, or the process is killed, `path` is unchanged.
 
     Args:
-        path: its parents are made when missing.
-        existing: what to do at the end if a folder that is not empty is
-            there: raise OSError, replace it (with the old one or the new one
-            under the name at any time where the system can exchange two
-            folders; else `recover` puts back the old one), or keep it and
-            drop the new one.
-    Raises: ValueError if something other than a folder is there; OSError.
+        path: the final path; missing parents are created.
+        existing: what to do at the end if the path is a folder that is not
+            empty: "refuse" raises OSError, "keep" drops the new folder,
+            "replace" replaces the old one. Where the system can exchange two
+            folders, the path is never missing; elsewhere `recover` restores
+            the old folder after a kill.
+    Raises: ValueError if the path is something other than a folder; OSError.
     """
     path = folder_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,14 +165,14 @@ def writing_folder(
                 raise
             if existing == "refuse":
                 raise FileExistsError(
-                    errno.EEXIST, "has just been made by another process", path
+                    errno.EEXIST, "was just created by another process", path
                 ) from None
             if existing == "replace":
                 _replace(path, new, scratch)
 
 
 def remove_folder(path: str | os.PathLike) -> None:
-    """Removes a folder; a kill leaves all of it under its name, or nothing.
+    """Removes a folder atomically: a kill leaves all of it or nothing.
 
     Raises: OSError.
     """
@@ -181,7 +182,7 @@ def remove_folder(path: str | os.PathLike) -> None:
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:
-    """Removes what killed processes were writing in a folder."""
+    """Removes the scratch folders that killed processes left in a folder."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
             if _SCRATCH.fullmatch(entry.name):
@@ -189,7 +190,7 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
 
 
 def recover(path: str | os.PathLike) -> None:
-    """Puts back a folder that a kill took away while it was replaced."""
+    """Restores a folder after a kill while it was being replaced."""
     path = pathlib.Path(path)
     if not path.exists() and any(path.parent.glob(f".kbert-*/{_OLD}")):
         remove_leftovers(path.parent)
@@ -199,27 +200,28 @@ def recover(path: str | os.PathLike) -> None:
 def resumable_folder(
     path: pathlib.Path, settings: Mapping[str, Any]
 ) -> Iterator[pathlib.Path]:
-    """A folder to fill, which becomes `path` at the end.
+    """Yields a folder to fill, which becomes `path` at the end.
 
     It is `path`.partial until then. A ValueError in the `with` block removes
-    it. After any other exception, such as a full disk's, and after a kill it
-    stays, for a run with the same settings to resume.
+    it. After any other exception, such as that of a full disk, and after a
+    kill it stays, and a run with the same settings can resume.
 
     Args:
-        path: a folder that is empty or not there yet.
-        settings: what the content depends on, as JSON; by names to be shown.
-    Raises: ValueError, naming the folder, if it is there already, if another
-        process fills it, or if one began to with other settings.
+        path: an empty or new folder.
+        settings: all values that the content depends on, as JSON, with the
+            names that errors show.
+    Raises: ValueError, naming the folder, if it exists already, if another
+        process is filling it, or if it was started with other settings.
     """
     _check_free(path)
     with partial_folder(path, settings) as partial:
         try:
-            _check_free(path)  # another process may just have done it
+            _check_free(path)  # another process may just have finished it
             yield partial
         except ValueError:
             remove_folder(partial)
             raise
-        _remove_half_written(partial)  # by workers that may still try it
+        _remove_half_written(partial)  # by workers that may still be running
         partial.rename(path)
         (path / _SETTINGS).unlink()
 
@@ -228,16 +230,17 @@ def resumable_folder(
 def partial_folder(
     path: pathlib.Path, settings: Mapping[str, Any]
 ) -> Iterator[pathlib.Path]:
-    """The folder `path`.partial, for whatever is to become `path`.
+    """Yields the folder `path`.partial for work towards `path`.
 
-    It stays, for a run with the same settings to resume, unless the `with`
+    It stays, and a run with the same settings can resume, unless the `with`
     block moves or removes it.
 
     Args:
-        path: a file or a folder that may be there already.
-        settings: what the content depends on, as JSON; by names to be shown.
-    Raises: ValueError, naming the folder, if another process fills it, or if
-        one began to with other settings.
+        path: a file or a folder, which may exist already.
+        settings: all values that the content depends on, as JSON, with the
+            names that errors show.
+    Raises: ValueError, naming the folder, if another process is filling it, or
+        if it was started with other settings.
     """
     partial = path.with_name(path.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
@@ -245,8 +248,8 @@ def partial_folder(
     try:
         if not lock(descriptor):
             raise ValueError(
-                f"{partial}: another process writes it; wait for its end, or "
-                "choose another folder."
+                f"{partial}: another process is writing it; wait until it "
+                "ends, or choose another folder."
             )
         remove_leftovers(partial)
         _check_settings(partial, json.loads(json.dumps(settings)))
@@ -254,8 +257,8 @@ def partial_folder(
         yield partial
     except OSError as error:
         raise OSError(
-            f"{error}. {partial} keeps what is done: start again to go on, "
-            "or remove it."
+            f"{error}. {partial} has the finished part: start again to "
+            "resume, or remove it."
         ) from error
     finally:
         os.close(descriptor)
@@ -263,13 +266,13 @@ def partial_folder(
 
 @contextlib.contextmanager
 def locked(folder: str | os.PathLike, name: str) -> Iterator[pathlib.Path]:
-    """Makes a folder, and keeps it to this process.
+    """Creates a folder if necessary and locks it for this process.
 
     Args:
-        folder: which has a file ".lock" from then on.
-        name: of the folder, for errors, such as its flag.
-    Raises: ValueError, with the name, if another process has it or if
-        something other than a folder is there; OSError.
+        folder: the folder, which gets a file ".lock".
+        name: its name in errors, such as its flag.
+    Raises: ValueError, with the name, if another process has locked it or if
+        it is something other than a folder; OSError.
     """
     path = pathlib.Path(folder)
     try:
@@ -280,14 +283,14 @@ def locked(folder: str | os.PathLike, name: str) -> Iterator[pathlib.Path]:
     with (path / ".lock").open("a") as file:
         if not lock(file.fileno()):
             raise ValueError(
-                f"{name}={folder}: another run is at work there; wait "
-                "for its end, or give another folder."
+                f"{name}={folder}: another run is using it; wait until it "
+                "ends, or give another folder."
             )
         yield path
 
 
 def lock(descriptor: int) -> bool:
-    """Locks an open file or folder until it is closed; False if it is locked.
+    """Locks an open file or folder until it is closed; False if already locked.
 
     Raises: OSError where the file system has no locks.
     """
@@ -301,13 +304,12 @@ def lock(descriptor: int) -> bool:
 def _check_free(path):
     if path.is_symlink() and not path.exists():
         raise ValueError(
-            f"{path}: a link that leads nowhere; needs a new or an empty "
-            "folder."
+            f"{path}: a broken link; needs a new or an empty folder."
         )
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise ValueError(
-            f"{path}: is there already; wanted a new or an empty folder, so "
-            "that nothing is lost."
+            f"{path}: exists already; needs a new or an empty folder, so that "
+            "nothing is lost."
         )
 
 
@@ -316,27 +318,27 @@ def _check_settings(partial, settings):
     if not file.exists():
         if any(partial.iterdir()):
             raise ValueError(
-                f"{partial}: is there, without {_SETTINGS} of an earlier run; "
-                "wanted to write it. Remove it, or choose another folder."
+                f"{partial}: exists, without {_SETTINGS} of an earlier run. "
+                "Remove it, or choose another folder."
             )
         write_text(file, json.dumps(settings, indent=2))
         return
     try:
-        begun = json_files.read(file)
+        earlier = json_files.read(file)
     except ValueError as error:
         raise ValueError(f"{error} Remove {partial}.") from None
-    for name in (*settings, *begun):
-        was, wanted = begun.get(name), settings.get(name)
-        if was != wanted:
+    for name in (*settings, *earlier):
+        before, now = earlier.get(name), settings.get(name)
+        if before != now:
             raise ValueError(
-                f"{partial}: an earlier run began it with {name} "
-                f"{_shown(was)}, now it is {_shown(wanted)}. Give the same to "
-                "go on, or remove the folder."
+                f"{partial}: an earlier run started it with {name} "
+                f"{_shown(before)}, now it is {_shown(now)}. Give the same "
+                "value to resume, or remove the folder."
             )
 
 
 def _shown(value):
-    return "not there" if value is None else json.dumps(value)
+    return "missing" if value is None else json.dumps(value)
 
 
 def _remove_half_written(folder):
@@ -352,9 +354,9 @@ def _remove(path):
 
 
 def _descriptor(path) -> int | None:
-    """The open file's number if a path names one, as /dev/stdout does."""
+    """Returns the descriptor that a path such as /dev/stdout names, or None."""
     path = os.path.abspath(path)
-    for _ in range(40):  # as many links as Linux follows
+    for _ in range(40):  # the number of links that Linux follows
         folder, name = os.path.split(path)
         path = os.path.join(os.path.realpath(folder), name)
         found = _DESCRIPTOR.fullmatch(path)
@@ -374,19 +376,19 @@ def _kind(mode: int) -> str:
         stat.S_IFCHR: "a character device",
         stat.S_IFBLK: "a disk",
         stat.S_IFREG: "a file",
-        stat.S_IFLNK: "a link that leads nowhere",
+        stat.S_IFLNK: "a broken link",
     }
-    return kinds.get(stat.S_IFMT(mode), "no file")
+    return kinds.get(stat.S_IFMT(mode), "not a file")
 
 
 @contextlib.contextmanager
 def _scratch(path):
-    """A locked scratch folder next to a path, removed at the end."""
+    """Yields a locked scratch folder next to a path; removes it at the end."""
     remove_leftovers(path.parent)
     try:
         scratch, descriptor = _make_scratch(path.parent)
     except OSError as error:
-        error.filename = str(path)  # which the user knows
+        error.filename = str(path)  # the user does not know the scratch folder
         raise
     try:
         yield scratch
@@ -408,8 +410,8 @@ def _make_scratch(parent):
         try:
             descriptor = os.open(scratch, os.O_RDONLY)
         except FileNotFoundError:
-            continue  # taken for a leftover before it was locked
-        with contextlib.suppress(OSError):  # no locks there: it is never left
+            continue  # another process removed it before it was locked
+        with contextlib.suppress(OSError):  # a file system without locks
             if not lock(descriptor):
                 os.close(descriptor)
                 continue
@@ -419,7 +421,7 @@ def _make_scratch(parent):
 
 
 def _discard_if_left(scratch):
-    with contextlib.suppress(OSError):  # gone, another user's, or no locks
+    with contextlib.suppress(OSError):  # removed, not permitted, or no locks
         descriptor = os.open(scratch, os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             if lock(descriptor):
@@ -429,7 +431,7 @@ def _discard_if_left(scratch):
 
 
 def _discard(scratch):
-    """Removes a scratch folder, but for what was replaced by nothing."""
+    """Removes a scratch folder; restores a folder that was not replaced."""
     old = scratch / _OLD
     for kept in old.iterdir() if old.exists() else ():
         path = scratch.parent / kept.name
@@ -439,7 +441,7 @@ def _discard(scratch):
 
 
 def _use_umask(paths, scratch):
-    """Gives files their usual mode; some libraries write them as 0600."""
+    """Sets files to the umask's mode; some libraries write them as 0600."""
     probe = scratch / ".mode"
     probe.touch()
     mode = stat.S_IMODE(probe.stat().st_mode)
@@ -454,11 +456,11 @@ def _replace(path, new, scratch):
     old = scratch / _OLD / path.name
     old.parent.mkdir()
     os.rename(path, old)
-    os.rename(new, path)  # `_discard` puts back the old one where this fails
+    os.rename(new, path)  # if this fails, `_discard` restores the old one
 
 
 def _exchange(one, other) -> bool:
-    """Has two paths change names at once; False where the system cannot."""
+    """Exchanges two paths atomically; False where the system cannot."""
     call = getattr(ctypes.CDLL(None), "renameat2", None)
     names = os.fsencode(one), os.fsencode(other)
     return call is not None and not call(

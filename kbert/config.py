@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers that define one BERT architecture, and the file they live in."""
+"""BertConfig: the numbers that define one BERT architecture."""
 
 import dataclasses
 import importlib.resources
@@ -22,16 +22,16 @@ _EPSILON = Range(more_than=0, less_than=1)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BertConfig:
-    """One architecture and the vocabulary properties that belong to it.
+    """One architecture and the properties of its vocabulary.
 
     The defaults are those of BERT base (Devlin et al. 2019,
     arXiv:1810.04805, section 3). Field names are those of the published
-    `bert_config.json`; the last five are kbert's own, and so is
-    tie_word_embeddings, which Hugging Face has too. Two fields have no
-    default: the vocabulary decides them.
+    `bert_config.json`, except that lower_case, tie_word_embeddings (also in
+    Hugging Face) and the last four are kbert's. The first two fields have no
+    default: they depend on the vocabulary.
 
-    Raises: TypeError for an unknown field, ValueError for a field of another
-        type or outside its range, naming the field.
+    Raises: TypeError for an unknown field; ValueError, naming the field, for
+        one that has the wrong type or is out of range.
     """
 
     vocab_size: Annotated[int, Range(at_least=1, at_most=2**24)]
@@ -48,16 +48,16 @@ class BertConfig:
     ] = 512
     type_vocab_size: Annotated[int, Range(at_least=1, at_most=2**16)] = 2
     initializer_range: Annotated[float, Range(more_than=0, at_most=10)] = 0.02
-    tie_word_embeddings: bool = True  # the masked-LM output: the token table
+    tie_word_embeddings: bool = True  # masked-LM output matrix: token table
     layer_norm_epsilon: Annotated[float, _EPSILON] = 1e-12
-    # A "sinusoidal" one is fixed.
+    # "sinusoidal" ones are not trained.
     position_embedding: Literal["learned", "sinusoidal"] = "learned"
-    # Of the masked-LM output, where KerasHub has others than in the encoder.
+    # For the masked-LM head, where KerasHub's differ from the encoder's.
     mlm_hidden_act: Activation | None = None
     mlm_layer_norm_epsilon: Annotated[float, _EPSILON] | None = None
 
     def __post_init__(self):
-        """Checks each field, then those that depend on another."""
+        """Checks each field, then fields that depend on each other."""
         json_files.check(dataclasses.asdict(self), BertConfig, "")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
@@ -72,7 +72,7 @@ class BertConfig:
 
     @property
     def num_encoder_weights(self) -> int:
-        """Trained numbers of the encoder, its pooler left out."""
+        """The number of trainable weights of the encoder without its pooler."""
         width, inner = self.hidden_size, self.intermediate_size
         rows = self.vocab_size + self.type_vocab_size
         if self.position_embedding == "learned":
@@ -101,13 +101,13 @@ class BertConfig:
         vocab_size: int | None = None,
         lower_case: bool | None = None,
     ) -> "BertConfig":
-        """Reads a JSON file of fields, or a packaged one by its bare name.
+        """Reads a JSON file of fields, or a packaged config by its name.
 
         Args:
-            path: a file, or a name such as "tiny" for the file of that name
-                that is installed with the package.
-            vocab_size: number of tokens, when the file leaves it out.
-            lower_case: casing, when the file leaves it out.
+            path: a file, or a name such as "tiny" for a config that is
+                installed with the package.
+            vocab_size: number of tokens, if the file does not have it.
+            lower_case: casing, if the file does not have it.
         Raises: ValueError, naming the file and the field; OSError.
         """
         file = _find(path)
@@ -128,7 +128,7 @@ class BertConfig:
             raise ValueError(f"{file}: {error}") from None
 
     def to_json(self, path: str | os.PathLike) -> None:
-        """Writes every field; `from_json` reads the file back equal."""
+        """Writes all fields as JSON; `from_json` reads them back."""
         text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
         pathlib.Path(path).write_text(text, encoding="utf-8")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that kbert is given: regular files of the folder they are in."""
+"""Checks input files: regular files, and inside their folder."""
 
 import os
 import pathlib
@@ -17,15 +17,15 @@ _POINTER, _LONGEST_POINTER = b"version https://git-lfs.github.com/spec/v1", 1024
 
 
 def check_regular(path: str | os.PathLike) -> int:
-    """Sees that a path leads to a regular file, before it is opened.
+    """Checks that a path leads to a regular file, before it is opened.
 
-    A pipe or a device can block for ever or give bytes without end, and
-    kbert reads most inputs more than once. So the shell's `<(command)` and a
-    /dev/stdin that is a pipe are refused; /dev/stdin from a file is one.
+    A pipe or a device can block forever or never end, and kbert reads most
+    inputs more than once. So the shell's `<(command)` and a /dev/stdin that is
+    a pipe are refused; a /dev/stdin that is a file is accepted.
 
-    Returns: its size in bytes.
-    Raises: ValueError, naming the path and what is there, also for a Git LFS
-        pointer; OSError, naming it, if there is nothing.
+    Returns: the size in bytes.
+    Raises: ValueError, naming the path and what it is, also for a Git LFS
+        pointer; OSError, naming the path, if it does not exist.
     """
     found = os.stat(path)
     kind = stat.S_IFMT(found.st_mode)
@@ -45,15 +45,15 @@ def check_regular(path: str | os.PathLike) -> int:
 
 
 def check_inside(path: str | os.PathLike) -> int:
-    """Sees that a file which is copied elsewhere belongs to its own folder.
+    """Checks that a file to be copied is inside its folder.
 
-    A link that leaves the folder could carry any file of the machine along.
-    In a Hugging Face cache, `snapshots/<revision>/NAME` may be a link to
-    `blobs/<hash>` of the same repository.
+    A link out of the folder could copy any file of the machine. In a Hugging
+    Face cache, `snapshots/<revision>/NAME` may be a link to `blobs/<hash>` of
+    the same repository.
 
-    Returns: its size in bytes.
+    Returns: the size in bytes.
     Raises: ValueError, naming the path and where it leads, or as
-        `check_regular`; OSError.
+        `check_regular` raises; OSError.
     """
     path = pathlib.Path(path)
     folder = pathlib.Path(os.path.realpath(path.parent))
@@ -64,6 +64,6 @@ def check_inside(path: str | os.PathLike) -> int:
     if not target.is_relative_to(folder) and not is_cached:
         raise ValueError(
             f"{path}: a link to {target}, outside its folder; needs a file in "
-            "the folder, as it is copied along."
+            "the folder, as it is copied."
         )
     return check_regular(path)

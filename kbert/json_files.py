@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON files: bounded, parsed strictly, and checked against a type.
+"""Reads JSON files: limited in size, parsed strictly, checked against a type.
 
     class Entry(TypedDict):
         rows: Annotated[int, Range(at_least=0)]
@@ -14,9 +14,9 @@
 Types are bool, int, float, str, None, Any, Literal, `X | None`, `list[X]`,
 `tuple[X, ...]`, Sequence[X], `dict[str, X]`, Mapping[str, X], a TypedDict or
 a dataclass (its fields; those with a default may be missing), and Annotated
-numbers with a Range. True is no int, an int is a float, and a float is
-finite. An error is one line: the file, the field as in `trials[3].score`,
-what was found, what is needed.
+numbers with a Range. True is not an int, an int is accepted as a float, and
+floats are finite. Errors have one line: the file, the field as in
+`trials[3].score`, what was found, what is needed.
 """
 
 import collections.abc
@@ -38,13 +38,13 @@ _MAX_INT = 2**63 - 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Range:
-    """Where a number has to lie.
+    """A range of numbers.
 
     Attributes:
-        at_least: the lowest.
-        more_than: below the lowest, instead.
-        at_most: the highest.
-        less_than: above the highest, instead.
+        at_least: the lowest number.
+        more_than: an exclusive lower limit.
+        at_most: the highest number.
+        less_than: an exclusive upper limit.
         finite: whether NaN and the infinities are refused.
     """
 
@@ -55,7 +55,7 @@ class Range:
     finite: bool = True
 
     def __contains__(self, value: float) -> bool:
-        """Whether a number is one of them."""
+        """Returns whether a number is in the range."""
         if not math.isfinite(value):
             return not self.finite
         return (
@@ -65,7 +65,7 @@ class Range:
         )
 
     def __str__(self) -> str:
-        """Such as "0 <= x < 1"."""
+        """Describes the range, such as "0 <= x < 1"."""
         low = f"{self.at_least:,} <= " if self.at_least > -math.inf else ""
         low = low if self.more_than is None else f"{self.more_than:,} < "
         high = f" <= {self.at_most:,}" if self.at_most < math.inf else ""
@@ -80,14 +80,14 @@ def read(
     others: Any = None,
     max_bytes: int = MAX_BYTES,
 ) -> Any:
-    """The content of a JSON file, checked.
+    """Reads and checks a JSON file.
 
     Args:
         path: a regular file, UTF-8.
-        schema: a type, see above.
-        others: a type for fields that the outermost object may have beyond
-            those of the schema, kept; None where it may not.
-        max_bytes: of the file.
+        schema: a type, see the module's docstring.
+        others: the type of fields of the outermost object that the schema does
+            not have; None to refuse them.
+        max_bytes: the maximum size of the file.
     Raises: ValueError, naming file and field; OSError.
     """
     return check(_parse_file(path, max_bytes), schema, path, others=others)
@@ -99,10 +99,11 @@ def read_lines(
     *,
     others: Any = None,
 ) -> Iterator[Any]:
-    """The objects of a JSON Lines file, as `read`, one after another.
+    """Yields the objects of a JSON Lines file; see `read`.
 
-    Raises: as `read`, naming file, line and field. A last line without its
-        newline is left out: its writer was stopped.
+    A last line without a newline is skipped: its writer was stopped.
+
+    Raises: ValueError, naming file, line and field; OSError.
     """
     text = _read_text(path, MAX_BYTES)
     for number, line in enumerate(text.split("\n")[:-1], start=1):
@@ -113,15 +114,15 @@ def read_lines(
 
 
 def parse(text: str, path: str | os.PathLike, *, line: int = 1) -> Any:
-    """What a JSON text says.
+    """Parses a JSON text.
 
     Args:
         text: the JSON.
-        path: of the file it is from, or another name, for messages.
-        line: where in it the text begins, counted from 1.
-    Raises: ValueError, in one line that names the path and the line, if it
-        is no JSON, if a number has thousands of digits, if an object has a
-        field twice, or if it is nested more than a hundred levels deep.
+        path: the path of its file, or another name, for messages.
+        line: the line of the file where the text starts, from 1.
+    Raises: ValueError, naming the path and the line, if the text is not JSON,
+        if a number has thousands of digits, if an object has a field twice,
+        or if it is nested more than a hundred levels deep.
     """
     where = f"{os.fspath(path)}:{line}"
     try:
@@ -133,7 +134,7 @@ def parse(text: str, path: str | os.PathLike, *, line: int = 1) -> Any:
         ) from None
     except RecursionError:
         raise ValueError(f"{where}: JSON that is {_TOO_DEEP}.") from None
-    except ValueError as error:  # of `_object`, or an int of many digits
+    except ValueError as error:  # from `_object`, or an int of many digits
         reason = str(error).partition(";")[0].rstrip(".")
         raise ValueError(f"{where}: not JSON: {reason}.") from None
     if text.count("[") + text.count("{") > _MAX_DEPTH and _is_deep(value):
@@ -148,21 +149,21 @@ def check(
     *,
     others: Any = None,
 ) -> Any:
-    """A value as JSON gives it, checked against a type.
+    """Checks a parsed JSON value against a type.
 
     Args:
-        value: nested as deep as it may be.
-        schema: a type, see the module.
-        where: names the value in messages; "" where the field's name will do.
-        others: as of `read`.
-    Returns: the value; an int that stands for a float is one.
-    Raises: ValueError.
+        value: the value.
+        schema: a type, see the module's docstring.
+        where: its name in messages; "" if the field's name is enough.
+        others: as for `read`.
+    Returns: the value, with ints converted where the schema has floats.
+    Raises: ValueError, naming the field.
     """
     return _check(value, schema, _Where(os.fspath(where)), others)
 
 
 def shown(value: Any) -> str:
-    """A value for a message: JSON, cut to 60 characters."""
+    """Formats a value for a message: JSON, truncated to 60 characters."""
     text = json.dumps(value, ensure_ascii=True, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -197,7 +198,7 @@ def _object(pairs):
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"field {shown(twice)} stands twice")
+        raise ValueError(f"field {shown(twice)} occurs twice")
     return found
 
 
@@ -218,7 +219,7 @@ def _is_deep(value):
 
 
 class _Where:
-    """Names a value: where it stands, and its path of fields there."""
+    """The name of a value in messages: its file and its path of fields."""
 
     def __init__(self, outer, field=""):
         self._outer, self._field = outer, field
@@ -337,7 +338,7 @@ def _check_fields(value, schema, where, others):
     if not isinstance(value, Mapping):
         raise where.error(value, "an object")
     hints = typing.get_type_hints(schema, include_extras=True)
-    # First, as a wrong format_version says why others are missing or unknown.
+    # First: a wrong format_version explains missing and unknown fields.
     known = {
         name: _check(value[name], hint, where.field(name))
         for name, hint in hints.items()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers that settings may have: flags, and fields of the same names."""
+"""The ranges of numeric settings: flags, and fields with the same names."""
 
 from kbert.config import MAX_SEQ_LENGTH
 from kbert.json_files import Range
@@ -36,7 +36,7 @@ RANGES = {
     "patience": _COUNT,
     "peak_tflops": _POSITIVE,
     "save_every": _COUNT,
-    "seed": Range(at_least=0, at_most=2**32 - 1),  # what NumPy takes
+    "seed": Range(at_least=0, at_most=2**32 - 1),  # NumPy's range
     "short_seq_prob": Range(at_least=0, less_than=1),
     "start_timeout": Range(at_least=0, at_most=10**7),
     "steps": _COUNT,

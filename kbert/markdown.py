@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Markdown of texts that are not our own: tables, code, YAML's front matter."""
+"""Formats untrusted text as Markdown: tables, code, YAML front matter."""
 
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-# What YAML reads as a text as it stands; "no" and "on" are booleans there.
+# Text that YAML reads as a string without quotes; "no" and "on" are booleans.
 _PLAIN = re.compile(
     r"(?!(?:[yn]|yes|no|on|off|true|false|null)$)[a-z][\w.-]*", re.IGNORECASE
 )
-# Characters that YAML has in no text, or breaks lines at.
+# Characters that YAML does not allow in strings, or treats as line breaks.
 _UNPRINTABLE = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
 
 
@@ -20,10 +20,10 @@ def table(
     *,
     terminal: bool = False,
 ) -> str:
-    """Columns stand below each other; numbers to the right, to four places.
+    """Formats a table with aligned columns; floats have four decimals.
 
-    nan, which is no number, is a dash. Texts are escaped; on a terminal that
-    shows them as they are, only what would end a cell is.
+    A nan becomes a dash. Text is escaped for Markdown; for a terminal only
+    characters that would end a cell are.
     """
     text = _in_one_cell if terminal else escape
     cells = [[_cell(x, text) for x in row] for row in (head, *rows)]
@@ -51,9 +51,9 @@ def _in_one_cell(text):
 
 
 def escape(text: str) -> str:
-    r"""One line that reads as the text does: no HTML, no markup, no links.
+    r"""Escapes text to one line without HTML, markup or links.
 
-    A "_" inside a word is none to Markdown, and stays.
+    A "_" inside a word has no meaning in Markdown and is kept.
 
     Example: "a|b <i>" is "a\|b &lt;i&gt;".
     """
@@ -67,7 +67,7 @@ def escape(text: str) -> str:
 
 
 def code(text: str, language: str = "") -> str:
-    """A block of code, of any text: its fence is longer than those inside."""
+    """Formats text as a code block, with a fence longer than those in it."""
     text = text.encode("utf-8", "replace").decode()
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
@@ -75,7 +75,7 @@ def code(text: str, language: str = "") -> str:
 
 
 def front_matter(fields: Mapping[str, str | Sequence[str]]) -> str:
-    """The YAML that a model card begins with: texts and lists of texts."""
+    """Formats strings and lists of strings as the YAML head of a model card."""
     lines = ["---"]
     for name, value in fields.items():
         if isinstance(value, str):
@@ -86,7 +86,7 @@ def front_matter(fields: Mapping[str, str | Sequence[str]]) -> str:
 
 
 def _yaml(text: str) -> str:
-    """A text of YAML: as it stands, or as JSON's, which are YAML's too."""
+    """Formats a YAML string: plain if possible, else as a JSON string."""
     if _PLAIN.fullmatch(text, 0) and text.isascii():
         return text
     text = text.encode("utf-8", "replace").decode()

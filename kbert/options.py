@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fields of dataclasses that are flags of the commands too."""
+"""Dataclass fields that are also flags of the commands."""
 
 import dataclasses
 import enum
@@ -13,18 +13,18 @@ class _Missing(enum.Enum):
 
 
 def option(help: str, default: Any = _Missing.NONE) -> Any:
-    """A field of a dataclass, whose flag has this help.
+    """Returns a dataclass field with the help of its flag.
 
     Args:
-        help: as `--help` prints it.
-        default: of the field; without one it has none.
+        help: the text that `--help` prints.
+        default: the default of the field; by default it has none.
     """
-    given = {} if default is _Missing.NONE else {"default": default}
-    return dataclasses.field(**given, metadata={_HELP: help})
+    keywords = {} if default is _Missing.NONE else {"default": default}
+    return dataclasses.field(**keywords, metadata={_HELP: help})
 
 
 def helps(settings: Any) -> dict[str, str]:
-    """The help of each field that `option` made, by its name."""
+    """Returns the help of each field made by `option`, by its name."""
     return {
         field.name: field.metadata[_HELP]
         for field in dataclasses.fields(settings)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of a process with which TensorFlow is faster on a processor.
+"""Process settings that make TensorFlow faster on a CPU.
 
-The commands make them; a script of one's own may, at its start. Neither
-changes what is computed, but for rounding.
+The commands apply them; a script can call them at its start. They change
+results only by rounding.
 """
 
 import ctypes
@@ -16,22 +16,22 @@ _PR_SET_PDEATHSIG = 1  # Linux, sys/prctl.h
 
 
 def use_onednn() -> None:
-    """Has TensorFlow compute with oneDNN on every x86 processor.
+    """Makes TensorFlow use oneDNN on every x86 CPU.
 
-    Call it before TensorFlow is imported. Left to itself TensorFlow does so
-    on processors with instructions for neural networks only. Who sets
-    TF_ENABLE_ONEDNN_OPTS is obeyed.
+    Call it before TensorFlow is imported. By default TensorFlow uses oneDNN
+    only on CPUs with instructions for neural networks. The environment
+    variable TF_ENABLE_ONEDNN_OPTS takes precedence.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def keep_freed_memory() -> None:
-    """Has the C library keep large blocks of memory for the next step.
+    """Makes the C library keep large blocks of memory for the next step.
 
-    By default it gives each back to the kernel, which clears it, page by
-    page, when the next step asks again: a quarter of a step's time where the
-    logits of a whole vocabulary are made. The process then stays as large as
-    it once was. Another C library than GNU's is left as it is.
+    By default it returns each to the kernel, which clears its pages when the
+    next step asks for them again: a quarter of a step's time where logits over
+    the whole vocabulary are computed. The process then keeps its peak size.
+    Does nothing with a C library other than GNU's.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -40,14 +40,14 @@ def keep_freed_memory() -> None:
 
 
 def end_with_parent(number: signal.Signals, parent: int) -> None:
-    """Has Linux send a signal to this process when its parent ends.
+    """Makes Linux send a signal to this process when its parent ends.
 
-    However that ends: a parent that is killed can end no one itself. Another
-    system than Linux is left as it is.
+    This works even if the parent is killed. Does nothing on other systems.
+    This process exits at once if the parent has ended already.
 
     Args:
-        number: the signal; this process exits if the parent has ended already.
-        parent: its process id.
+        number: the signal.
+        parent: the parent's process id.
     """
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:

@@ -103,7 +103,7 @@ def test_a_wrong_field_is_named_with_its_file(tmp_path, text, message):
             '{"flag": true,\n "rate" 1}',
             ":2: not JSON: Expecting ':'.* column 9",
         ),
-        ('{"flag": true, "flag": true}', ':1: .*"flag" stands twice'),
+        ('{"flag": true, "flag": true}', ':1: .*"flag" occurs twice'),
         ('{"anything": ' + "[" * 200 + "]" * 200 + "}", ":1: .*nested more"),
         ("[" * 10**5, ":1: .*nested more"),
         ('{"a":' * 10**5, ":1: .*nested more"),

@@ -80,7 +80,7 @@ def compute(
     task: LabelledTask, examples: finetuning.Examples
 ) -> finetuning_run.Computation:
     """What a step computes of a model that the examples train."""
-    seen = finetuning.seen_tokens(examples, task.vocabulary)
+    seen = finetuning.used_token_ids(examples, task.vocabulary)
     return finetuning_run.computed(task.keras_model, seen, xla=False)
 
 

@@ -71,6 +71,6 @@ def _spread(examples: finetuning.Examples) -> list[tf.Tensor]:
     """Batches of all lengths."""
     count = finetuning.steps_per_epoch(examples, _DEV_ROWS)
     batches = finetuning.dataset(
-        finetuning.by_length(examples), batch_size=_DEV_ROWS, seed=None
+        finetuning.sorted_by_length(examples), batch_size=_DEV_ROWS, seed=None
     )
     return list(batches.shard(-(-count // _DEV_BATCHES), 0))

@@ -35,7 +35,7 @@ from kbert import atomic_files, input_files, json_files, tasks
 from kbert.checkpoints.hdf5_files import (
     check_room,
     count_numbers,
-    damage_named,
+    explain_damage,
 )
 from kbert.config import BertConfig
 from kbert.input_files import check_regular
@@ -143,13 +143,13 @@ def load(folder: str | os.PathLike) -> LoadedModel:
         raise ValueError(f"{folder}: {error}") from None
     _check_sums(folder)
     weights = folder / _WEIGHTS
-    with damage_named(weights, f"{_CONFIG} and {_TASK}"):
+    with explain_damage(weights, f"{_CONFIG} and {_TASK}"):
         num_weights = count_numbers(weights)
         variables = _read_variables(weights)
     check_size(config, num_weights, where=weights)
     model = tasks.build(config, spec)
     _check_variables(weights, variables, model)
-    with damage_named(weights, f"{_CONFIG} and {_TASK}"):
+    with explain_damage(weights, f"{_CONFIG} and {_TASK}"):
         model.load_weights(weights)
     return LoadedModel(model, config, vocabulary, spec, read_licences(folder))
 

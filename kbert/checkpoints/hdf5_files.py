@@ -17,7 +17,7 @@ _ABOUT_AN_ARRAY, _ABOUT_A_FILE = 4096, 2**16
 
 
 @contextlib.contextmanager
-def damage_named(file: str | os.PathLike, of: str) -> Iterator[None]:
+def explain_damage(file: str | os.PathLike, of: str) -> Iterator[None]:
     """Wrap it around reading: damage becomes a ValueError of one line.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 
 from kbert.checkpoints.folder import LoadedModel, check_size
 from kbert.checkpoints.foreign import Report, Source
-from kbert.checkpoints.hdf5_files import count_numbers, damage_named
+from kbert.checkpoints.hdf5_files import count_numbers, explain_damage
 from kbert.checkpoints.keras_hub_files import FIELDS
 from kbert.config import BertConfig
 from kbert.tasks import TaskSpec
@@ -72,14 +72,14 @@ def _load(file, load_into, variables):
         raise ValueError(
             f"{file}: {found} weights; config.json wants {wanted}."
         )
-    with damage_named(file, "config.json"):
+    with explain_damage(file, "config.json"):
         load_into(str(file))
 
 
 def _count(file):
     if not file.is_file():
         raise ValueError(f"{file.parent}: no {file.name}.")
-    with damage_named(file, "config.json"):
+    with explain_damage(file, "config.json"):
         return count_numbers(file)
 
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks done by an Apache Beam pipeline, on as many machines as it has.
+"""Runs tasks in an Apache Beam pipeline, on one or more machines.
 
-Each of them needs kbert, and the folders of the text and of the records under
-the same paths: a shared file system. Beam may do a task twice, also at the
-same time: a result appears once, whole, and is the same.
+Each machine needs kbert, and the folders of the text and the records under the
+same paths: a shared file system. Beam may run a task twice, even at the same
+time; results are written atomically and are always the same.
 
-A pipeline works as long as its token, a file beside the results, is there. So
-the first error stops it, and so does who removes the folder. The pipeline of a
-caller that was killed goes on until a new one begins there.
+A pipeline works only while its token, a file next to the results, exists. So
+the first error stops it, and so does removing the folder. The pipeline of a
+killed caller continues until a new one starts in the same folder.
 """
 
 import contextlib
@@ -28,24 +28,24 @@ from apache_beam.runners.runner import create_runner
 from kbert import atomic_files, json_files
 from kbert.data.workers import Report, Task, use_one_core
 
-_QUIET = "--default_sdk_harness_log_level=ERROR"  # unless the flags say more
+_QUIET = "--default_sdk_harness_log_level=ERROR"  # the user's flags override it
 _ATTEMPTS = 3
-_SECONDS_BETWEEN_LOOKS = 2
+_POLL_SECONDS = 2
 
 
 class BeamWorkers:
-    """Like `Workers`, but a run is a pipeline.
+    """Like `Workers`, but runs tasks in a Beam pipeline.
 
     Args:
-        runner: Beam's name of what runs it, such as FlinkRunner.
-        flags: Beam's own; `["--help"]` prints them and exits.
-    Raises: ValueError, of one line, at a flag that Beam does not know, or a
-        runner that is not there. Of runners other than DirectRunner the
-        flags that Beam does not know are left to them.
+        runner: the name of Beam's runner, such as FlinkRunner.
+        flags: Beam's flags; `["--help"]` prints them and exits.
+    Raises: ValueError for a runner that does not exist, or with DirectRunner
+        for a flag that Beam does not know. Other runners may have their own
+        flags.
     """
 
     def __init__(self, runner: str, flags: Sequence[str]):
-        # Only so does it not drop what it does not know.
+        # Beam silently drops unknown flags otherwise.
         PipelineOptions([]).get_all_options(
             add_extra_args_fn=functools.partial(_check, runner, flags)
         )
@@ -56,41 +56,42 @@ class BeamWorkers:
             raise ValueError(f"--runner={runner}: {error}") from error
 
     def __enter__(self) -> "BeamWorkers":
-        """Starts nothing yet."""
+        """Returns itself; nothing is started yet."""
         return self
 
     def __exit__(self, *_) -> None:
-        """Nothing runs between runs."""
+        """Does nothing: no process runs between runs."""
 
     def run(self, tasks: Sequence[Task], report: Report) -> None:
-        """Does the tasks, in any order.
+        """Runs tasks in any order.
 
         Args:
-            tasks: whose results are not there yet; they are to be in a folder.
-            report: called with amounts that were done since the last time.
-        Raises: ValueError or OSError of a task; OSError if Beam failed, or
-            ended before all was done; RuntimeError with a bug's traceback.
+            tasks: the tasks, without results yet, whose results belong to one
+                folder.
+            report: called with the amount done since the last call.
+        Raises: the ValueError or OSError of a task; OSError if Beam failed or
+            ended too early; RuntimeError with the traceback of a bug.
         """
-        left = tasks
+        remaining = tasks
         failure = None
-        # The pipeline never sees an error, as it would try again what is
-        # hopeless, or never, and DirectRunner's threads would hang. An OSError
-        # may pass; so what is left is tried again here, by any machine.
+        # Tasks never raise inside the pipeline: Beam would retry hopeless
+        # ones, and DirectRunner's threads would hang. An OSError may be
+        # temporary, so the remaining tasks are retried here, on any machine.
         for _ in range(_ATTEMPTS):
-            if not left:
+            if not remaining:
                 return
-            state, failure = self._run_once(left, report)
-            left = [task for task in left if not task.result.exists()]
+            state, failure = self._run_once(remaining, report)
+            remaining = [task for task in remaining if not task.result.exists()]
             if failure and not isinstance(failure, OSError):
                 raise failure
-        if left:
+        if remaining:
             raise failure or OSError(
-                f"{left[0].result}: not there after Beam's pipeline "
-                f"({state}); wanted a file system that its workers share"
+                f"{remaining[0].result}: missing after Beam's pipeline "
+                f"({state}); needs a file system that its workers share"
             )
 
     def _run_once(self, tasks, report):
-        """One pipeline's last state, and an error of its tasks or None."""
+        """Runs one pipeline; returns its last state and its error or None."""
         folder = tasks[0].result.parent
         do = _Do(folder / f"pipeline-{uuid.uuid4().hex}")
         for old in folder.glob("pipeline-*"):
@@ -102,43 +103,43 @@ class BeamWorkers:
             _ = pipeline | beam.Create(tasks) | "Do" >> beam.Map(do)
             with _reported(folder, tasks, report):
                 state = pipeline.run().wait_until_finish()
-        except Exception as error:  # of Beam's settings, server or job
+        except Exception as error:  # from Beam's settings, server or job
             state = "FAILED"
             failure = OSError(f"Beam: {str(error).partition(chr(10))[0]}")
         finally:
             do.token.unlink(missing_ok=True)
-        os.listdir(folder)  # lets a network file system look anew
+        os.listdir(folder)  # refreshes a network file system
         if do.note.exists():
             failure = _read_failure(do.note)
         return state, failure
 
 
 def _check(runner, flags, parser):
-    """Refuses what Beam's parser, with all options, does not take."""
+    """Refuses flags that Beam's parser, with all options, does not accept."""
 
     def error(message):
         raise ValueError(f"Beam's flags: {message}.")
 
-    parser.error = error  # which would print pages and exit
+    parser.error = error  # the original prints pages and exits
     known, unknown = parser.parse_known_args(flags)
-    if unknown and runner == "DirectRunner":  # others may have their own
+    if unknown and runner == "DirectRunner":  # others may have their own flags
         error(f"{unknown} unknown to Beam")
     if known.runner:
-        error("--runner stands among them; wanted it before the --")
+        error("--runner is after the --; needs to be before it")
 
 
 @contextlib.contextmanager
 def _reported(folder, tasks, report):
-    """Reports the results that appear."""
+    """Reports results as they appear."""
     amounts = {task.result.name: task.amount for task in tasks}
     ended = threading.Event()
 
-    def look():
-        while not ended.wait(_SECONDS_BETWEEN_LOOKS):
+    def poll():
+        while not ended.wait(_POLL_SECONDS):
             for name in amounts.keys() & set(os.listdir(folder)):
                 report(amounts.pop(name))
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=poll, daemon=True)
     thread.start()
     try:
         yield
@@ -149,13 +150,13 @@ def _reported(folder, tasks, report):
 
 @dataclasses.dataclass(frozen=True)
 class _Do:
-    """Does a task on a worker, as long as the pipeline's token is there."""
+    """Runs a task on a worker while the pipeline's token exists."""
 
     token: pathlib.Path
 
     @property
     def note(self):
-        """What an error is written to."""
+        """The file for an error."""
         return self.token.with_name(f"error-of-{self.token.name}")
 
     def __call__(self, task):
@@ -176,12 +177,12 @@ class _Do:
 
 
 class _Stopped(Exception):
-    """The token has gone."""
+    """The pipeline's token was removed."""
 
 
-@functools.cache  # once in a process
+@functools.cache  # once per process
 def _use_one_core():
-    with contextlib.suppress(RuntimeError):  # the caller's own, computing
+    with contextlib.suppress(RuntimeError):  # TensorFlow runs already
         use_one_core()
 
 

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text files to documents, sentences and token ids.
+"""Reads text files into documents, sentences and token ids.
 
-The form of the files: a line holds one sentence or more, a blank line (white
-space only) ends a document, and so does the end of a file. Every line is cut
-into sentences by one rule, `split_sentences`. Thus
+Format of the files: a line has one or more sentences; a blank line (white
+space only) or the end of a file ends a document. `split_sentences` splits
+every line into sentences. So the following work:
 
-- one sentence a line, a blank line between documents: taken as it is;
-- a paragraph a line, a blank line between documents: the paragraphs of a
-  document follow each other, cut into sentences;
-- WikiText, where blank lines also stand around each ` = Title = `: a section
-  is a document, and so is each title, of one sentence.
+- one sentence per line, a blank line between documents;
+- one paragraph per line, a blank line between documents: a document is the
+  sentences of its paragraphs;
+- WikiText, with blank lines around each ` = Title = `: each section is a
+  document, and each title is a document of one sentence.
 
-A text whose lines are broken at a fixed width has to be joined first: no
-sentence goes on over the end of a line. A file NAME.gz is unzipped.
+Text with lines broken at a fixed width has to be joined first: a sentence
+never continues on the next line. A file NAME.gz is decompressed.
 
-Files of any size are read in blocks, each of which `tokenize` turns into
-token ids by itself, in any order and process. `join` puts the blocks
-together, on disk; `Corpus` reads there.
+Files of any size are read in blocks. `tokenize` converts each block to token
+ids independently, in any order and process. `join` merges the blocks on disk,
+and `Corpus` reads the result.
 """
 
 import dataclasses
@@ -32,24 +32,24 @@ import numpy as np
 import tensorflow as tf
 
 from kbert import atomic_files
-from kbert.text.files import undecodable
+from kbert.text.files import decode_error
 
 _BLOCK_BYTES = 1 << 24
-_SENTENCES_AT_ONCE = 8192
-_CHARACTERS_AT_ONCE = 1 << 20
-_WINDOW = 1 << 20  # sentences of a block that are joined at once
-_LONGEST = 4096  # sentences of a stretch
+_BATCH_SENTENCES = 8192
+_BATCH_CHARACTERS = 1 << 20
+_WINDOW = 1 << 20  # sentences of a block that are joined together
+_MAX_STRETCH = 4096  # sentences
 
 # Where a sentence may end: final punctuation and closing marks, then white
 # space, then opening marks and a letter; or CJK punctuation without a space.
-# With all of the punctuation first, `re` skips quickly over what ends none.
+# All punctuation comes first, so that `re` quickly skips other characters.
 _END = re.compile(
     r"""[.!?…।॥؟۔。！？](?:"""
     r"""(?<![。！？])["'”’»)\]]*\s+(?=["'“‘«(\[]*([^\W\d_]))"""
     r"""|(?<=[。！？])["'”’」』）]*\s*(?=\S))"""
 )
-# "J. Smith", "the U.S. Senate", "Dr. Who", and a "1." that starts a sentence:
-# a full stop that ends none.
+# Full stops that do not end a sentence: "J. Smith", "the U.S. Senate",
+# "Dr. Who", and a "1." at the start of a sentence.
 _NO_END = re.compile(
     r"(?:^\d+|(?<!\w)(?:(?:[A-Z]\.)*[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Gov|Sen|Rep|Gen"
     r"|Lt|Col|Capt|Jr|Sr|vs|No))\.$"
@@ -57,13 +57,13 @@ _NO_END = re.compile(
 
 
 def split_sentences(line: str) -> list[str]:
-    """Cuts a line after the punctuation that ends a sentence.
+    """Splits a line after the punctuation that ends a sentence.
 
-    A sentence ends at one of .!?… (also Indic, Arabic and Urdu) where white
-    space and a letter follow that is not lower-case; quotes and brackets may
-    stand on either side of the space. A full stop after an initial, an
-    acronym, a title ("Mr.") or a leading number ends none. At 。！？ no space
-    is needed. So a line of lower-case text stays one sentence.
+    A sentence ends at one of .!?… (also Indic, Arabic and Urdu) if white space
+    follows, and then a letter that is not lower-case; quotes and brackets may
+    be on either side of the space. A full stop after an initial, an acronym, a
+    title ("Mr.") or a leading number does not end a sentence. 。！？ need no
+    space. So a line of lower-case text stays one sentence.
 
     Example: 'He left. "Why?" Mr. Lee asked.' gives
     ['He left.', '"Why?"', 'Mr. Lee asked.'].
@@ -91,23 +91,23 @@ STRETCH = np.dtype(
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """The lines of a text file that start in a part of its bytes."""
+    """The lines of a text file that start in a range of its bytes."""
 
     path: str
     start: int
     end: int
 
     def __str__(self) -> str:
-        """What a worker is said to read."""
+        """Describes the block in messages."""
         return f"{self.path} from byte {self.start} on"
 
 
 def blocks(paths: Iterable[str]) -> list[Block]:
-    """Cuts files into parts of 16 MB; a zipped one stays whole."""
+    """Divides files into blocks of 16 MB; a compressed file is one block."""
     found = []
     for path in paths:
         size = os.path.getsize(path)
-        step = size if _is_zipped(path) else _BLOCK_BYTES
+        step = size if _is_compressed(path) else _BLOCK_BYTES
         found += [
             Block(path, start, min(start + step, size))
             for start in range(0, size, max(step, 1))
@@ -121,19 +121,19 @@ def tokenize(
     folder: pathlib.Path,
     report: Callable[[int], object],
 ) -> None:
-    """Leaves a block's token ids in a new folder, for `join`.
+    """Writes the token ids of a block to a new folder, for `join`.
 
-    They are tokens.i4; lengths.i4, tokens of each sentence, without those
-    that have none; borders.u1, whether another document begins before each
-    sentence, and at last whether one does after them all.
+    The files are tokens.i4; lengths.i4, the number of tokens of each sentence
+    that has any; and borders.u1, whether a new document starts before each
+    sentence, and finally whether one starts after the last.
 
     Args:
-        block: of `blocks`.
+        block: a block from `blocks`.
         tokenizer: a `kbert.text.tokenizer.Tokenizer`.
-        folder: stands there when it is whole.
-        report: called with numbers of bytes that were read since the last.
+        folder: the folder, which is written atomically.
+        report: called with the number of bytes read since the last call.
     Raises: OSError, naming the file, if it cannot be read; ValueError if it is
-        damaged or has become shorter, naming the line too if it is not UTF-8.
+        damaged or has become shorter, also naming the line if it is not UTF-8.
     """
     with atomic_files.writing_folder(folder, "keep") as new:
         with (
@@ -158,10 +158,10 @@ def tokenize(
 
 
 def _batches(block):
-    """Yields a block's sentences, some thousands at once.
+    """Yields the sentences of a block in batches of some thousands.
 
-    Yields: bytes of it that were read; for each sentence, and for the next
-        one, the number of its document, from 0; the sentences.
+    Yields: the number of bytes read so far; the number of the document of each
+        sentence, and of the next one, from 0; the sentences.
     """
     documents, sentences = [], []
     position = document = characters = 0
@@ -173,8 +173,8 @@ def _batches(block):
         documents += [document] * len(found)
         characters += len(line)
         if (
-            len(sentences) >= _SENTENCES_AT_ONCE
-            or characters >= _CHARACTERS_AT_ONCE
+            len(sentences) >= _BATCH_SENTENCES
+            or characters >= _BATCH_CHARACTERS
         ):
             yield position, [*documents, document], sentences
             documents, sentences, characters = [], [], 0
@@ -182,7 +182,7 @@ def _batches(block):
 
 
 def _lines(block):
-    """Yields bytes of the block that were read, and the text of each line."""
+    """Yields the number of bytes read so far and the text of each line."""
     encoding = "utf-8" if block.start else "utf-8-sig"
     try:
         with open(block.path, "rb") as file:
@@ -192,7 +192,7 @@ def _lines(block):
                     yield position, line.decode(encoding)
                 except UnicodeDecodeError as error:
                     number += _count_lines(file, block.start) + 1
-                    raise undecodable(block.path, number, error) from error
+                    raise decode_error(block.path, number, error) from error
                 encoding = "utf-8"
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{block.path}: damaged: {error}") from error
@@ -201,12 +201,12 @@ def _lines(block):
 
 
 def _raw_lines(block, file):
-    if _is_zipped(block.path):
-        with gzip.open(file) as unzipped:
-            for line in unzipped:
+    if _is_compressed(block.path):
+        with gzip.open(file) as decompressed:
+            for line in decompressed:
                 yield file.tell(), line
         return
-    if block.start:  # to the end of the line that starts before
+    if block.start:  # skip the line that starts before the block
         file.seek(block.start - 1)
         while (part := file.readline(1 << 20)) and not part.endswith(b"\n"):
             pass
@@ -222,18 +222,18 @@ def _raw_lines(block, file):
 
 
 def _count_lines(file, start):
-    """Number of the lines that begin before a byte of a file."""
+    """Counts the lines that start before a byte of a file."""
     if not start:
         return 0
     file.seek(0)
-    count, left = 1, start - 1
-    while left and (part := file.read(min(left, 1 << 20))):
+    count, remaining = 1, start - 1
+    while remaining and (part := file.read(min(remaining, 1 << 20))):
         count += part.count(b"\n")
-        left -= len(part)
+        remaining -= len(part)
     return count
 
 
-def _is_zipped(path):
+def _is_compressed(path):
     return path.endswith(".gz")
 
 
@@ -241,14 +241,14 @@ def join(
     parts: Iterable[tuple[Block, pathlib.Path]],
     folder: pathlib.Path,
     *,
-    least_sentences: int,
+    min_sentences: int,
 ) -> None:
-    """Makes a folder for `Corpus` out of the folders of `tokenize`.
+    """Merges the folders of `tokenize` into a folder for `Corpus`.
 
     Args:
-        parts: each block, in the order of the text, with its folder.
-        folder: stands there when it is whole.
-        least_sentences: of a document that has stretches, at least.
+        parts: the blocks in the order of the text, each with its folder.
+        folder: the folder, which is written atomically.
+        min_sentences: the minimum length of documents that have stretches.
     """
     token = document = 0
     first = sentence = 0  # of the last document, and of all
@@ -265,20 +265,21 @@ def join(
                 sentences.write(table.tobytes())
                 firsts = sentence + np.flatnonzero(borders)
                 firsts = np.append(first, firsts)
-                stretches.write(_stretches(firsts, least_sentences).tobytes())
+                stretches.write(_stretches(firsts, min_sentences).tobytes())
                 first = firsts[-1]
                 token += int(lengths.sum())
                 document += int(borders.sum())
                 sentence += len(lengths)
             firsts = np.array([first, sentence])
-            stretches.write(_stretches(firsts, least_sentences).tobytes())
+            stretches.write(_stretches(firsts, min_sentences).tobytes())
             sentences.write(np.array([(token, document)], SENTENCE).tobytes())
 
 
 def _all_windows(parts, tokens):
-    """Copies the tokens of each block and yields what tells their sentences.
+    """Copies the tokens of each block, and yields its sentences in windows.
 
-    Yields: lengths of some sentences, int64; which of them begin a document.
+    Yields: the lengths of the sentences, int64; which of them start a
+        document.
     """
     border = True
     for block, part in parts:
@@ -297,34 +298,35 @@ def _all_windows(parts, tokens):
             border |= np.fromfile(all_borders, bool)[0]
 
 
-def _stretches(firsts, least_sentences):
-    """Cuts documents, from each of `firsts` up to the next, if long enough."""
+def _stretches(firsts, min_sentences):
+    """Splits documents into stretches; document i starts at `firsts[i]`."""
     start, end = firsts[:-1], firsts[1:]
-    pieces = -(-(end - start) // _LONGEST)
-    pieces[end - start < least_sentences] = 0
-    document = np.repeat(np.arange(len(start)), pieces)
+    counts = -(-(end - start) // _MAX_STRETCH)
+    counts[end - start < min_sentences] = 0
+    document = np.repeat(np.arange(len(start)), counts)
     number = np.arange(len(document)) - np.repeat(
-        np.cumsum(pieces) - pieces, pieces
+        np.cumsum(counts) - counts, counts
     )
-    start, end, pieces = start[document], end[document], pieces[document]
+    start, end, counts = start[document], end[document], counts[document]
     table = np.empty(len(document), STRETCH)
     table["own_first"], table["own_end"] = start, end
-    table["first"] = start + (end - start) * number // pieces
-    table["end"] = start + (end - start) * (number + 1) // pieces
+    table["first"] = start + (end - start) * number // counts
+    table["end"] = start + (end - start) * (number + 1) // counts
     return table
 
 
 class Corpus:
-    """The token ids of a text, in files of which it reads what is asked for.
+    """The token ids of a text, on disk.
 
-    A sentence has one token at least. A stretch is the sentences, from
-    `first` up to `end`, of a document, or of a part of one that has more
-    than 4,096; all of that document are from `own_first` up to `own_end`.
+    Every sentence has at least one token. A stretch is a document, or a part
+    of one with more than 4,096 sentences: the sentences from `first` up to
+    `end`. The whole document is the sentences from `own_first` up to
+    `own_end`.
 
     Attributes: num_tokens, num_sentences, num_documents, num_stretches.
 
     Args:
-        folder: of `join`.
+        folder: a folder that `join` wrote.
     """
 
     def __init__(self, folder: pathlib.Path):
@@ -342,26 +344,26 @@ class Corpus:
     def tokens(
         self, starts: Iterable[int], counts: Iterable[int]
     ) -> np.ndarray:
-        """Runs of tokens, one after the other: (sum of counts,) int32."""
+        """Reads runs of tokens, concatenated: (sum of counts,) int32."""
         return _read(self._tokens, np.dtype("<i4"), starts, counts)
 
     def sentences(
         self, starts: Iterable[int], counts: Iterable[int]
     ) -> np.ndarray:
-        """Runs of sentences: (sum of counts,) with `token` and `document`.
+        """Reads runs of sentences, concatenated: (sum of counts,) SENTENCE.
 
-        They are a sentence's first token and its document, both int64.
-        Sentence `num_sentences` stands for the end of all.
+        `token` is the index of the first token, `document` that of the
+        document. Sentence number `num_sentences` marks the end of the text.
         """
         return _read(self._sentences, SENTENCE, starts, counts)
 
     def stretches(self, share: int, num_shares: int) -> np.ndarray:
-        """Each num_shares-th stretch, from number `share` on."""
-        at_once = num_shares * max(1, _WINDOW // num_shares)
+        """Reads every num_shares-th stretch, starting with number `share`."""
+        chunk_size = num_shares * max(1, _WINDOW // num_shares)
         found = []
         with open(self._stretches, "rb") as file:
-            while len(some := np.fromfile(file, STRETCH, at_once)):
-                found.append(some[share::num_shares].copy())
+            while len(chunk := np.fromfile(file, STRETCH, chunk_size)):
+                found.append(chunk[share::num_shares].copy())
         return np.concatenate(found)
 
 

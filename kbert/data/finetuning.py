@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Examples of a task to batches, those of like length together."""
+"""Batches examples of a task, grouping rows of similar length."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -9,12 +9,13 @@ import tensorflow as tf
 
 from kbert.text.vocabulary import Vocabulary
 
-_ROWS_AT_ONCE = 1024  # to tokenize
-# Batches whose rows are sorted by length; a seed's order. In larger windows a
-# batch is of one length, and models come out worse: see RESULTS.md.
+_CHUNK_ROWS = 1024
+# Batches per window in which rows are sorted by length; a seed's order depends
+# on it. With larger windows all rows of a batch have about the same length,
+# and models are worse: see RESULTS.md.
 _WINDOW = 4
-_ORDER, _BATCHES = 0, 1  # what an epoch draws
-_WEIGHTS = "weights"  # of the losses, among an example's parts
+_ORDER, _BATCHES = 0, 1  # random draws of an epoch
+_WEIGHTS = "weights"  # the part of an example with its loss weight
 
 Parts = Mapping[str, tf.Tensor | tf.RaggedTensor]
 
@@ -24,12 +25,12 @@ class Examples:
     """Tokenized rows, compact in memory, in the order of their table.
 
     Attributes:
-        parts: what the rows are made of, by name, each (rows, ...).
-        lengths: (rows,) int32, tokens of a row once packed.
-        to_batch: makes a batch, (inputs, labels) or with weights, of some
-            rows of all parts, inside the graph. A row's tokens are the same
-            in any batch.
-        num_truncated: rows that lose tokens to the longest length.
+        parts: the tensors of the rows by name, each (rows, ...).
+        lengths: (rows,) int32, tokens of each packed row.
+        to_batch: a function, run in the graph, from the parts of some rows to
+            a batch: (inputs, labels) or (inputs, labels, weights). The tokens
+            of a row do not depend on its batch.
+        num_truncated: the number of rows that are truncated.
     """
 
     parts: Parts
@@ -42,10 +43,10 @@ class Examples:
         return int(self.lengths.shape[0])
 
     def weighted(self, weights: np.ndarray) -> "Examples":
-        """The same rows, whose losses count by weights.
+        """Returns the same rows with weights for their losses.
 
         Args:
-            weights: (rows,) float, for outputs of one loss a row.
+            weights: (rows,) float, for outputs with one loss per row.
         """
 
         def to_batch(parts):
@@ -56,29 +57,28 @@ class Examples:
         return dataclasses.replace(self, parts=parts, to_batch=to_batch)
 
 
-def mapped(
+def map_in_chunks(
     columns: Mapping[str, tf.Tensor | tf.RaggedTensor],
     function: Callable[[Parts], Parts],
 ) -> dict[str, tf.Tensor | tf.RaggedTensor]:
-    """A function of rows, such as a tokenizer, over many, some at a time.
+    """Applies a function, such as a tokenizer, to many rows in chunks.
 
     Args:
-        columns: by name, each (rows, ...).
-        function: of some rows of them, run in a graph. It may give another
-            number of rows, such as windows.
-    Returns: what it gives, for all rows.
+        columns: tensors by name, each (rows, ...).
+        function: a function of a chunk, run in the graph. It may return a
+            different number of rows, such as windows.
+    Returns: the concatenated results.
     """
     chunks = tf.data.Dataset.from_tensor_slices(dict(columns))
-    chunks = chunks.batch(_ROWS_AT_ONCE)
-    chunks = chunks.map(function, num_parallel_calls=tf.data.AUTOTUNE)
-    found = list(chunks)
-    return {name: tf.concat([x[name] for x in found], 0) for name in found[0]}
+    chunks = chunks.batch(_CHUNK_ROWS)
+    chunks = list(chunks.map(function, num_parallel_calls=tf.data.AUTOTUNE))
+    return {name: tf.concat([x[name] for x in chunks], 0) for name in chunks[0]}
 
 
-def by_length(examples: Examples) -> Examples:
-    """The same rows, short ones first: batches in order have little padding.
+def sorted_by_length(examples: Examples) -> Examples:
+    """Returns the same rows, shortest first, so that batches have less padding.
 
-    For losses, which do not depend on the order.
+    For evaluation losses, which do not depend on the order.
     """
     order = tf.argsort(examples.lengths, stable=True)
     return dataclasses.replace(
@@ -89,22 +89,22 @@ def by_length(examples: Examples) -> Examples:
 
 
 def steps_per_epoch(examples: Examples, batch_size: int) -> int:
-    """Batches in which each row is used once, some twice to fill the last."""
+    """Returns the number of batches in an epoch; the last one is filled up."""
     return -(-len(examples) // batch_size)
 
 
-def seen_tokens(examples: Examples, vocabulary: Vocabulary) -> np.ndarray:
-    """The ids that batches of some examples may have, in order, (K,) int.
+def used_token_ids(examples: Examples, vocabulary: Vocabulary) -> np.ndarray:
+    """Returns the sorted ids of all tokens that occur, (K,) int.
 
     Args:
-        examples: of a task.
-        vocabulary: of the ids.
+        examples: the examples.
+        vocabulary: the vocabulary of their ids.
     """
-    is_seen = np.zeros(len(vocabulary), bool)
-    is_seen[vocabulary.pad_id] = True
-    for inputs, *_ in dataset(examples, batch_size=_ROWS_AT_ONCE, seed=None):
-        is_seen[inputs["token_ids"].numpy()] = True
-    return np.flatnonzero(is_seen)
+    is_used = np.zeros(len(vocabulary), bool)
+    is_used[vocabulary.pad_id] = True
+    for inputs, *_ in dataset(examples, batch_size=_CHUNK_ROWS, seed=None):
+        is_used[inputs["token_ids"].numpy()] = True
+    return np.flatnonzero(is_used)
 
 
 def dataset(
@@ -114,24 +114,24 @@ def dataset(
     seed: int | None,
     first_step: int = 0,
 ) -> tf.data.Dataset:
-    """Batches (inputs, labels), as `model.fit` takes them.
+    """Yields batches (inputs, labels), as `model.fit` takes them.
 
-    A batch is padded to its own longest row only. With a seed, for training:
-    endless, each epoch in an order of its own that seed and epoch decide, and
+    Each batch is padded to its longest row. With a seed, for training, the
+    dataset is endless. Seed and epoch determine the order of each epoch, and
     rows of similar length share a batch: the rows are shuffled, sorted by
-    length within windows of 4 batches, cut into batches, and the batches
-    shuffled. All batches have batch_size rows, which replicas need: where
-    the rows do not fill an epoch's last batch, some of its rows are used
-    twice. Without a seed, for evaluation: one pass, in order.
+    length within windows of 4 batches and split into batches, and the batches
+    are shuffled. All batches have batch_size rows, as replicas require: if the
+    rows do not fill the last batch of an epoch, some rows are used twice.
+    Without a seed, for evaluation, there is one pass in order.
 
-    To go on after `first_step` batches gives exactly those that would have
-    followed, and makes none of those before.
+    A dataset that resumes after `first_step` batches yields exactly the
+    batches that would have followed, and does not compute earlier ones.
 
     Args:
-        examples: of a task.
-        batch_size: rows of a batch, on all replicas together.
-        seed: of the order, or None.
-        first_step: batches that were used already.
+        examples: the examples of a task.
+        batch_size: rows per batch, over all replicas.
+        seed: the seed of the order, or None.
+        first_step: the number of batches to skip.
     """
     if seed is None:
         batches = tf.data.Dataset.range(len(examples)).batch(batch_size)
@@ -148,14 +148,14 @@ def dataset(
 
 
 def token_weights(counted: tf.Tensor) -> tf.Tensor:
-    """Weights (B, S) float32 for a mean over some of a batch's tokens.
+    """Returns weights (B, S) float32 for a mean over selected tokens.
 
-    They are 0 elsewhere, and such that a mean over all elements, as losses
-    and replicas take it, is the mean over those that count. Where none does,
-    all are 0.
+    With these weights the mean over all elements, which losses and replicas
+    compute, equals the mean over the selected ones. If none is selected, all
+    weights are 0.
 
     Args:
-        counted: (B, S) bool.
+        counted: (B, S) bool, True for selected tokens.
     """
     weights = tf.cast(counted, tf.float32)
     size = tf.cast(tf.size(weights), tf.float32)
@@ -167,7 +167,7 @@ def _gathered(parts: Parts, rows) -> dict:
 
 
 def _shuffled(examples, batch_size, seed, first_step):
-    """The rows of each batch, endless."""
+    """Yields the row indices of each batch, endlessly."""
     first_epoch, done = divmod(
         first_step, steps_per_epoch(examples, batch_size)
     )
@@ -182,7 +182,7 @@ def _shuffled(examples, batch_size, seed, first_step):
 
 
 def _epoch_order(lengths, batch_size, seed):
-    """Rows of all batches of an epoch, a row of batch_size after another."""
+    """Returns the row indices of an epoch's batches, (batches, batch_size)."""
     shuffle = tf.random.experimental.stateless_shuffle
     size = tf.size(lengths)
     rows = shuffle(tf.range(size), tf.random.fold_in(seed, _ORDER))

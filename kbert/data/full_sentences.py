@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of consecutive sentences, for training without next-sentence labels.
+"""Chooses rows of consecutive sentences, without next-sentence labels.
 
 Source: Liu et al. 2019, arXiv:1907.11692, section 4.2, DOC-SENTENCES: each
-text is as many whole sentences as fit, and none goes on in another document.
-What the end of a document leaves free, several texts share when they are
-packed into one row.
+text is as many whole sentences as fit, and never continues in another
+document. Texts from the ends of documents are shorter than a row; if packed,
+several texts share a row.
 """
 
 import bisect
@@ -19,15 +19,15 @@ from kbert.data.sentence_pairs import each_with_starts
 from kbert.features import ENCODER_INPUTS
 from kbert.text.vocabulary import Vocabulary
 
-LEAST_SENTENCES = 1  # of a document
+MIN_SENTENCES = 1  # of a document
 
 
 @dataclasses.dataclass(frozen=True)
 class Texts:
-    """Token spans tokens[start:end], (texts,) int64, and their rows.
+    """Token spans tokens[start:end], and their rows; each (texts,) int64.
 
-    `row` counts from 0 up; a row's texts stand in it in the order of this
-    list. `is_short` is 1 where a shorter length was aimed at.
+    `row` is sorted; a row contains its texts in this order. `is_short` is 1
+    where the target length was shorter.
     """
 
     start: np.ndarray
@@ -36,19 +36,19 @@ class Texts:
     is_short: np.ndarray
 
     def __len__(self) -> int:
-        """Number of texts."""
+        """The number of texts."""
         return len(self.row)
 
     @property
     def num_rows(self) -> int:
-        """Number of rows, if the first is row 0."""
+        """The number of rows, if the first is row 0."""
         return int(self.row[-1]) + 1
 
     def of_rows(self, first: int, end: int) -> "Texts":
-        """The texts of some rows, which are numbered from 0 again."""
+        """Returns the texts of some rows, renumbered from 0."""
         low, high = np.searchsorted(self.row, [first, end])
-        some = {n: v[low:high] for n, v in vars(self).items()}
-        return Texts(**some | {"row": some["row"] - first})
+        fields = {n: v[low:high] for n, v in vars(self).items()}
+        return Texts(**fields | {"row": fields["row"] - first})
 
 
 def choose(
@@ -60,19 +60,20 @@ def choose(
     packed: bool,
     seed: str,
 ) -> Iterator[Texts]:
-    """Cuts stretches into texts, and gives each a row.
+    """Splits stretches into texts, and assigns each a row.
 
-    A sentence that is too long for a row is divided, and goes on in the next
+    A sentence that is too long for a row is divided, and continues in the next
     text. The order of a group's rows is random.
 
     Args:
-        corpus: where the stretches are from.
-        groups: stretches of the corpus.
-        max_tokens: of a row with one text, [CLS] and [SEP] not counted.
-        short_seq_prob: share of the texts for which at most so many tokens
-            are wanted as are drawn evenly from 2 to `max_tokens`.
-        packed: whether texts share rows, where they fit.
-        seed: the same string gives the same texts on every machine.
+        corpus: the corpus of the stretches.
+        groups: groups of stretches.
+        max_tokens: maximum tokens of a row with one text, without [CLS] and
+            [SEP].
+        short_seq_prob: share of the texts with a shorter target length, drawn
+            uniformly from 2 to `max_tokens`.
+        packed: whether texts share rows where they fit.
+        seed: a string; the same one gives the same texts on every machine.
     Yields: the texts of each group.
     """
     draw = random.Random(seed)
@@ -84,10 +85,10 @@ def choose(
                 target = max_tokens
                 if is_short := draw.random() < short_seq_prob:
                     target = draw.randint(2, max_tokens)
-                place = bisect.bisect_right(starts, at + target) - 1
-                if starts[place] <= at:  # not even one sentence
-                    place += 1
-                end = min(starts[place], at + max_tokens)
+                index = bisect.bisect_right(starts, at + target) - 1
+                if starts[index] <= at:  # not even one sentence fits
+                    index += 1
+                end = min(starts[index], at + max_tokens)
                 spans.append((at, end, is_short))
                 at = end
         draw.shuffle(spans)
@@ -100,20 +101,20 @@ def choose(
 
 
 def best_fit(sizes: np.ndarray, capacity: int) -> np.ndarray:
-    """Puts things into rows: the largest first, each where it fits best.
+    """Packs items into rows: largest first, each where it fits best.
 
     Args:
-        sizes: (things,) int, none over the capacity.
-        capacity: of a row.
-    Returns: (things,) int64, the row of each. Rows are numbered in the order
-        in which the list comes to them.
+        sizes: (items,) int, none above the capacity.
+        capacity: the capacity of a row.
+    Returns: (items,) int64, the row of each. Rows are numbered in the order of
+        their first items.
     """
-    rows_with = [[] for _ in range(capacity + 1)]  # by the room that is left
+    rows_with = [[] for _ in range(capacity + 1)]  # by remaining room
     rooms = 0  # bit r: there is a row with room r
     row_of = np.empty(len(sizes), np.int64)
     num_rows = 0
     largest_first = np.argsort(-sizes, kind="stable").tolist()
-    for thing, size in zip(
+    for item, size in zip(
         largest_first, sizes[largest_first].tolist(), strict=True
     ):
         if large_enough := rooms >> size:
@@ -126,7 +127,7 @@ def best_fit(sizes: np.ndarray, capacity: int) -> np.ndarray:
             num_rows += 1
         rows_with[room - size].append(row)
         rooms |= 1 << room - size
-        row_of[thing] = row
+        row_of[item] = row
     _, first, number = np.unique(row_of, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[number]
 
@@ -134,18 +135,18 @@ def best_fit(sizes: np.ndarray, capacity: int) -> np.ndarray:
 def fill(
     corpus: Corpus, texts: Texts, *, seq_length: int, vocabulary: Vocabulary
 ) -> dict[str, np.ndarray]:
-    """The rows themselves: [CLS] a [SEP] [CLS] b [SEP] ..., padded.
+    """Builds the rows: [CLS] a [SEP] [CLS] b [SEP] ..., padded.
 
     Example, seq_length 8, texts [5, 6] and [7] in row 0, [CLS] 2, [SEP] 3:
     token_ids [2, 5, 6, 3, 2, 7, 3, 0], padding_mask [1, 1, 1, 1, 2, 2, 2, 0].
 
     Args:
-        corpus: where the texts are from.
-        texts: at least one.
+        corpus: the corpus of the texts.
+        texts: at least one text.
         seq_length: S.
-        vocabulary: gives [CLS], [SEP] and [PAD].
-    Returns: ENCODER_INPUTS, each (B, S) int32. `padding_mask` counts the texts
-        of a row; all segments are 0.
+        vocabulary: the source of [CLS], [SEP] and [PAD].
+    Returns: ENCODER_INPUTS, each (B, S) int32. `padding_mask` is k at tokens
+        of the k-th text; all segment ids are 0.
     """
     row = texts.row
     shape = texts.num_rows, seq_length
@@ -156,12 +157,12 @@ def fill(
     before = np.cumsum(sizes) - sizes
     cls = before - before[opens][row] + row * seq_length
     number = np.arange(len(row)) - opens[row] + 1
-    places = np.arange(sizes.sum()) + np.repeat(cls - before, sizes)
-    padding_mask.flat[places] = np.repeat(number, sizes)
+    indices = np.arange(sizes.sum()) + np.repeat(cls - before, sizes)
+    padding_mask.flat[indices] = np.repeat(number, sizes)
     tokens = corpus.tokens(texts.start.tolist(), (sizes - 2).tolist())
-    is_text = np.ones(len(places), bool)
+    is_text = np.ones(len(indices), bool)
     is_text[before] = is_text[before + sizes - 1] = False
-    token_ids.flat[places[is_text]] = tokens
+    token_ids.flat[indices[is_text]] = tokens
     token_ids.flat[cls] = vocabulary.cls_id
     token_ids.flat[cls + sizes - 1] = vocabulary.sep_id
     rows = token_ids, np.zeros(shape, np.int32), padding_mask

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Texts, or pairs of them, with a class, several classes or a number each."""
+"""Examples of a text or a pair with a class, several classes or a number."""
 
 from collections.abc import Sequence
 
@@ -23,11 +23,11 @@ def examples(
     """Tokenizes a table once, for all epochs.
 
     Args:
-        texts: one column of them or two.
+        texts: one or two columns of texts.
         labels: (rows,) int32 or float32, or (rows, C) float32.
-        output: the model's, that they belong to.
-        tokenizer: of the texts.
-        max_seq_length: most tokens of a row; longer ones are truncated.
+        output: the name of the model output that the labels belong to.
+        tokenizer: the model's tokenizer.
+        max_seq_length: maximum tokens per row; longer rows are truncated.
     """
     columns = {f"text_{i}": tf.constant(c) for i, c in enumerate(texts)}
 
@@ -37,7 +37,7 @@ def examples(
         kept = {name: t[:, :max_seq_length] for name, t in tokens.items()}
         return {**kept, "whole": whole}
 
-    parts = finetuning.mapped(columns, tokenize)
+    parts = finetuning.map_in_chunks(columns, tokenize)
     special = 1 + len(columns)  # [CLS] and a [SEP] after each text
     lengths = tf.cast(parts.pop("whole"), tf.int32) + special
     parts["labels"] = tf.constant(labels)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hides tokens for masked-LM training, in the graph."""
+"""Masks tokens for masked-LM training, in the graph."""
 
 import dataclasses
 import itertools
@@ -16,13 +16,13 @@ _SHARE_RANDOM = 0.1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Masking:
-    """What is hidden of a row.
+    """The settings of masking.
 
     Attributes:
-        max_predictions: P, tokens to predict in a row at most.
+        max_predictions: P, maximum predictions per row.
         masked_lm_prob: share of the tokens to predict.
-        whole_words: whether the pieces of a word, "##x", go with it.
-        max_ngram: most tokens, or whole words, that are hidden in one go.
+        whole_words: whether all tokens of a word are masked together.
+        max_ngram: maximum tokens, or whole words, masked as one span.
     Raises: ValueError, naming the field.
     """
 
@@ -35,16 +35,16 @@ class Masking:
         """Checks every field."""
         if type(self.max_predictions) is not int or self.max_predictions < 1:
             raise ValueError(
-                f"max_predictions is {self.max_predictions}; wanted 1 or more."
+                f"max_predictions is {self.max_predictions}; needs at least 1."
             )
         if not 0 < self.masked_lm_prob < 1:
             raise ValueError(
-                f"masked_lm_prob is {self.masked_lm_prob}; wanted 0 < p < 1."
+                f"masked_lm_prob is {self.masked_lm_prob}; needs 0 < p < 1."
             )
         if not 1 <= self.max_ngram <= self.max_predictions:
             raise ValueError(
-                f"max_ngram is {self.max_ngram}; wanted 1 or more and at most "
-                f"max_predictions, which is {self.max_predictions}."
+                f"max_ngram is {self.max_ngram}; needs at least 1 and at most "
+                f"max_predictions, {self.max_predictions}."
             )
 
 
@@ -56,19 +56,19 @@ def mask_tokens(
     masking: Masking,
     seed: tf.Tensor | tuple[int, int],
 ) -> dict[str, tf.Tensor]:
-    """Picks tokens of each row to predict and hides most of them.
+    """Picks tokens of each row to predict and masks most of them.
 
-    Of n tokens, [CLS] and [SEP] counted, n * masked_lm_prob are picked,
+    Of n tokens, including [CLS] and [SEP], n * masked_lm_prob are picked,
     rounded, at least 1 and at most max_predictions; never [CLS], [SEP] or
-    padding. 80 % of them become [MASK], 10 % any token of the vocabulary,
-    10 % stay. So `mask_ids` tells what stood there.
+    padding. 80 % of them become [MASK], 10 % a random token, 10 % stay.
+    `mask_ids` has the original tokens.
 
-    Whole words are picked one by one, each word that is left and fits into
-    the rest of the count as likely as the others; so a few may be missing.
-    A row of longer words than the count loses one of its shortest, if
-    max_predictions holds it. With max_ngram a length n is drawn for each
-    pick, with p(n) proportional to 1 / n, then a place where n tokens (or
-    words) in a row are left and fit; where there is none, n gets smaller.
+    Whole words are picked one by one, uniformly among the remaining words that
+    fit into the remaining count; so a few picks may be missing. If all words
+    of a row are longer than the count, one of the shortest is picked, if
+    max_predictions allows it. With max_ngram each pick draws a length n, with
+    p(n) proportional to 1 / n, then a position where n consecutive tokens (or
+    words) remain and fit; if there is none, n is reduced.
     Source: google-research/bert, create_pretraining_data.py, for words; Lan
     et al. 2020, arXiv:1909.11942, section 3.1, for the lengths; Joshi et al.
     2020, arXiv:1907.10529, section 3.1, for spans of whole words.
@@ -79,11 +79,11 @@ def mask_tokens(
 
     Args:
         token_ids: (B, S) int32.
-        padding_mask: (B, S) int32, 0 where there is padding.
-        vocabulary: decides [CLS], [SEP], [MASK], the pieces that go on in a
-            word and the random tokens.
-        masking: how many to pick, and what at once.
-        seed: (2,) integers: the same ones give the same result.
+        padding_mask: (B, S) int32, 0 at padding.
+        vocabulary: the source of [CLS], [SEP], [MASK], "##" tokens and random
+            tokens.
+        masking: the settings.
+        seed: (2,) integers; the same ones give the same result.
     Returns: token_ids (B, S) int32; mask_positions, mask_ids (B, P) int32 and
         mask_weights (B, P) float32, in the order of the text, then zeros.
     """
@@ -95,21 +95,21 @@ def mask_tokens(
         & (token_ids != vocabulary.cls_id)
         & (token_ids != vocabulary.sep_id)
     )
-    wanted_B = _count(padding_mask, masking)
+    num_picks_B = _count(padding_mask, masking)
     if masking.whole_words or masking.max_ngram > 1:
-        goes_on_BS = tf.zeros_like(is_text_BS)
+        continues_BS = tf.zeros_like(is_text_BS)
         if masking.whole_words:
-            goes_on_BS = _goes_on(token_ids, is_text_BS, vocabulary)
+            continues_BS = _continues_word(token_ids, is_text_BS, vocabulary)
         picked_BS = _pick_spans(
-            is_text_BS, goes_on_BS, wanted_B, masking, pick_seed
+            is_text_BS, continues_BS, num_picks_B, masking, pick_seed
         )
         draw_BS = tf.cast(picked_BS, tf.float32) - 1.0
-        wanted_B = tf.fill(tf.shape(wanted_B), masking.max_predictions)
-    else:  # much quicker: all at once
+        num_picks_B = tf.fill(tf.shape(num_picks_B), masking.max_predictions)
+    else:  # much faster: all picks at once
         draw_BS = tf.random.stateless_uniform(tf.shape(token_ids), pick_seed)
         draw_BS = tf.where(is_text_BS, draw_BS, -1.0)
-    positions_BP, picked_BP = _highest(
-        draw_BS, wanted_B, masking.max_predictions
+    positions_BP, picked_BP = _highest_positions(
+        draw_BS, num_picks_B, masking.max_predictions
     )
     mask_ids_BP = tf.gather(token_ids, positions_BP, batch_dims=1)
     kind_BP = tf.random.stateless_uniform(tf.shape(positions_BP), kind_seed)
@@ -136,24 +136,24 @@ def _count(padding_mask, masking):
     )
 
 
-def _goes_on(token_ids, is_text_BS, vocabulary):
-    """Which tokens belong to the word of the token before them."""
-    is_piece_V = tf.constant([t.startswith("##") for t in vocabulary.tokens])
+def _continues_word(token_ids, is_text_BS, vocabulary):
+    """Returns which tokens continue the word of the token before them."""
+    is_suffix_V = tf.constant([t.startswith("##") for t in vocabulary.tokens])
     after_text_BS = tf.pad(is_text_BS, [[0, 0], [1, 0]])[:, :-1]
-    return is_text_BS & after_text_BS & tf.gather(is_piece_V, token_ids)
+    return is_text_BS & after_text_BS & tf.gather(is_suffix_V, token_ids)
 
 
-def _pick_spans(is_text_BS, goes_on_BS, wanted_B, masking, seed):
-    """Draws spans of words, one of each row at a time: (B, S) bool.
+def _pick_spans(is_text_BS, continues_BS, num_picks_B, masking, seed):
+    """Picks spans of words, one per row in each iteration: (B, S) bool.
 
-    W counts words, where [CLS], [SEP], a token of padding and, if all go
-    alone, each token is one. Only those of the text are ever free.
+    W is the axis of words. [CLS], [SEP] and padding tokens are words too, but
+    never free to pick. Without whole words each token is a word.
     """
     length = tf.shape(is_text_BS)[1]
-    places_W = tf.range(length)
-    first_BW = tf.sort(tf.where(goes_on_BS, length, places_W))
+    index_W = tf.range(length)
+    first_BW = tf.sort(tf.where(continues_BS, length, index_W))
     sizes_BW = [
-        _after(first_BW, n, length) - first_BW
+        _shifted(first_BW, n, length) - first_BW
         for n in range(1, masking.max_ngram + 1)
     ]
     is_text_BW = tf.gather(
@@ -162,7 +162,7 @@ def _pick_spans(is_text_BS, goes_on_BS, wanted_B, masking, seed):
     shortest_B = tf.reduce_min(
         tf.where(is_text_BW, sizes_BW[0], masking.max_predictions), axis=1
     )
-    drawn_PB, chance_PB = _draw(wanted_B, masking, seed)
+    drawn_PB, chance_PB = _draw(num_picks_B, masking, seed)
 
     def pick(number, free_BW, rest_B, _):
         fit_BW = free_BW & (sizes_BW[0] <= rest_B[:, None])
@@ -170,14 +170,14 @@ def _pick_spans(is_text_BS, goes_on_BS, wanted_B, masking, seed):
         words_B = tf.ones_like(rest_B)
         longer_BW = fit_BW
         for n, size_BW in enumerate(sizes_BW[1:], start=2):
-            longer_BW &= _after(free_BW, n - 1, False)
+            longer_BW &= _shifted(free_BW, n - 1, False)
             longer_BW &= size_BW <= rest_B[:, None]
             use_B = (drawn_PB[number] >= n) & tf.reduce_any(longer_BW, axis=1)
             fit_BW = tf.where(use_B[:, None], longer_BW, fit_BW)
             words_B += tf.cast(use_B, tf.int32)
-        begin_B1 = _choose(fit_BW, chance_PB[number])[:, None]
-        span_BW = (places_W >= begin_B1) & (
-            places_W < begin_B1 + words_B[:, None]
+        begin_B1 = _choose_index(fit_BW, chance_PB[number])[:, None]
+        span_BW = (index_W >= begin_B1) & (
+            index_W < begin_B1 + words_B[:, None]
         )
         rest_B -= tf.reduce_sum(tf.where(span_BW, sizes_BW[0], 0), axis=1)
         return number + 1, free_BW & ~span_BW, rest_B, more
@@ -188,19 +188,19 @@ def _pick_spans(is_text_BS, goes_on_BS, wanted_B, masking, seed):
         (
             tf.constant(0),
             is_text_BW,
-            # At least one word, however long.
-            tf.clip_by_value(wanted_B, shortest_B, masking.max_predictions),
+            # At least one word, whatever its length.
+            tf.clip_by_value(num_picks_B, shortest_B, masking.max_predictions),
             tf.constant(True),
         ),
         maximum_iterations=masking.max_predictions,
     )
-    word_BS = tf.cumsum(tf.cast(~goes_on_BS, tf.int32), axis=1) - 1
+    word_BS = tf.cumsum(tf.cast(~continues_BS, tf.int32), axis=1) - 1
     return tf.gather(is_text_BW & ~free_BW, word_BS, batch_dims=1)
 
 
-def _draw(wanted_B, masking, seed):
-    """Lengths, with p(n) ~ 1 / n, and uniform numbers for P picks a row."""
-    shape = (2, masking.max_predictions, tf.shape(wanted_B)[0])
+def _draw(num_picks_B, masking, seed):
+    """Draws a length, with p(n) ~ 1 / n, and a uniform number for each pick."""
+    shape = (2, masking.max_predictions, tf.shape(num_picks_B)[0])
     length_PB, chance_PB = tf.unstack(tf.random.stateless_uniform(shape, seed))
     shares = [1 / n for n in range(1, masking.max_ngram + 1)]
     below = list(itertools.accumulate(shares[:-1]))
@@ -211,28 +211,28 @@ def _draw(wanted_B, masking, seed):
     return drawn_PB, chance_PB
 
 
-def _after(x_BW, n, fill):
-    """What stands n places further on."""
+def _shifted(x_BW, n, fill):
+    """Shifts to the left by n columns."""
     return tf.pad(x_BW, [[0, 0], [0, n]], constant_values=fill)[:, n:]
 
 
-def _choose(fit_BW, chance_B):
-    """The place (B,) of one of those that are True, W if there is none."""
+def _choose_index(fit_BW, chance_B):
+    """Returns the index (B,) of one True entry, W if there is none."""
     order_BW = tf.cumsum(tf.cast(fit_BW, tf.int32), axis=1)
     total_B = tf.cast(order_BW[:, -1], tf.float32)
     before_B1 = tf.cast(chance_B * total_B, tf.int32)[:, None]
     return tf.reduce_sum(tf.cast(order_BW <= before_B1, tf.int32), axis=1)
 
 
-def _highest(draw_BS, wanted_B, max_predictions):
-    """The places of the highest draws: (B, P), sorted, and which count.
+def _highest_positions(draw_BS, num_picks_B, max_predictions):
+    """Returns the sorted positions (B, P) of the highest draws.
 
-    Draws below 0 do not.
+    Also returns which of them are picks: draws below 0 are not.
     """
     length = tf.shape(draw_BS)[1]
     size = tf.minimum(max_predictions, length)
     highest_BP, positions_BP = tf.math.top_k(draw_BS, size)
-    taken_BP = (highest_BP >= 0) & (tf.range(size) < wanted_B[:, None])
+    taken_BP = (highest_BP >= 0) & (tf.range(size) < num_picks_B[:, None])
     positions_BP = tf.sort(tf.where(taken_BP, positions_BP, length))
     spare = [[0, 0], [0, max_predictions - size]]
     positions_BP = tf.pad(positions_BP, spare, constant_values=length)
@@ -243,7 +243,7 @@ def _highest(draw_BS, wanted_B, max_predictions):
 
 
 def _put(token_ids, positions_BP, picked_BP, new_BP):
-    """Replaces the picked tokens; `where` drops the others' rows."""
+    """Replaces the picked tokens."""
     at = tf.where(picked_BP)
     rows = tf.cast(at[:, 0], tf.int32)
     columns = tf.gather_nd(positions_BP, at)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Record files to batches for the pre-training model."""
+"""Reads record files into batches for the pre-training model."""
 
 import collections
 import math
@@ -12,12 +12,12 @@ from kbert.data import records
 from kbert.data.masking import Masking, mask_tokens
 from kbert.data.record_sets import RecordSet
 
-# The order that a seed gives depends on these.
-_FILES_AT_ONCE = 16
-_ROWS_SHUFFLED = 32768
+# The order for a seed depends on these.
+_PARALLEL_FILES = 16
+_SHUFFLE_WINDOW = 32768
 
-# Held-out rows are masked so many at once, whatever the batch is.
-_ROWS_MASKED = 256
+# Rows that are masked together in evaluation, whatever the batch size.
+_EVAL_MASKING_ROWS = 256
 
 
 def dataset(
@@ -28,35 +28,35 @@ def dataset(
     first_step: int = 0,
     masking: Masking | None = None,
 ) -> tf.data.Dataset:
-    """Batches (inputs, labels, weights), as `model.fit` takes them.
+    """Yields batches (inputs, labels, weights), as `model.fit` takes them.
 
-    With a seed, for training: endless, batches all full, and each epoch in
-    an order of its own that seed and epoch decide (files, then windows of
-    32,768 rows, one to sixteen files at a time). A batch may hold the end of
-    one epoch and the start of the next. Without a seed, for evaluation: one
-    pass in the order of the files; the last batch may be smaller.
+    With a seed, for training, the dataset is endless and all batches are full.
+    Seed and epoch determine the order of each epoch: that of the files, then
+    of the rows within windows of 32,768, read from up to 16 files in parallel.
+    A batch may contain the end of one epoch and the start of the next. Without
+    a seed, for evaluation, there is one pass in the order of the files, and
+    the last batch may be smaller.
 
-    Rows that are not masked yet are masked here: for training by the seed
-    and the number of the step, so in each epoch afresh (Liu et al. 2019,
-    arXiv:1907.11692, section 4.1); for evaluation always alike, whatever
-    the batch size.
+    Rows that are not masked yet are masked here: in training by seed and step,
+    so differently in each epoch (Liu et al. 2019, arXiv:1907.11692, section
+    4.1); in evaluation always equally, whatever the batch size.
 
-    To go on after `first_step` batches gives exactly the batches that would
-    have followed: the epochs before it are left out, and of its own epoch
-    the rows before it are read again, but not parsed.
+    A dataset that resumes after `first_step` batches yields exactly the
+    batches that would have followed: it skips earlier epochs, and reads but
+    does not parse the earlier rows of the current one.
 
     Args:
-        record_set: what `record_sets.find` found. A damaged row raises
-            TensorFlow's error; `record_set.damage_named()` explains it.
-        batch_size: rows of a batch, on all replicas together.
-        seed: of the order and the masks, or None.
-        first_step: batches that were used already.
-        masking: of rows that are not masked yet; others stay as they are.
-    Returns: inputs are ENCODER_INPUTS and MLM_INPUTS; labels and weights have
-        the keys "mlm_logits" and, if the rows have labels, "nsp_logits".
-        Masked-LM weights are scaled by their number / their sum, so that the
-        plain mean over a batch's weighted losses is the mean over its
-        predictions.
+        record_set: the result of `record_sets.find`. A damaged row raises
+            TensorFlow's error, which `record_set.explain_damage()` explains.
+        batch_size: rows per batch, over all replicas.
+        seed: the seed of order and masks, or None.
+        first_step: the number of batches to skip.
+        masking: how to mask rows that are not masked yet.
+    Returns: a dataset. Inputs are ENCODER_INPUTS and MLM_INPUTS; labels and
+        weights have the keys "mlm_logits" and, if the rows have next-sentence
+        labels, "nsp_logits". Masked-LM weights are scaled by their number /
+        their sum, so that the plain mean of a batch's weighted losses is the
+        mean over its predictions.
     Raises: ValueError if the rows are not masked and `masking` is None.
     """
     if not record_set.row.max_predictions:
@@ -79,8 +79,8 @@ def dataset(
         )
 
     if seed is None:
-        batches = tf.data.TFRecordDataset(record_set.files).batch(_ROWS_MASKED)
-        batches = batches.enumerate().map(read)
+        batches = tf.data.TFRecordDataset(record_set.files)
+        batches = batches.batch(_EVAL_MASKING_ROWS).enumerate().map(read)
         batches = batches.rebatch(batch_size).skip(first_step).map(batch_of)
     else:
         rows = _shuffled_rows(record_set, seed, first_step * batch_size)
@@ -97,15 +97,15 @@ def dataset(
 def check_masking(
     record_sets: Sequence[RecordSet], masking: Masking | None
 ) -> None:
-    """Sees that rows which are not masked yet, and only such, are to be.
+    """Checks that masking is given if, and only if, rows are not masked yet.
 
-    Raises: ValueError, naming the file; and for more predictions than tokens.
+    Raises: ValueError, naming the file; also for more predictions than tokens.
     """
     unmasked = [s for s in record_sets if not s.row.max_predictions]
     if unmasked and not masking:
         raise ValueError(
-            f"{unmasked[0].files[0]}: its rows are not masked; wanted a "
-            "number of max_predictions."
+            f"{unmasked[0].files[0]}: its rows are not masked; needs "
+            "max_predictions."
         )
     for found in unmasked:
         length = found.row.max_seq_length
@@ -117,20 +117,21 @@ def check_masking(
     if masking and not unmasked:
         raise ValueError(
             f"{record_sets[0].files[0]}: its rows are masked already; "
-            "max_predictions, masked_lm_prob, whole_words and max_ngram are "
-            "for those that are not."
+            "max_predictions, masked_lm_prob, whole_words and max_ngram need "
+            "rows that are not."
         )
 
 
 def label_entropies(batches: Iterable) -> dict[str, float]:
-    """Entropies of the labels' own frequencies, in nats.
+    """Returns the entropies of the label frequencies, in nats.
 
-    They are the losses of a model that knows how often each label occurs in
-    these very batches, and nothing else.
+    They are the losses of a model that predicts these frequencies and nothing
+    else.
 
     Args:
-        batches: of `dataset`, without a seed.
-    Returns: "mlm_label_entropy" and, of rows with labels, "nsp_label_entropy".
+        batches: a `dataset` without a seed.
+    Returns: "mlm_label_entropy" and, if the rows have next-sentence labels,
+        "nsp_label_entropy".
     """
     counts = collections.defaultdict(collections.Counter)
     for _, labels, weights in batches:
@@ -148,7 +149,7 @@ def _entropy(counter):
 
 
 def _shuffled_rows(record_set, seed, first_row):
-    """Serialized rows, endless, from a row on that counts all epochs."""
+    """Yields serialized rows endlessly, without the first `first_row`."""
     first_epoch, done = divmod(first_row, record_set.num_rows)
 
     def shuffled_window(epoch_seed, number, rows):
@@ -161,9 +162,9 @@ def _shuffled_rows(record_set, seed, first_row):
             tf.constant(record_set.files), epoch_seed
         )
         rows = tf.data.Dataset.from_tensor_slices(files).interleave(
-            tf.data.TFRecordDataset, cycle_length=_FILES_AT_ONCE
+            tf.data.TFRecordDataset, cycle_length=_PARALLEL_FILES
         )
-        windows = rows.batch(_ROWS_SHUFFLED).enumerate()
+        windows = rows.batch(_SHUFFLE_WINDOW).enumerate()
         return windows.map(
             lambda number, rows: shuffled_window(epoch_seed, number, rows)
         ).prefetch(1)
@@ -173,11 +174,11 @@ def _shuffled_rows(record_set, seed, first_row):
 
 
 def batch_of(rows: Mapping[str, tf.Tensor]) -> tuple[dict, dict, dict]:
-    """Masked rows as `model.fit` takes them: inputs, labels and weights.
+    """Converts masked rows to (inputs, labels, weights) for `model.fit`.
 
     Args:
         rows: ENCODER_INPUTS, MLM_INPUTS, MASK_IDS and MASK_WEIGHTS, and
-            NEXT_SENTENCE_LABELS if there are such.
+            optionally NEXT_SENTENCE_LABELS.
     """
     weights = rows[features.MASK_WEIGHTS]
     total = tf.reduce_sum(weights)

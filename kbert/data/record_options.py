@@ -14,24 +14,25 @@ _LENGTH = dataclasses.replace(RANGES["max_seq_length"], at_least=8)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordOptions:
-    """What decides the rows, beside text and vocabulary.
+    """The settings that, with text and vocabulary, determine the rows.
 
     Attributes:
-        max_seq_length: S, tokens of a row; shorter pairs are padded.
-        max_predictions: P, tokens to predict in a row at most.
+        max_seq_length: S, tokens per row; shorter rows are padded.
+        max_predictions: P, maximum predictions per row.
         masked_lm_prob: share of the tokens to predict.
-        whole_words: whether the pieces of a word, "##x", go with it.
-        max_ngram: most tokens, or whole words, that are hidden in one go.
+        whole_words: whether all tokens of a word are masked together.
+        max_ngram: maximum tokens, or whole words, masked as one span.
         short_seq_prob: share of the texts that are made shorter than S.
         next_sentence: whether rows are pairs of passages with next-sentence
-            labels; else they are of consecutive sentences.
-        packed: whether rows hold several texts where they fit; not of pairs.
-        masked: whether tokens are masked here; else whoever reads the
-            records masks them, and what is told of predictions is not used.
-        dupe_factor: how often the text is gone through, with other choices.
-        num_shards: record files, if there are as many documents.
-        seed: the same text, vocabulary and options give the same files.
-    Raises: ValueError, naming the option.
+            labels; else rows are consecutive sentences.
+        packed: whether a row may have several texts; not with next_sentence.
+        masked: whether tokens are masked now; else training masks them, and
+            the settings of predictions are not used.
+        dupe_factor: passes over the text, each with other random choices.
+        num_shards: maximum number of record files, at most one per document.
+        seed: the random seed; the same text, vocabulary and settings give the
+            same files.
+    Raises: ValueError, naming the setting.
     """
 
     max_seq_length: Annotated[int, _LENGTH]
@@ -48,22 +49,22 @@ class RecordOptions:
     seed: Annotated[int, RANGES["seed"]]
 
     def __post_init__(self):
-        """Checks every option."""
+        """Checks every setting."""
         json_files.check(dataclasses.asdict(self), RecordOptions, "")
         if self.max_predictions > self.max_seq_length:
             raise ValueError(
-                f"max_predictions is {self.max_predictions}; wanted at most "
-                f"max_seq_length, which is {self.max_seq_length}."
+                f"max_predictions is {self.max_predictions}; needs at most "
+                f"max_seq_length, {self.max_seq_length}."
             )
         _ = self.masking  # checks that the n-grams fit
         if self.packed and self.next_sentence:
             raise ValueError(
-                "packed and next_sentence are both true; a pair has a row of "
-                "its own, so wanted one of them."
+                "packed and next_sentence are both true; needs only one of "
+                "them, as pairs cannot share a row."
             )
 
     @property
     def masking(self) -> Masking:
-        """What is hidden of a row."""
+        """The settings of the masking alone."""
         names = [field.name for field in dataclasses.fields(Masking)]
         return Masking(**{name: getattr(self, name) for name in names})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of one record file, made some at a time."""
+"""Makes the rows of one record file, in chunks."""
 
 import functools
 import random
@@ -17,26 +17,26 @@ from kbert.data.record_statistics import Statistics
 from kbert.text.packing import pack
 from kbert.text.vocabulary import Vocabulary
 
-PARTS = 1000  # of which the progress through a file is told
+PARTS = 1000  # the unit of a file's progress
 
 # A seed's rows depend on these.
-_SENTENCES_AT_ONCE = 8192
-_TOKENS_AT_ONCE = 1 << 18
+_GROUP_SENTENCES = 8192
+_CHUNK_TOKENS = 1 << 18
 
 
 class RecordRows:
-    """Rows of each n-th stretch of a corpus, in an order of their own.
+    """Makes the rows of every n-th stretch of a corpus, in random order.
 
     Attributes:
-        statistics: of the rows that were made.
-        negatives: (sentences / 8,) uint8: a bit for each sentence of the
-            corpus that begins a random next passage.
+        statistics: counts of the rows made so far.
+        negatives: (sentences / 8,) uint8, a bit for each sentence of the
+            corpus that starts a random next passage.
 
     Args:
         corpus: the whole text.
-        vocabulary: of its tokens.
-        options: what decides the rows.
-        number: of this file.
+        vocabulary: the vocabulary of its tokens.
+        options: the settings of the records.
+        number: the number of this file.
         num_shards: n, the number of files.
     """
 
@@ -58,10 +58,11 @@ class RecordRows:
     def serialized(
         self, report: Callable[[int], object]
     ) -> Iterator[tf.Tensor]:
-        """Yields some rows at a time, as `records.serialize` gives them.
+        """Yields chunks of serialized rows.
 
         Args:
-            report: called with parts, of PARTS, that were done since the last.
+            report: called with the progress since the last call, in 1 / PARTS
+                of the file.
         """
         finish = _row_finisher(self._vocabulary, self._options)
         groups = self._groups(report)
@@ -79,7 +80,7 @@ class RecordRows:
             yield serialized
 
     def _groups(self, report):
-        """Yields the stretches some at a time, each pass in another order."""
+        """Yields groups of stretches, each pass in another order."""
         options = self._options
         draw = random.Random(f"{options.seed} {self._number} order")
         lengths = self._stretches["end"] - self._stretches["first"]
@@ -88,10 +89,10 @@ class RecordRows:
             u = np.array([draw.random() for _ in range(len(lengths))])
             order = np.argsort(u, kind="stable")
             ends = np.cumsum(lengths[order])
-            cuts = np.flatnonzero(np.diff(ends // _SENTENCES_AT_ONCE)) + 1
-            for places in np.split(order, cuts):
-                yield self._stretches[places]
-                done += int(lengths[places].sum())
+            splits = np.flatnonzero(np.diff(ends // _GROUP_SENTENCES)) + 1
+            for indices in np.split(order, splits):
+                yield self._stretches[indices]
+                done += int(lengths[indices].sum())
                 part = PARTS * done // total
                 report(part - reported)
                 reported = part
@@ -99,7 +100,7 @@ class RecordRows:
     def _pairs(self, groups):
         options, corpus = self._options, self._corpus
         packer = _pair_packer(self._vocabulary, options.max_seq_length)
-        at_once = max(1, _TOKENS_AT_ONCE // options.max_seq_length)
+        chunk_rows = max(1, _CHUNK_TOKENS // options.max_seq_length)
         for pairs in sentence_pairs.choose(
             corpus,
             groups,
@@ -112,24 +113,24 @@ class RecordRows:
             np.bitwise_or.at(self.negatives, at >> 3, bits)
             self.statistics.counts["short"] += int(pairs.is_short.sum())
             self.statistics.counts["texts"] += len(pairs)
-            for first in range(0, len(pairs), at_once):
-                some = pairs[first : first + at_once]
+            for first in range(0, len(pairs), chunk_rows):
+                chunk = pairs[first : first + chunk_rows]
                 rows, truncated = packer(
-                    *self._take(some.a_start, some.a_end),
-                    *self._take(some.b_start, some.b_end),
+                    *self._take(chunk.a_start, chunk.a_end),
+                    *self._take(chunk.b_start, chunk.b_end),
                 )
                 self.statistics.counts["truncated"] += int(truncated)
-                is_random = (some.random_sentence >= 0).astype(np.int32)
+                is_random = (chunk.random_sentence >= 0).astype(np.int32)
                 yield rows | {features.NEXT_SENTENCE_LABELS: is_random}
 
     def _take(self, start, end):
-        """Copies spans, as values and row lengths; no more than can be kept."""
+        """Reads spans as values and lengths, each at most a row's tokens."""
         lengths = np.minimum(end - start, self._options.max_seq_length)
         return self._corpus.tokens(start.tolist(), lengths.tolist()), lengths
 
     def _full_sentences(self, groups):
         options, corpus = self._options, self._corpus
-        at_once = max(1, _TOKENS_AT_ONCE // options.max_seq_length)
+        chunk_rows = max(1, _CHUNK_TOKENS // options.max_seq_length)
         for texts in full_sentences.choose(
             corpus,
             groups,
@@ -140,10 +141,10 @@ class RecordRows:
         ):
             self.statistics.counts["short"] += int(texts.is_short.sum())
             self.statistics.counts["texts"] += len(texts)
-            for first in range(0, texts.num_rows, at_once):
+            for first in range(0, texts.num_rows, chunk_rows):
                 yield full_sentences.fill(
                     corpus,
-                    texts.of_rows(first, first + at_once),
+                    texts.of_rows(first, first + chunk_rows),
                     seq_length=options.max_seq_length,
                     vocabulary=self._vocabulary,
                 )
@@ -155,7 +156,7 @@ def _pair_packer(vocabulary, seq_length):
     number_a_row = tf.TensorSpec([None], tf.int64)
 
     @tf.function(
-        autograph=False,  # no Python control flow in it; seconds less to trace
+        autograph=False,  # no Python control flow: saves seconds of tracing
         input_signature=[tokens, number_a_row, tokens, number_a_row],
     )
     def pack_pairs(a_ids, a_lengths, b_ids, b_lengths):
@@ -173,7 +174,7 @@ def _pair_packer(vocabulary, seq_length):
 
 @functools.lru_cache(maxsize=1)
 def _row_finisher(vocabulary, options):
-    """A function that masks rows, if they are to be, and serializes them."""
+    """Returns a function that serializes rows, masked if `options.masked`."""
     tokens = tf.TensorSpec([None, options.max_seq_length], tf.int32)
     specs: dict[str, tf.TensorSpec] = {}
     specs |= dict.fromkeys(features.ENCODER_INPUTS, tokens)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Record files that belong together, and the vocabulary of their token ids.
+"""Finds record files that belong together, and their vocabulary.
 
-A folder of kbert's records holds, beside its files, `vocab.txt`, `vocab.json`
-and `records.json`: what the rows were made with, and the rows and bytes of
-each file, so that a file cut short is known before training starts. Files of
-google-research/bert or Model Garden stand alone; there the vocabulary has to
-be given, and they are read through once to count and check their rows.
+A folder of kbert's records also has `vocab.txt`, `vocab.json` and
+`records.json`: the settings of the rows, and the rows and bytes of each file,
+so that a truncated file is found before training starts. Files of
+google-research/bert or Model Garden have none of these: they need a
+vocabulary, and are read once to count and check their rows.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from kbert.text import files as text_files
 from kbert.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
-MANIFEST = "records.json"  # stands in a folder whose files are all whole
+MANIFEST = "records.json"  # written last, when all files are complete
 _NATURAL = Range(at_least=0)
 
 
@@ -34,7 +34,7 @@ class _Entry(TypedDict):
 
 
 class _Manifest(TypedDict):
-    """What the reader needs of records.json; more stands in it."""
+    """The fields of records.json that are needed to read the records."""
 
     format_version: Literal[1]
     fingerprint: str
@@ -48,13 +48,13 @@ class _Manifest(TypedDict):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordSet:
-    """Record files of one kind, checked against each other.
+    """Record files with the same lengths and vocabulary.
 
     Attributes:
-        files: paths, in order.
-        num_rows: rows in all files.
-        row: lengths of each row, `row.max_seq_length`, `row.max_predictions`.
-        vocabulary: what the token ids stand for.
+        files: the paths, in order.
+        num_rows: the number of rows in all files.
+        row: the lengths and contents of each row.
+        vocabulary: the vocabulary of the token ids.
     """
 
     files: tuple[str, ...]
@@ -62,9 +62,11 @@ class RecordSet:
     row: records.RowLengths
     vocabulary: Vocabulary
 
-    def damage_named(self):
-        """Wrap it around reading: a damaged row becomes a ValueError."""
-        return records.damage_named(self.files, self.row, len(self.vocabulary))
+    def explain_damage(self):
+        """Converts errors at damaged rows; see `records.explain_damage`."""
+        return records.explain_damage(
+            self.files, self.row, len(self.vocabulary)
+        )
 
 
 def find(
@@ -77,9 +79,9 @@ def find(
 
     Args:
         patterns: comma-separated folders, paths and globs.
-        vocabulary: the model's; may be left out for records of kbert's own.
-        max_positions: tokens that the model takes in a row, if it is known.
-    Raises: ValueError, naming the file, what was found and what was wanted.
+        vocabulary: the model's vocabulary; optional for kbert's records.
+        max_positions: the maximum tokens per row of the model, if known.
+    Raises: ValueError, naming the file, what was found and what is needed.
     """
     patterns = _files_in_folders(patterns)
     paths = text_files.expand(patterns)
@@ -112,15 +114,14 @@ def write_manifest(
     made_with: Mapping[str, Any],
     statistics: Mapping[str, Any],
 ) -> None:
-    """Adds vocabulary and records.json to a folder of finished files.
+    """Adds the vocabulary and records.json to a folder of record files.
 
     Args:
-        folder: holds the record files.
+        folder: the folder of the record files.
         rows: number of rows by file name.
-        vocabulary: what the token ids stand for.
-        made_with: all settings, among them max_seq_length, max_predictions.
-        statistics: what there was to count, by the name of each part; for the
-            reader, nothing checks it.
+        vocabulary: the vocabulary of the token ids.
+        made_with: all settings of the records.
+        statistics: counts for people to read, by name; nothing checks them.
     """
     vocabulary.save(folder)
     manifest = {
@@ -140,7 +141,7 @@ def write_manifest(
 
 
 def _files_in_folders(patterns: str) -> str:
-    """Puts the glob of its record files in the place of each folder."""
+    """Replaces each folder by a glob of its record files."""
     return ",".join(
         os.path.join(p, "*.tfrecord*") if os.path.isdir(p) else p
         for p in patterns.split(",")
@@ -184,15 +185,15 @@ def _check_whole(
     paths: Sequence[str],
     patterns: Sequence[str],
 ) -> None:
-    """Sees that every listed file that a pattern asks for is there."""
+    """Checks that every listed file that matches a pattern exists."""
     for name in listed:
         path = os.path.join(folder, name)
-        asked = any(fnmatch.fnmatchcase(path, x) for x in patterns)
-        if not asked or path in paths:
+        matches = any(fnmatch.fnmatchcase(path, x) for x in patterns)
+        if not matches or path in paths:
             continue
         if not os.path.lexists(path):
             raise ValueError(f"{path} is missing")
-        found = "a folder" if os.path.isdir(path) else "no regular file"
+        found = "a folder" if os.path.isdir(path) else "not a regular file"
         raise ValueError(f"{path} is {found}; needs the record file")
 
 
@@ -207,10 +208,10 @@ def _check_size(
     if (size := os.path.getsize(path)) != entry["bytes"]:
         raise ValueError(
             f"{path} has {size} bytes instead of {entry['bytes']}: it was "
-            "cut short or replaced"
+            "truncated or replaced"
         )
-    # Ids, mask and segments take a byte a token at least: whatever is made of
-    # these numbers then has a size that the file justifies.
+    # Ids, mask and segments have at least a byte per token. So the file's size
+    # limits what is allocated for these numbers.
     if size < entry["rows"] * 3 * row.max_seq_length:
         raise ValueError(
             f"{path} has {size} bytes, too few for {entry['rows']} rows of "
@@ -228,8 +229,8 @@ def _read_foreign(
 ) -> RecordSet:
     if vocabulary is None:
         raise ValueError(
-            f"{paths[0]}: no {MANIFEST} beside it, so its vocabulary is "
-            "unknown; give the one it was made with."
+            f"{paths[0]}: no {MANIFEST} in its folder, so its vocabulary is "
+            "unknown; give the one that it was made with."
         )
     row = records.row_lengths(paths[0])
     return RecordSet(
@@ -240,12 +241,14 @@ def _read_foreign(
     )
 
 
-def _check_vocabulary(found: RecordSet, wanted: Vocabulary, owner: str) -> None:
-    if found.vocabulary.fingerprint != wanted.fingerprint:
+def _check_vocabulary(
+    found: RecordSet, expected: Vocabulary, owner: str
+) -> None:
+    if found.vocabulary.fingerprint != expected.fingerprint:
         raise ValueError(
             f"{found.files[0]}: made with another vocabulary "
             f"({_describe(found.vocabulary)}) than that of {owner} "
-            f"({_describe(wanted)})."
+            f"({_describe(expected)})."
         )
 
 
@@ -257,9 +260,9 @@ def _describe(vocabulary: Vocabulary) -> str:
     )
 
 
-def _check_lengths(found: RecordSet, wanted: RecordSet) -> None:
-    if found.row != wanted.row:
+def _check_lengths(found: RecordSet, expected: RecordSet) -> None:
+    if found.row != expected.row:
         raise ValueError(
-            f"{found.files[0]}: {found.row}, but {wanted.files[0]}: "
-            f"{wanted.row}; wanted the same."
+            f"{found.files[0]}: {found.row}, but {expected.files[0]}: "
+            f"{expected.row}; needs equal ones."
         )

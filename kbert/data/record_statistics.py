@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What records hold, counted while they are written.
+"""Statistics of records, counted while they are written.
 
-The shares are those of which Devlin et al. 2019, arXiv:1810.04805, section
-3.1 and appendix A.2, speak: 15 % of the tokens predicted, 80 / 10 / 10 % of
-these masked, random and kept, half of the next sentences true, 10 % of the
-rows made shorter.
+The shares are those of Devlin et al. 2019, arXiv:1810.04805, section 3.1 and
+appendix A.2: 15 % of the tokens are predicted, 80 / 10 / 10 % of these are
+masked, random and kept, half of the next sentences are true, 10 % of the rows
+are made shorter.
 """
 
 import collections
@@ -16,8 +16,8 @@ import numpy as np
 from kbert import features
 from kbert.text.vocabulary import Vocabulary
 
-# Of which other count each is a share. A text is a pair of passages where
-# there are next-sentence labels.
+# Each count, and the count that it is a share of. With next-sentence labels a
+# text is a pair of passages. "places" are tokens and padding.
 SHARE_OF = {
     "short": "texts",
     "truncated": "texts",
@@ -39,18 +39,18 @@ _BINS = 16  # of the lengths
 
 
 class Counted(TypedDict):
-    """A `Statistics` in JSON."""
+    """The JSON form of `Statistics`."""
 
     counts: dict[str, int]
     lengths: list[int]
 
 
 class Statistics:
-    """Counts of some rows; those of several shards can be added.
+    """Counts over rows; those of several shards can be added.
 
     Attributes:
-        counts: numbers by name.
-        lengths: (S + 1,) rows of each number of tokens.
+        counts: counts by name.
+        lengths: (S + 1,) number of rows for each number of tokens.
     """
 
     def __init__(self, max_seq_length: int):
@@ -60,14 +60,14 @@ class Statistics:
     def count(
         self, rows: Mapping[str, np.ndarray], vocabulary: Vocabulary
     ) -> None:
-        """Counts rows as they are written."""
+        """Adds rows to the counts."""
         lengths = np.count_nonzero(rows["padding_mask"], axis=1)
-        places = rows["padding_mask"].size
+        size = rows["padding_mask"].size
         self.lengths += np.bincount(lengths, minlength=len(self.lengths))
         self.counts["rows"] += len(lengths)
-        self.counts["places"] += places
+        self.counts["places"] += size
         self.counts["tokens"] += int(lengths.sum())
-        self.counts["padding"] += places - int(lengths.sum())
+        self.counts["padding"] += size - int(lengths.sum())
         if features.NEXT_SENTENCE_LABELS in rows:
             random = int(rows[features.NEXT_SENTENCE_LABELS].sum())
             self.counts["true_next"] += len(lengths) - random
@@ -87,24 +87,24 @@ class Statistics:
         self.counts["random"] += int((~masked & ~kept).sum())
 
     def add(self, other: "Statistics") -> None:
-        """Adds the counts of other rows."""
+        """Adds other counts."""
         self.counts.update(other.counts)
         self.lengths += other.lengths
 
     def to_json(self) -> Counted:
-        """All, for `from_json`."""
+        """Returns the JSON form, for `from_json`."""
         return {"counts": dict(self.counts), "lengths": self.lengths.tolist()}
 
     @classmethod
     def from_json(cls, found: Counted) -> "Statistics":
-        """What `to_json` told."""
+        """Restores the result of `to_json`."""
         statistics = cls(len(found["lengths"]) - 1)
         statistics.counts.update(found["counts"])
         statistics.lengths += np.array(found["lengths"])
         return statistics
 
     def summary(self) -> dict[str, Any]:
-        """Counts, shares as SHARE_OF tells, and rows by their lengths."""
+        """Returns counts, shares (see SHARE_OF), and rows by length."""
         names = sorted(self.counts, key=_ORDER.index)
         counts = {name: self.counts[name] for name in names}
         shares = {

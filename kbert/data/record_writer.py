@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes a folder of pre-training records from text files.
 
-The text is turned into token ids once, on disk, block by block. Then every
-record file is made by itself, from each n-th stretch of the text and a seed
-of its own, while random next sentences come from the whole text. So it does
-not matter which process makes what, nor how many processes there are; and a
-run that was killed goes on with the blocks and files that are missing.
+The text is tokenized once, block by block, to disk. Then each record file is
+made independently, with its own seed, from every n-th stretch of the text;
+random next sentences come from the whole text. So the result does not depend
+on the number of processes, and a run that was killed resumes with the missing
+blocks and files.
 """
 
 import dataclasses
@@ -34,14 +34,14 @@ from kbert.text.vocabulary import VOCABULARY_FILE, Vocabulary
 if TYPE_CHECKING:  # it needs Beam
     from kbert.data.beam_workers import BeamWorkers
 
-_WORK = "work"  # what is there until the records are whole
+_WORK = "work"  # intermediate files
 _CORPUS = "work/corpus"
 
 Progress = Callable[[str, int, int], object]
 
 
-class _Told(TypedDict):
-    """What of records.json is for the reader."""
+class _Summary(TypedDict):
+    """The fields of records.json for people to read."""
 
     counts: dict[str, int]
     shares: dict[str, float]
@@ -59,19 +59,19 @@ def make_records(
 ) -> dict[str, Any]:
     """Writes record files, vocab.txt, vocab.json and records.json.
 
-    All goes to `output_dir`.partial, which gets its name when it is whole.
+    They are written to `output_dir`.partial, which is renamed at the end.
 
     Args:
-        text_files: of the form that documents.py describes.
-        output_dir: a folder that is empty or not there yet.
-        vocabulary: of the model to train.
-        options: lengths, shares and seed.
-        workers: who do it, and then end; None is this process. The records
-            are the same.
-        progress: called with a step's name, what is done of it and all of it.
-    Returns: record_statistics.Statistics.summary(); records.json has it too.
-    Raises: ValueError at bad input, and then leaves no folder behind; OSError,
-        after which a call with the same arguments goes on, as after a kill.
+        text_files: text files in the format that documents.py describes.
+        output_dir: an empty or new folder.
+        vocabulary: the vocabulary of the model to train.
+        options: the settings of the records.
+        workers: the worker processes, ended afterwards; None for this process
+            alone. The records do not depend on it.
+        progress: called with a step's name, the amount done and the total.
+    Returns: record_statistics.Statistics.summary(), also in records.json.
+    Raises: ValueError for bad input, which leaves no folder; OSError, after
+        which, as after a kill, a call with the same arguments resumes.
     """
     show = progress or (lambda step, done, total: None)
     settings = {
@@ -83,15 +83,15 @@ def make_records(
         atomic_files.resumable_folder(
             pathlib.Path(output_dir), settings
         ) as folder,
-        workers or Workers(1) as some,
+        workers or Workers(1) as pool,
     ):
         if not (folder / MANIFEST).exists():
             vocabulary.save(folder)
             if not (folder / _CORPUS).exists():
-                _read_text(text_files, settings, folder, some, show)
-            _write_records(folder, options, vocabulary, some, show)
+                _read_text(text_files, settings, folder, pool, show)
+            _write_records(folder, options, vocabulary, pool, show)
         shutil.rmtree(folder / _WORK, ignore_errors=True)
-        manifest = json_files.read(folder / MANIFEST, _Told, others=Any)
+        manifest = json_files.read(folder / MANIFEST, _Summary, others=Any)
     return {name: manifest[name] for name in ("counts", "shares", "lengths")}
 
 
@@ -105,7 +105,7 @@ def _describe_files(paths):
 
 
 def _read_text(paths, settings, folder, workers, show):
-    """Makes the corpus."""
+    """Tokenizes the text into the corpus."""
     blocks = documents.blocks(paths)
     tasks = [
         _BlockTask(
@@ -121,15 +121,15 @@ def _read_text(paths, settings, folder, workers, show):
     for path, now in _describe_files(paths).items():
         if now != settings[path]:
             raise ValueError(
-                f"{path}: was changed while it was read: it was "
-                f"{settings[path]}, now it is {now}."
+                f"{path}: changed while it was read: it was {settings[path]}, "
+                f"now it is {now}."
             )
     documents.join(
         [(task.block, task.result) for task in tasks],
         folder / _CORPUS,
-        least_sentences=(
+        min_sentences=(
             sentence_pairs if settings["next_sentence"] else full_sentences
-        ).LEAST_SENTENCES,
+        ).MIN_SENTENCES,
     )
     corpus = documents.Corpus(folder / _CORPUS)
     _check_corpus(corpus, paths, settings["next_sentence"])
@@ -143,19 +143,19 @@ def _check_corpus(corpus, paths, next_sentence):
         raise ValueError(f"{named}: no text found.")
     if next_sentence and corpus.num_documents == 1:
         raise ValueError(
-            f"{named}: one document only; wanted two or more, with a blank "
-            "line between them: a random next sentence comes from another."
+            f"{named}: only one document; needs two or more, separated by "
+            "blank lines: a random next sentence comes from another document."
         )
     if not corpus.num_stretches:
         raise ValueError(
             f"{named}: none of {corpus.num_documents} documents has two "
-            "sentences: no sentence has a next one. A blank line ends a "
-            "document; wanted documents of several sentences."
+            "sentences, so no sentence has a next one; needs documents of "
+            "several sentences. A blank line ends a document."
         )
 
 
 def _write_records(folder, options, vocabulary, workers, show):
-    """Makes the record files and their manifest out of the corpus."""
+    """Makes the record files and their manifest from the corpus."""
     corpus = documents.Corpus(folder / _CORPUS)
     num_shards = min(options.num_shards, corpus.num_stretches)
     tasks = [
@@ -190,7 +190,7 @@ def _write_records(folder, options, vocabulary, workers, show):
 
 
 def _run(workers, tasks, progress):
-    """Does the tasks that are not done yet."""
+    """Runs the tasks that are not done yet."""
     todo = [task for task in tasks if not task.result.exists()]
     total = sum(task.amount for task in tasks)
     done = total - sum(task.amount for task in todo)
@@ -207,7 +207,7 @@ def _run(workers, tasks, progress):
 
 @dataclasses.dataclass(frozen=True)
 class _BlockTask:
-    """A block of text to turn into token ids."""
+    """Tokenizes a block of text."""
 
     folder: pathlib.Path
     vocabulary: str  # its fingerprint
@@ -226,7 +226,7 @@ class _BlockTask:
         documents.tokenize(self.block, tokenizer, self.result, report)
 
 
-# Once in a process, which may make other records at the same place later.
+# Cached by fingerprint too: other records may use the same path later.
 @functools.lru_cache(maxsize=1)
 def _vocabulary(folder, fingerprint):
     return Vocabulary.load(folder / VOCABULARY_FILE)
@@ -239,10 +239,10 @@ def _tokenizer(folder, fingerprint):
 
 @dataclasses.dataclass(frozen=True)
 class _ShardTask:
-    """One record file to make."""
+    """Makes one record file."""
 
     folder: pathlib.Path
-    vocabulary: str  # likewise
+    vocabulary: str  # its fingerprint
     number: int
     num_shards: int
     options: RecordOptions
@@ -257,7 +257,7 @@ class _ShardTask:
 
     @property
     def result(self):
-        """Is there when the record file is."""
+        """The statistics, written after the record file."""
         return self.folder / _WORK / f"{self.file_name}.json"
 
     @property

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pre-training rows on disk: TFRecord files with the published names.
+"""Reads and writes pre-training rows: TFRecord files with the published names.
 
 Each row is one tf.train.Example, as google-research/bert, Model Garden and
 kbert write it: every list has its full length, padding included. Only this
-file knows the names on disk; everywhere else a row is a dict of the names in
+module uses the names on disk; elsewhere a row is a dict with the names of
 `kbert.features`: ENCODER_INPUTS (S,), MLM_INPUTS, MASK_IDS and MASK_WEIGHTS
-(P,), NEXT_SENTENCE_LABELS (). kbert's own rows may lack the predictions, to
-be masked by whoever reads them, or the label. Which files belong together,
-and to which vocabulary, is told in record_sets.py.
+(P,), NEXT_SENTENCE_LABELS (). Rows that kbert wrote may lack the predictions,
+to be masked by the reader, or the label. record_sets.py knows which files
+belong together, and their vocabulary.
 """
 
 import contextlib
@@ -32,25 +32,25 @@ _PREDICTIONS = {
 _LABEL = {"next_sentence_labels": features.NEXT_SENTENCE_LABELS}
 _WEIGHTS = {"masked_lm_weights": features.MASK_WEIGHTS}  # the only floats
 
-_FRAME_BYTES = 16  # of the TFRecord format, around each row
+_FRAME_BYTES = 16  # that the TFRecord format adds to each row
 _DAMAGE = (tf.errors.DataLossError, tf.errors.InvalidArgumentError)
 
 
 class RowLengths(NamedTuple):
-    """Columns of every row of a file, padding included, and what it holds."""
+    """The lengths and contents of every row of a file, padding included."""
 
     max_seq_length: int  # S
-    max_predictions: int  # P, or 0 where nothing is masked
-    next_sentence: bool = True  # whether there is a label
+    max_predictions: int  # P, or 0 if rows are not masked
+    next_sentence: bool = True  # whether rows have the label
     packed: bool = False  # whether padding_mask may number several texts
 
 
 def serialize(rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """Rows to serialized tf.train.Examples, (B,) string, in the graph.
+    """Serializes rows to tf.train.Examples, (B,) string, in the graph.
 
-    Those of the features that `rows` has are written. The messages are put
-    together by tf.io.encode_proto, level by level, for the whole batch at
-    once: several times as fast as one Example a row.
+    Writes the features that `rows` has. tf.io.encode_proto builds the messages
+    level by level for the whole batch, several times as fast as one Example
+    per row.
     """
     entries = [
         _entry(on_disk, tf.cast(rows[name], tf.int64), "Int64List")
@@ -79,7 +79,7 @@ def _entry(name, values, list_message):
 
 
 def _encode(message, fields):
-    """Serializes one message a row; each field is (B, number of values)."""
+    """Serializes one message per row; each field is (B, number of values)."""
     sizes = [tf.fill(tf.shape(v)[:1], tf.shape(v)[1]) for v in fields.values()]
     return tf.io.encode_proto(
         sizes=tf.stack(sizes, 1),
@@ -90,7 +90,7 @@ def _encode(message, fields):
 
 
 def parse(serialized: tf.Tensor, row: RowLengths) -> dict[str, tf.Tensor]:
-    """(B,) string to int32 and float32 features, in the graph."""
+    """Parses (B,) string to int32 and float32 features, in the graph."""
     S, P = row.max_seq_length, row.max_predictions
     names = dict(_TOKENS)
     shapes = dict.fromkeys(_TOKENS, tf.io.FixedLenFeature([S], tf.int64))
@@ -117,23 +117,25 @@ def parse(serialized: tf.Tensor, row: RowLengths) -> dict[str, tf.Tensor]:
 def checked(
     rows: Mapping[str, tf.Tensor], row: RowLengths, vocab_size: int
 ) -> dict[str, tf.Tensor]:
-    """What `parse` gives, in the graph, if its numbers can be used.
+    """Returns parsed rows after checking their numbers, in the graph.
 
-    Raises: tf.errors.InvalidArgumentError if a token, a place or a label is
-        none; `damage_named` tells which.
+    Raises: tf.errors.InvalidArgumentError if a token, a position or a label is
+        out of range; `explain_damage` names it.
     """
-    wrong = [
-        # Without a sign, a number below 0 is a high one too.
+    invalid = [
+        # As an unsigned number, a negative one is too high.
         tf.reduce_any(tf.bitcast(rows[name], tf.uint32) > highest)
         for name, highest in _highest(rows, row, vocab_size).items()
     ]
-    check = tf.debugging.Assert(~tf.reduce_any(wrong), ["numbers out of range"])
+    check = tf.debugging.Assert(
+        ~tf.reduce_any(invalid), ["numbers out of range"]
+    )
     with tf.control_dependencies([] if check is None else [check]):  # eager
         return {name: tf.identity(value) for name, value in rows.items()}
 
 
 def _highest(rows, row, vocab_size):
-    """The highest number of each feature, by name; the lowest is 0."""
+    """Returns the highest valid number of each feature; the lowest is 0."""
     highest = {
         "token_ids": vocab_size - 1,
         "padding_mask": row.max_seq_length if row.packed else 1,
@@ -146,7 +148,7 @@ def _highest(rows, row, vocab_size):
 
 
 def write(path: str, batches: Iterable[tf.Tensor]) -> int:
-    """Writes batches of what `serialize` gives; returns the number of rows."""
+    """Writes batches of serialized rows; returns the number of rows."""
     num_rows = 0
     with tf.io.TFRecordWriter(path) as writer:
         for batch in batches:
@@ -157,27 +159,27 @@ def write(path: str, batches: Iterable[tf.Tensor]) -> int:
 
 
 def row_lengths(path: str) -> RowLengths:
-    """What a file's first row holds.
+    """Reads lengths and contents of a file's rows from its first row.
 
-    It cannot tell whether other rows are of several texts; where there are
-    no labels, they are taken to be.
+    The first row does not show whether others have several texts; rows without
+    labels are assumed to be packed.
 
-    Raises: ValueError, naming the file, if it is no file of such rows.
+    Raises: ValueError, naming the file, if it is not a file of such rows.
     """
     try:
         rows = list(tf.data.TFRecordDataset(path).take(1).as_numpy_iterator())
     except tf.errors.DataLossError:
         raise ValueError(f"{path}: not a TFRecord file, or damaged.") from None
     if not rows:
-        raise ValueError(f"{path}: holds no row.")
+        raise ValueError(f"{path}: has no rows.")
     try:
         found = tf.train.Example.FromString(rows[0]).features.feature
     except Exception:  # DecodeError, of the protobuf that is installed
-        raise ValueError(f"{path}: no tf.train.Example.") from None
-    wanted = {*_TOKENS}
+        raise ValueError(f"{path}: not a tf.train.Example.") from None
+    required = {*_TOKENS}
     if masked := not found.keys().isdisjoint(_PREDICTIONS | _WEIGHTS):
-        wanted |= {*_PREDICTIONS, *_WEIGHTS}
-    if missing := sorted(wanted - set(found)):
+        required |= {*_PREDICTIONS, *_WEIGHTS}
+    if missing := sorted(required - set(found)):
         raise ValueError(f"{path}: features {missing} are missing.")
     next_sentence = not found.keys().isdisjoint(_LABEL)
     return RowLengths(
@@ -189,10 +191,10 @@ def row_lengths(path: str) -> RowLengths:
 
 
 def count_rows(files: Sequence[str], row: RowLengths, vocab_size: int) -> int:
-    """Reads files through.
+    """Reads files, checks all rows and returns their number.
 
     Raises: ValueError, naming file and row, at the first row that is damaged,
-        has other lengths or a number that cannot be, such as a token id of
+        has other lengths or a number out of range, such as the token id
         vocab_size.
     """
     num_rows = 0
@@ -209,35 +211,35 @@ def count_rows(files: Sequence[str], row: RowLengths, vocab_size: int) -> int:
 
 
 @contextlib.contextmanager
-def damage_named(
+def explain_damage(
     files: Sequence[str], row: RowLengths, vocab_size: int
 ) -> Iterator[None]:
-    """Turns TensorFlow's error at a damaged row into a ValueError.
+    """Converts TensorFlow's error at a damaged row to a ValueError.
 
-    Wrap it around code that reads records. The error names file and row; it
-    costs another reading of the files, and nothing while all is well.
+    Wrap it around code that reads records. The error names file and row, for
+    which the files are read again; without an error there is no cost.
 
     Args:
-        files: those that are read.
-        row: lengths of their rows.
-        vocab_size: token ids are below it.
+        files: the files that are read.
+        row: the lengths of their rows.
+        vocab_size: the number of token ids.
     """
     try:
         yield
     except _DAMAGE:
         count_rows(files, row, vocab_size)
-        raise  # the files are whole, so it is something else
+        raise  # the files are not damaged: another error
 
 
 def _measure(path, row, vocab_size):
-    """Rows of a file that can all be parsed, and bytes that they take.
+    """Parses a file; returns the number of its rows and their size in bytes.
 
-    Bytes, because TensorFlow ends without an error where a file is cut short
-    inside the twelve bytes before a row.
+    TensorFlow reports no error if a file is truncated within the twelve bytes
+    before a row; the size shows it.
     """
 
     def measure(serialized):
-        # What nothing uses would not be run.
+        # Use the checked rows: unused operations would not run.
         rows = checked(parse(serialized, row), row, vocab_size)
         num_rows = tf.shape(rows["token_ids"], tf.int64)[0]
         size = tf.reduce_sum(tf.strings.length(serialized))
@@ -257,18 +259,18 @@ def _describe_damage(path, row, vocab_size):
     try:
         for serialized in tf.data.TFRecordDataset(path):
             rows = parse(serialized[None], row)
-            if wrong := _out_of_range(rows, row, vocab_size):
-                return f"row {whole + 1}: {wrong}"
+            if error := _out_of_range(rows, row, vocab_size):
+                return f"row {whole + 1}: {error}"
             whole += 1
     except tf.errors.InvalidArgumentError as error:
-        reason = error.message.rpartition("}} ")[2]  # less the node's name
+        reason = error.message.rpartition("}} ")[2]  # without the node's name
         return (
-            f"row {whole + 1} is none of {row.max_seq_length} tokens and "
+            f"row {whole + 1} does not have {row.max_seq_length} tokens and "
             f"{row.max_predictions} predictions: {reason}"
         )
     except tf.errors.DataLossError:
         pass
-    return f"damaged or cut short after {whole} whole rows."
+    return f"damaged or truncated after {whole} complete rows."
 
 
 def _out_of_range(rows, row, vocab_size):
@@ -276,5 +278,5 @@ def _out_of_range(rows, row, vocab_size):
     for name, highest in _highest(rows, row, vocab_size).items():
         for number in rows[name].numpy().ravel().tolist():
             if not 0 <= number <= highest:
-                return f"{number} in {names[name]}; wanted 0 to {highest}."
+                return f"{number} in {names[name]}; needs 0 to {highest}."
     return None

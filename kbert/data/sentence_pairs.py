@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pairs of passages for next-sentence prediction, as spans of a corpus.
+"""Chooses pairs of passages for next-sentence prediction from a corpus.
 
 Source: Devlin et al. 2019, arXiv:1810.04805, section 3.1 (task 2) and
-appendix A.2; the procedure follows google-research/bert, with three
-differences, each of which brings a share closer to what the paper states:
+appendix A.2. The procedure follows google-research/bert, with three
+differences that bring the shares closer to those in the paper:
 
-- A passage that is one sentence has no rest that could be its next one, and
-  makes a pair with random text. For each such pair a later one, for which
-  no coin is thrown, is a true one; so half of all pairs are true.
+- A passage of one sentence cannot be split, so its second passage is random.
+  For each of these pairs a later pair is a true one without a draw; so half of
+  all pairs are true.
 - The shorter target length is drawn for each pair, not for each document, so
   that `short_seq_prob` is a share of the pairs.
 - Random text starts at a sentence drawn from all sentences of the other
-  documents, so that a document is drawn as often as it is long.
+  documents, so that longer documents are drawn more often.
 """
 
 import array
@@ -24,19 +24,19 @@ import numpy as np
 
 from kbert.data.documents import Corpus
 
-# Of a document: one of one sentence, such as a title between blank lines, has
-# no next sentence. Its text can still be the random one.
-LEAST_SENTENCES = 2
+# A document of one sentence, such as a title between blank lines, has no next
+# sentence. Its text can still be drawn as random text.
+MIN_SENTENCES = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class SentencePairs:
-    """Pairs of token spans: `a` is tokens[a_start:a_end], `b` likewise.
+    """Pairs of token spans tokens[a_start:a_end] and tokens[b_start:b_end].
 
-    All are (pairs,) int64. A span may be longer than fits: nothing is cut
-    yet. `random_sentence` is where `b` begins, if that is in another document
-    than `a`, or -1 where it follows `a` directly. `is_short` is 1 where a
-    shorter length was aimed at.
+    Each is (pairs,) int64. The spans are not truncated yet. `random_sentence`
+    is the first sentence of `b` if it is random text from another document,
+    and -1 if `b` follows `a`. `is_short` is 1 where the target length was
+    shorter.
     """
 
     a_start: np.ndarray
@@ -47,11 +47,11 @@ class SentencePairs:
     is_short: np.ndarray
 
     def __len__(self) -> int:
-        """Number of pairs."""
+        """The number of pairs."""
         return len(self.is_short)
 
     def __getitem__(self, rows) -> "SentencePairs":
-        """The pairs of a slice or an index array."""
+        """Returns the pairs of a slice or an index array."""
         return SentencePairs(**{n: v[rows] for n, v in vars(self).items()})
 
 
@@ -63,24 +63,24 @@ def choose(
     short_seq_prob: float,
     seed: str,
 ) -> Iterator[SentencePairs]:
-    """Cuts stretches into passages and gives each its second passage.
+    """Splits stretches into passages and pairs each with a second passage.
 
-    Sentences are gathered up to a target length, then split in two at a
+    Sentences are collected up to a target length, then split in two at a
     random sentence. Half of the time the second part is replaced by random
-    text, and what it held is gathered again. The order of a group's pairs is
-    random too.
+    text, and its sentences are used for the next pair. The order of a group's
+    pairs is random too.
 
     Args:
-        corpus: two documents at least.
-        groups: stretches of the corpus, of two sentences or more each.
-        max_tokens: target length of a pair, [CLS] and [SEP] not counted.
-        short_seq_prob: share of the pairs whose target is drawn evenly from
-            2 to `max_tokens` instead.
-        seed: the same string gives the same pairs on every machine.
+        corpus: a corpus of at least two documents.
+        groups: groups of stretches with at least two sentences each.
+        max_tokens: target length of a pair, without [CLS] and [SEP].
+        short_seq_prob: share of the pairs with a shorter target length, drawn
+            uniformly from 2 to `max_tokens`.
+        seed: a string; the same one gives the same pairs on every machine.
     Yields: the pairs of each group.
     """
     draw = random.Random(seed)
-    sure = 0  # true pairs that are owed: see the first difference above
+    owed = 0  # true pairs without a draw: see the first difference above
     for group in groups:
         rows = array.array("q")
         for stretch, starts in each_with_starts(corpus, group):
@@ -94,9 +94,9 @@ def choose(
                 end = min(end, last)
                 middle = at + draw.randint(1, max(1, end - at - 1))
                 if middle == end:
-                    is_random, sure = True, sure + 1
-                elif sure:
-                    is_random, sure = False, sure - 1
+                    is_random, owed = True, owed + 1
+                elif owed:
+                    is_random, owed = False, owed - 1
                 else:
                     is_random = draw.random() < 0.5
                 span_b = starts[middle], starts[end]
@@ -111,7 +111,7 @@ def choose(
 def each_with_starts(
     corpus: Corpus, stretches: np.ndarray
 ) -> Iterator[tuple[np.void, list[int]]]:
-    """Yields stretches, and where the sentences of each begin, and it ends."""
+    """Yields each stretch with the starts of its sentences, then its end."""
     counts = stretches["end"] - stretches["first"] + 1
     found = corpus.sentences(stretches["first"].tolist(), counts.tolist())
     starts = found["token"].tolist()
@@ -121,17 +121,17 @@ def each_with_starts(
 
 
 def _finish(corpus, rows, draw):
-    """Gives the rows that want it their random text, and shuffles all."""
+    """Draws random text for the rows that need it, and shuffles all rows."""
     a_start, a_end, b_start, b_end, own_first, own_end, is_short = rows.T
     sentence = np.full(len(rows), -1)
-    wanting = np.flatnonzero(b_start < 0)
-    u = np.array([draw.random() for _ in wanting])
-    own, num_own = own_first[wanting], (own_end - own_first)[wanting]
+    random_b = np.flatnonzero(b_start < 0)
+    u = np.array([draw.random() for _ in random_b])
+    own, num_own = own_first[random_b], (own_end - own_first)[random_b]
     start = (u * (corpus.num_sentences - num_own)).astype(np.int64)
-    start += np.where(start >= own, num_own, 0)  # steps over its own document
-    sentence[wanting] = start
-    b_start[wanting], b_end[wanting] = _random_text(
-        corpus, start, np.maximum(b_end[wanting], 1)
+    start += np.where(start >= own, num_own, 0)  # skips the own document
+    sentence[random_b] = start
+    b_start[random_b], b_end[random_b] = _random_text(
+        corpus, start, np.maximum(b_end[random_b], 1)
     )
     pairs = SentencePairs(a_start, a_end, b_start, b_end, sentence, is_short)
     order = np.array([draw.random() for _ in range(len(pairs))])
@@ -139,8 +139,11 @@ def _finish(corpus, rows, draw):
 
 
 def _random_text(corpus, start, length):
-    """Spans of whole sentences of one document, of a length at least."""
-    # As many sentences as tokens are enough: none is empty.
+    """Returns spans of whole sentences of one document, of at least `length`.
+
+    A span is shorter where its document ends.
+    """
+    # `length` sentences are enough, as each has at least one token.
     counts = np.minimum(length, corpus.num_sentences - start) + 1
     found = corpus.sentences(start.tolist(), counts.tolist())
     first = np.cumsum(counts) - counts

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled texts from a table: TSV, CSV, JSON Lines or Parquet."""
+"""Reads labelled texts from tables: TSV, CSV, JSON Lines or Parquet."""
 
 import contextlib
 import csv
@@ -17,25 +17,25 @@ from kbert.input_files import check_regular
 from kbert.text import files
 
 EXTENSIONS = (".tsv", ".csv", ".jsonl", ".parquet")
-# What pandas, R and spreadsheets write where there is no label, in any case.
+# What pandas, R and spreadsheets write for a missing value, in any case.
 _MISSING = {"", "nan", "na", "n/a", "#na", "#n/a", "<na>", "null"}
-_SHOWN = 20  # labels or columns that an error lists
-_Flags = Mapping[str, str]  # by column, what names it on the command line
+_MAX_LISTED = 20  # labels or columns that an error lists
+_Flags = Mapping[str, str]  # column: the flag that names it
 
-_ROWS = 1024  # of a Parquet file, read at once
-_LONGEST_FIELD = 2**31 - 1  # of CSV; Python's own limit is 131,072
-_LARGEST = 3.4028235e38  # of float32
+_CHUNK_ROWS = 1024  # of a Parquet file
+_MAX_CSV_FIELD = 2**31 - 1  # Python's default is 131,072
+_MAX_FLOAT32 = 3.4028235e38
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """The wanted columns of one table.
+    """The text and label columns of one table.
 
     Attributes:
-        path: the file; "" of rows from lists.
-        lines: for each row the line it starts on, or its number, from 1.
-        texts: for each text column its strings.
-        labels: the label column, None if none was asked for.
+        path: the file; "" if the rows come from lists.
+        lines: for each row the line where it starts, or its number, from 1.
+        texts: the strings of each text column.
+        labels: the strings of the label column, or None.
     """
 
     path: str
@@ -57,17 +57,17 @@ def read_table(
     encoding: str = "utf-8",
     empty_labels: bool = False,
 ) -> Rows:
-    """Reads the texts, and the labels if any, of a table: see `stream`.
+    """Reads the texts and labels of a table; see `stream`.
 
     Args:
-        path: see `stream`, as for the next four.
-        text_columns: their names.
-        label_column: its name, or None.
+        path: the file.
+        text_columns: the names of the text columns.
+        label_column: the name of the label column, or None.
         header: the names of all columns, or None.
-        encoding: of the file.
-        empty_labels: whether a row's label may be blank.
-    Raises: as `stream` does, and for a blank label, and for half of a
-        surrogate pair, which JSON can have.
+        encoding: the encoding of the file.
+        empty_labels: whether labels may be blank.
+    Raises: as `stream`; also ValueError for a blank label, and for half of a
+        surrogate pair, which JSON can contain.
     """
     lines = []
     columns = [[] for _ in range(len(text_columns) + bool(label_column))]
@@ -101,35 +101,35 @@ def stream(
 ) -> Iterator[tuple[int, list[Any]]]:
     """Yields the rows of a table of any length, one at a time.
 
-    The extension tells the format. Empty lines are skipped, but in a .tsv of
-    one column, where they are empty texts.
-        .tsv: a header, then fields between tabs; quotes are characters like
-            others, as in the GLUE files.
-        .csv: a header, then fields as in RFC 4180; quoted ones may hold
+    The extension determines the format. Empty lines are skipped, except in a
+    .tsv with one column, where they are empty texts.
+        .tsv: a header, then fields separated by tabs; quotes have no special
+            meaning, as in the GLUE files.
+        .csv: a header, then fields as in RFC 4180; quoted fields may contain
             commas, doubled quotes and newlines.
-        .jsonl: one object a line. Texts are strings, labels strings, numbers
-            or true and false, which become their spelling in JSON.
+        .jsonl: one object per line. Texts are strings; labels are strings,
+            numbers or booleans, which are spelled as in JSON.
         .parquet: columns as in .jsonl; needs pyarrow.
-        .txt: a text a line, for one text column and no label.
-    All but .parquet may be zipped: NAME.csv.gz.
+        .txt: one text per line, for one text column and no label.
+    All except .parquet may be compressed: NAME.csv.gz.
 
     Args:
         path: the file.
-        text_columns: names of columns.
-        label_column: the same, or None.
-        header: the names of all columns, of a .tsv or .csv whose first line
-            is a row already.
-        encoding: of the file, as Python names it.
-        lists: text columns that may hold lists of strings in a .jsonl or a
+        text_columns: the names of the text columns.
+        label_column: the name of the label column, or None.
+        header: the names of all columns, for a .tsv or .csv without a header
+            line.
+        encoding: Python's name of the file's encoding.
+        lists: text columns that may contain lists of strings in a .jsonl or a
             .parquet.
-        text_flag: what names text columns, for errors.
-        whole: whether a dict of all columns of the row follows its values.
-    Yields: the line that a row starts on (of a .parquet the row), from 1,
-        and its texts, then its label if one was asked for.
-    Raises: OSError; ValueError, naming file and line, for a line that is not
-        of the encoding or not of the format, a column that is not there or
-        there twice, a row with too few or too many fields, a row that equals
-        the header, or a table without rows.
+        text_flag: the flag that names text columns, for errors.
+        whole: whether to append a dict of all columns to the values of a row.
+    Yields: the line where the row starts (for .parquet the row's number),
+        from 1, and the row's texts, then its label if label_column is given.
+    Raises: OSError; ValueError, naming file and line, for a line that does not
+        have the encoding or the format, a missing or duplicate column, a row
+        with too few or too many fields, a row that equals the header, or a
+        table without rows.
     """
     flags = dict.fromkeys(text_columns, text_flag)
     if label_column:
@@ -147,9 +147,9 @@ def stream(
 
 
 def count_rows(path: str) -> int:
-    """How many rows a table has, or a few more: for showing progress.
+    """Counts the rows of a table, or a few more, to show progress.
 
-    Raises: as `stream` does.
+    Raises: as `stream`.
     """
     if extension(path) == ".parquet":
         with _opened_parquet(path) as file:
@@ -160,7 +160,7 @@ def count_rows(path: str) -> int:
 
 
 def extension(path: str | os.PathLike) -> str:
-    """That tells the format: .csv of A.CSV, and of a.csv.gz."""
+    """Returns the extension without .gz: ".csv" for A.CSV and for a.csv.gz."""
     name = str(path).lower()
     found = pathlib.Path(name.removesuffix(".gz")).suffix
     if found in (".tsv", ".csv", ".jsonl", ".txt"):
@@ -169,23 +169,26 @@ def extension(path: str | os.PathLike) -> str:
 
 
 def is_missing(label: str) -> bool:
-    """Whether a label is what stands where there is none, such as "NaN"."""
+    """Returns whether a label usually means a missing one, such as "NaN"."""
     return label.strip().lower() in _MISSING or label == "None"
 
 
 def check_text(where: str, text: str) -> None:
-    """Raises: ValueError, naming the place, for what no file can hold."""
+    """Checks that a text can be encoded.
+
+    Raises: ValueError, starting with `where`, for half of a surrogate pair.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError(
-            f"{where}: {json.dumps(text)[:40]}: half of a surrogate pair is "
-            "no text."
+            f"{where}: {json.dumps(text)[:40]}: half of a surrogate pair; "
+            "needs whole characters."
         ) from None
 
 
 def where(path: str, line: int) -> str:
-    """Names a row in messages: of a file, or of lists, which have no path."""
+    """Returns the name of a row in messages; rows of lists have no path."""
     return f"{path}:{line}" if path else f"Row {line}"
 
 
@@ -195,35 +198,35 @@ def check_labels(
     by_row: Sequence[Sequence[str]],
     known: Collection[str] = (),
 ) -> None:
-    """Sees that no label stands for a missing one.
+    """Checks that no label means a missing one.
 
     Args:
         path: the file.
-        lines: of its rows.
+        lines: the line of each row.
         by_row: the labels of each row.
-        known: what is a label whatever it looks like.
+        known: labels that are accepted in any case.
     Raises: ValueError, naming file and line.
     """
     for line, found in zip(lines, by_row, strict=True):
         for label in found:
             if is_missing(label) and label not in known:
                 raise ValueError(
-                    f"{where(path, line)}: label {label!r} usually stands for "
-                    "a missing one; needs a label. If it is one, name all of "
-                    "them with --labels."
+                    f"{where(path, line)}: label {label!r} usually means a "
+                    "missing one; needs a label. If it is one, list all labels "
+                    "with --labels."
                 )
 
 
 def label_ids(
     rows: Rows, by_row: Sequence[Sequence[str]], labels: Sequence[str]
 ) -> list[list[int]]:
-    """The indices of each row's labels in a model's labels.
+    """Returns the indices of each row's labels in the model's labels.
 
     Args:
-        rows: that have them.
+        rows: the rows.
         by_row: the labels of each row.
-        labels: the model's.
-    Raises: ValueError, naming file and line, for a label not among them.
+        labels: the labels of the model.
+    Raises: ValueError, naming file and line, for an unknown label.
     """
     ids = {label: i for i, label in enumerate(labels)}
     for line, found in zip(rows.lines, by_row, strict=True):
@@ -237,27 +240,27 @@ def label_ids(
 
 
 def _listed(names: Sequence[str]) -> str:
-    """The names, of many the first ones."""
-    more = len(names) - _SHOWN
-    return f"{list(names)[:_SHOWN]}{f' and {more:,} more' * (more > 0)}"
+    """Lists names for a message, only the first ones if there are many."""
+    more = len(names) - _MAX_LISTED
+    return f"{list(names)[:_MAX_LISTED]}{f' and {more:,} more' * (more > 0)}"
 
 
 def label_numbers(rows: Rows) -> list[float]:
-    """The labels as numbers.
+    """Converts the labels to numbers.
 
-    Raises: ValueError, naming file and line, for one that is no number.
+    Raises: ValueError, naming file and line, for a label that is not a number.
     """
     numbers = []
     for line, label in zip(rows.lines, rows.labels or (), strict=True):
         try:
-            # Python reads 1_000 too.
+            # float() also accepts 1_000.
             number = math.nan if "_" in label else float(label)
         except ValueError:
             number = math.nan
-        if not abs(number) <= _LARGEST:
+        if not abs(number) <= _MAX_FLOAT32:
             raise ValueError(
                 f"{where(rows.path, line)}: label {label!r}; needs a number, "
-                f"of {_LARGEST:.1e} at most."
+                f"of {_MAX_FLOAT32:.1e} at most."
             )
         numbers.append(number)
     return numbers
@@ -269,14 +272,14 @@ def _tsv_fields(path: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _csv_fields(path: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
-    # A quoted field keeps the newlines that it has.
+    # Quoted fields may contain newlines.
     lines = files.read_lines(path, encoding, keep_ends=True)
-    csv.field_size_limit(_LONGEST_FIELD)
+    csv.field_size_limit(_MAX_CSV_FIELD)
     reader = csv.reader(lines, strict=True)
     start = 1
     try:
         for fields in reader:
-            yield start, fields or [""]  # an empty line, as in a TSV
+            yield start, fields or [""]  # an empty line, as _tsv_fields has it
             start = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(f"{path}:{start}: not CSV: {error}.") from None
@@ -289,7 +292,7 @@ def _records(
     encoding: str,
     whole: bool,
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Each row, a mapping of its columns: all of them if it has to be whole."""
+    """Yields each row as a mapping of its columns; of all if `whole`."""
     form = extension(path)
     if form == ".jsonl":
         return _unlike_header(path, json_objects(path, encoding))
@@ -318,12 +321,12 @@ def _unlike_table(
 
 
 def check_no_header(path: str, line: str, columns: Collection[str]) -> None:
-    """Sees that a .txt of a text a line does not begin as a table does.
+    """Checks that a .txt with one text per line is not a table.
 
     Args:
         path: the file.
-        line: its first.
-        columns: names, any of which a table would have in its header.
+        line: its first line.
+        columns: column names; the header of a table would have one of them.
     Raises: ValueError, naming the line.
     """
     for extension, delimiter in ((".csv", ","), (".tsv", "\t")):
@@ -331,15 +334,15 @@ def check_no_header(path: str, line: str, columns: Collection[str]) -> None:
         if len(names) > 1 and {*names} & {*columns}:
             raise ValueError(
                 f"{path}:1: {line[:40]!r} looks like the header of a table, "
-                f"and a .txt has a text a line; name the file {extension}, or "
-                "leave the line out."
+                "and a .txt has one text per line; rename the file to "
+                f"{extension}, or remove the line."
             )
 
 
 def has_columns(path: str, names: Collection[str], encoding: str) -> bool:
-    """Whether the first line of a .tsv names some columns.
+    """Returns whether the first line of a .tsv has all of these columns.
 
-    Raises: OSError; ValueError for a line that is not of the encoding.
+    Raises: OSError; ValueError if the line cannot be decoded.
     """
     _, header = next(_tsv_fields(path, encoding), (1, []))
     return {*names} <= {*header}
@@ -348,10 +351,10 @@ def has_columns(path: str, names: Collection[str], encoding: str) -> bool:
 def _unlike_header(
     path: str, rows: Iterator[tuple[int, Mapping[str, Any]]]
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows, none of which equals the header, as of tables put together.
+    """Yields rows, and refuses one that equals the header.
 
-    In a table of one column, only the first row is compared: a text may be
-    named as its column is.
+    Concatenated tables have them. In a table with one column only the first
+    row is compared: later a text may equal its column's name.
     """
     is_first = True
     for line, record in rows:
@@ -372,7 +375,7 @@ def _fields_by_name(
     flags: _Flags,
     header: Sequence[str] | None,
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows after the header, as mappings."""
+    """Yields the rows after the header as mappings."""
     line = 1
     if header is None:
         line, header = next((x for x in rows if x[1] != [""]), (1, []))
@@ -404,7 +407,7 @@ def _check_columns(where: str, header: Sequence[str], flags: _Flags) -> None:
 def _check_once(where: str, header: Sequence[str], column: str) -> None:
     if header.count(column) > 1:
         raise ValueError(
-            f"{where}: two columns {column!r}; needs names that differ, there "
+            f"{where}: two columns {column!r}; needs different names, there "
             f"are {_listed(header)}."
         )
 
@@ -418,17 +421,17 @@ def _parquet_rows(
         for column in names:
             _check_once(path, names, column)
         columns = names if whole else list(flags)
-        batches = file.iter_batches(_ROWS, columns=columns)
+        batches = file.iter_batches(_CHUNK_ROWS, columns=columns)
         rows = (row for batch in batches for row in batch.to_pylist())
         yield from enumerate(rows, start=1)
 
 
 @contextlib.contextmanager
 def _opened_parquet(path: str) -> Iterator[Any]:
-    """A pyarrow.parquet.ParquetFile.
+    """Yields a pyarrow.parquet.ParquetFile.
 
-    Raises: ValueError, naming the file, for one that is none, then or while
-        it is read, or if pyarrow is not installed; OSError.
+    Raises: ValueError, naming the file, if it is not Parquet or turns out to
+        be damaged while it is read, or if pyarrow is not installed; OSError.
     """
     parquet = import_parquet(path)
     import pyarrow
@@ -445,10 +448,10 @@ def _opened_parquet(path: str) -> Iterator[Any]:
 
 
 def import_parquet(path: str | os.PathLike) -> Any:
-    """The module pyarrow.parquet.
+    """Imports pyarrow.parquet.
 
     Args:
-        path: the file that it is for.
+        path: the file to read, for the error.
     Raises: ValueError, naming the file, if pyarrow is not installed.
     """
     if importlib.util.find_spec("pyarrow") is None:
@@ -462,10 +465,10 @@ def import_parquet(path: str | os.PathLike) -> Any:
 
 
 def json_objects(path: str, encoding: str) -> Iterator[tuple[int, dict]]:
-    """The objects of a JSON Lines file, each with its line, from 1.
+    """Yields the objects of a JSON Lines file, each with its line, from 1.
 
-    Raises: OSError; ValueError, naming file and line, for one that is not of
-        the encoding, not JSON or no object.
+    Raises: OSError; ValueError, naming file and line, for a line that cannot
+        be decoded, is not JSON or not an object.
     """
     for number, line in enumerate(files.read_lines(path, encoding), start=1):
         if line.strip():
@@ -484,10 +487,10 @@ def _text(
     if isinstance(value, str):
         return value
     if not is_list:
-        raise _unfit(where, column, value, "a string")
+        raise _invalid(where, column, value, "a string")
     if isinstance(value, list) and all(isinstance(x, str) for x in value):
         return value
-    raise _unfit(where, column, value, "a string or a list of strings")
+    raise _invalid(where, column, value, "a string or a list of strings")
 
 
 def _label(where: str, row: Mapping[str, Any], column: str) -> str:
@@ -497,9 +500,9 @@ def _label(where: str, row: Mapping[str, Any], column: str) -> str:
     # bool is an int
     if isinstance(value, int | float) and math.isfinite(value):
         return json.dumps(value)
-    raise _unfit(where, column, value, "a string, number or boolean")
+    raise _invalid(where, column, value, "a string, number or boolean")
 
 
-def _unfit(where: str, column: str, value: Any, needed: str) -> ValueError:
+def _invalid(where: str, column: str, value: Any, needed: str) -> ValueError:
     found = json.dumps(value, default=str)[:40]
     return ValueError(f"{where}: {column!r} is {found}; needs {needed}.")

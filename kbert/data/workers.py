@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks with TensorFlow in them, done by several processes."""
+"""Runs tasks that use TensorFlow in several processes."""
 
 import collections
 import contextlib
@@ -17,65 +17,68 @@ Report = Callable[[int], object]
 
 
 class Task(Protocol):
-    """Work that leaves a file or a folder; it can be pickled, `str` names it.
+    """A picklable task that writes a file or a folder; `str` is its name.
 
-    It is called with a function that it tells, now and then, how much of
-    `amount` it has done since the last time.
+    A task is called with a function that it calls from time to time with the
+    part of `amount` done since the last call.
     """
 
     @property
     def result(self) -> pathlib.Path:
-        """Is there when the work is done."""
+        """The path that exists when the task is done."""
         ...
 
     @property
     def amount(self) -> int:
-        """How much there is to do, in a unit of all tasks of a run."""
+        """The amount of work, in a unit that all tasks of a run share."""
         ...
 
     def __call__(self, report: Report) -> None:
-        """Raises: ValueError at bad input; OSError."""
+        """Does the work.
+
+        Raises: ValueError for bad input; OSError.
+        """
 
 
 class WorkerDied(OSError):
-    """A process ended before its task did."""
+    """A process ended before its task was done."""
 
 
 class Workers:
-    """Processes that do tasks; if there is but one, it is the caller's own.
+    """A pool of worker processes; a pool of one uses the caller's process.
 
-    They are started when they are first needed, each computing on one core,
-    and end with the `with` block. More than one needs a caller whose
+    Processes are started when first needed, compute on one core each, and end
+    with the `with` block. More than one process requires that the caller's
     `__main__` is safe to import.
 
     Args:
-        count: of the processes that work.
-    Raises: ValueError if there is none.
+        count: the number of processes.
+    Raises: ValueError if it is below 1.
     """
 
     def __init__(self, count: int):
         if count < 1:
-            raise ValueError(f"num_workers is {count}; wanted 1 or more.")
+            raise ValueError(f"num_workers is {count}; needs at least 1.")
         self._count = count
-        self._processes: dict[Any, Any] = {}  # by our end of their pipe
+        self._processes: dict[Any, Any] = {}  # by our end of the pipe
 
     def __enter__(self) -> "Workers":
-        """Starts none yet."""
+        """Returns itself; no process is started yet."""
         return self
 
     def __exit__(self, *_) -> None:
-        """Ends them, whatever they do."""
+        """Terminates the processes."""
         for worker in self._processes.values():
             worker.terminate()
         for worker in self._processes.values():
             worker.join()
 
     def run(self, tasks: Sequence[Task], report: Report) -> None:
-        """Does the tasks, in any order.
+        """Runs tasks in any order.
 
         Args:
-            tasks: whose results are not there yet.
-            report: called with amounts that were done since the last time.
+            tasks: the tasks, without results yet.
+            report: called with the amount done since the last call.
         Raises: WorkerDied, naming the task; the ValueError or OSError of a
             task.
         """
@@ -89,7 +92,7 @@ class Workers:
             while waiting and (idle or len(self._processes) < self._count):
                 connection = idle.pop() if idle else self._start()
                 busy[connection] = waiting.popleft()
-                with contextlib.suppress(BrokenPipeError):  # recv tells more
+                with contextlib.suppress(BrokenPipeError):  # recv will report
                     connection.send(busy[connection])
             for connection in multiprocessing.connection.wait(list(busy)):
                 amount = self._receive(connection, busy)
@@ -103,19 +106,20 @@ class Workers:
         context = multiprocessing.get_context("spawn")  # TensorFlow can't fork
         ours, theirs = context.Pipe()
         worker = context.Process(target=_serve, args=(theirs,), daemon=True)
-        # Ctrl-C goes to all; this process hears it and ends the others.
-        multiprocessing.resource_tracker.ensure_running()  # resets the mask
+        # Ctrl-C reaches all processes; only this one handles it and ends the
+        # others. The resource tracker would reset the mask.
+        multiprocessing.resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             worker.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()  # so that the worker's end is the only one
+        theirs.close()  # so that only the worker has this end
         self._processes[ours] = worker
         return ours
 
     def _receive(self, connection, busy):
-        """What was done of the task since the last time; None at its end."""
+        """Returns the amount done since the last call; None at the end."""
         try:
             value = connection.recv()
         except (EOFError, ConnectionResetError):
@@ -123,8 +127,8 @@ class Workers:
             worker.join()
             raise WorkerDied(
                 f"The worker process {worker.pid} ended with exit code "
-                f"{worker.exitcode} at {busy[connection]} (-9 may be the "
-                "system, short of memory)"
+                f"{worker.exitcode} at {busy[connection]} (-9 may mean that "
+                "the system was out of memory)"
             ) from None
         if isinstance(value, Exception):
             raise value
@@ -132,11 +136,11 @@ class Workers:
 
 
 def use_one_core() -> None:
-    """Lets TensorFlow compute on one core, and on no GPU, in this process.
+    """Makes TensorFlow use one core and no GPU in this process.
 
-    Raises: RuntimeError if it has begun to compute otherwise.
+    Raises: RuntimeError if TensorFlow is already initialized otherwise.
     """
-    import tensorflow as tf  # takes seconds, after `end_with_parent` in workers
+    import tensorflow as tf  # slow, so workers call `end_with_parent` before
 
     tf.config.set_visible_devices([], "GPU")
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -144,7 +148,7 @@ def use_one_core() -> None:
 
 
 def _serve(connection):
-    """What a worker process runs, until its caller has gone."""
+    """The main function of a worker process; ends with its caller."""
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid:
         process.end_with_parent(signal.SIGKILL, parent.pid)

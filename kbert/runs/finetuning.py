@@ -236,7 +236,7 @@ def _seen_tokens(examples, vocabulary, tuning, options):
         return None  # the table stays as it is
     if options.optimizer == "lamb":
         return None  # its step depends on the norm of the whole table
-    return finetuning.seen_tokens(examples, vocabulary)
+    return finetuning.used_token_ids(examples, vocabulary)
 
 
 def _freeze(model, blocks):

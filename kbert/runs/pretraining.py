@@ -97,7 +97,7 @@ def pretrain(
         )
         if record:
             _score(score, "before", options)
-        with strategy.scope(), record_set.damage_named():
+        with strategy.scope(), record_set.explain_damage():
             trainer = _train(
                 model,
                 record_set,

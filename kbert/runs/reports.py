@@ -101,7 +101,7 @@ def token_counts(
     counts = np.zeros(len(columns[0]), int)
     if texts:
         tokenizer = Tokenizer(vocabulary)
-        found = finetuning.mapped(
+        found = finetuning.map_in_chunks(
             {"texts": tf.constant(texts)},
             lambda part: {"counts": tokenizer(part["texts"]).row_lengths()},
         )

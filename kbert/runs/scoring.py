@@ -67,7 +67,7 @@ class RecordScores:
 
     def __call__(self) -> dict[str, float]:
         """Those of the weights that the model has now."""
-        with self._record_set.damage_named():
+        with self._record_set.explain_damage():
             scores = self._evaluation(
                 shown("scoring", self._batches, self._num_batches)
             )
@@ -83,7 +83,7 @@ class RecordScores:
     @functools.cached_property
     def label_entropies(self) -> dict[str, float]:
         """Of the same outputs' labels, whatever the model."""
-        with self._record_set.damage_named():
+        with self._record_set.explain_damage():
             return pretraining.label_entropies(
                 (inputs, chosen(labels, self._names), weights)
                 for inputs, labels, weights in self._batches
@@ -152,7 +152,9 @@ class TaskScores:
         self._batch_size = batch_size
         examples = tokenized(task, rows, options)
         self._batches = finetuning.dataset(
-            finetuning.by_length(examples), batch_size=batch_size, seed=None
+            finetuning.sorted_by_length(examples),
+            batch_size=batch_size,
+            seed=None,
         )
         self._num_batches = finetuning.steps_per_epoch(examples, batch_size)
         self._predictor = task.predictor  # made now, outside of a scope

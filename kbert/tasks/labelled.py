@@ -156,7 +156,7 @@ class LabelledTask(Task, abc.ABC):
         self, x: Any, y: Any = None, *, batch_size: int = 32
     ) -> dict[str, float]:
         rows = self.rows(*inputs.unzipped(x, y))
-        examples = finetuning.by_length(self.examples(rows))
+        examples = finetuning.sorted_by_length(self.examples(rows))
         losses = loop.evaluate(
             self.keras_model,
             finetuning.dataset(examples, batch_size=batch_size, seed=None),

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text to features: files, vocabulary, tokenizer and packing."""
+"""From text to model inputs: files, vocabulary, tokenizer and packing."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds text files and reads them line by line, strictly in one encoding."""
+"""Finds text files and reads them line by line, in one encoding."""
 
 import codecs
 import contextlib
@@ -14,18 +14,19 @@ from kbert.input_files import check_regular
 
 
 def expand(patterns: str) -> list[str]:
-    """Lists the files that a comma-separated list of paths and globs names.
+    """Lists the files that match a comma-separated list of paths and globs.
 
-    Example: expand("notes.txt,books/**/*.txt"); `**` goes down folders.
+    Example: expand("notes.txt,books/**/*.txt"); `**` matches folders of any
+    depth.
 
-    Returns: the paths, sorted, each once; folders are left out.
-    Raises: ValueError, naming the pattern that matches no file, or the path
-        that matches and is neither a file nor a folder (a FIFO, a device, a
-        link to nothing), so that no part of the data is left out silently.
+    Returns: the paths, sorted and without duplicates or folders.
+    Raises: ValueError, naming the pattern, if it matches no file, or naming
+        the path, if it is neither a file nor a folder (a FIFO, a device, a
+        broken link): no data is skipped silently.
     """
     found = set()
     for pattern in patterns.split(","):
-        if os.path.isfile(pattern):  # also when its name holds a "[" or "*"
+        if os.path.isfile(pattern):  # its name may contain "[" or "*"
             matches = [pattern]
         else:
             matches = glob.glob(pattern, recursive=True)
@@ -43,18 +44,17 @@ def _is_file(path):
         check_regular(path)
     except OSError as error:
         raise ValueError(
-            f"{path}: a link that leads to no file ({error.strerror}); needs "
-            "a regular file."
+            f"{path}: a broken link ({error.strerror}); needs a regular file."
         ) from None
     return True
 
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A file to read bytes from; one called NAME.gz is unzipped.
+    """Opens a file to read bytes from; a NAME.gz is decompressed.
 
-    Raises: OSError; ValueError, naming the file, for what is no regular file,
-        and for a damaged one, then or while it is read.
+    Raises: OSError; ValueError, naming the file, if it is not a regular file,
+        or if it turns out to be damaged, now or while it is read.
     """
     check_regular(path)
     open_file = gzip.open if os.fspath(path).lower().endswith(".gz") else open
@@ -70,21 +70,20 @@ def read_lines(
     encoding: str | None = None,
     keep_ends: bool = False,
 ) -> Iterator[str]:
-    r"""Yields a file's lines without their newline (\n or \r\n).
+    r"""Yields the lines of a file without their newline (\n or \r\n).
 
-    Holds one line at a time in memory. A UTF-8 byte order mark at the start
+    Keeps one line at a time in memory. A UTF-8 byte order mark at the start
     of the file is skipped. Only \n ends a line: U+2028 and the like are text.
-    A file NAME.gz is unzipped.
+    A file NAME.gz is decompressed.
 
     Args:
         path: the file.
-        encoding: a name that Python knows, of one in which the byte 0x0a is
-            a newline and nothing else; None for UTF-8 and no other, which
-            errors then do not speak of.
+        encoding: Python's name of an encoding whose newline is the byte 0x0a;
+            None if UTF-8 is the only choice, so that errors do not mention
+            --encoding.
         keep_ends: whether lines keep their newline.
     Raises: OSError if the file cannot be opened; ValueError, naming file and
-        line, at the first line that is not of the encoding, or if there is
-        no such.
+        line, if a line cannot be decoded, or if the encoding is unsuitable.
     """
     given, encoding = encoding, encoding or "utf-8"
     try:
@@ -93,7 +92,7 @@ def read_lines(
         wide = True
     if wide:
         raise ValueError(
-            f"{path}: encoding {encoding!r}; wanted utf-8, latin-1 or another "
+            f"{path}: encoding {encoding!r}; needs utf-8, latin-1 or another "
             "whose newline is one byte."
         )
     is_utf8 = codecs.lookup(encoding).name == "utf-8"
@@ -103,26 +102,30 @@ def read_lines(
             try:
                 text = line.decode("utf-8-sig" if first else encoding)
             except UnicodeDecodeError as error:
-                raise undecodable(path, number, error, given) from error
+                raise decode_error(path, number, error, given) from error
             if not keep_ends:
                 text = text.removesuffix("\n").removesuffix("\r")
             yield text
 
 
-def undecodable(
+def decode_error(
     path: str | os.PathLike,
     line: int,
     error: UnicodeDecodeError,
     encoding: str | None = None,
 ) -> ValueError:
-    """What to raise where a line, counted from 1, cannot be decoded.
+    """Returns the error for a line that cannot be decoded.
 
-    The encoding is None where UTF-8 was the only choice.
+    Args:
+        path: the file.
+        line: the line's number, from 1.
+        error: Python's error.
+        encoding: the encoding, or None if UTF-8 is the only choice.
     """
     name = (encoding or "utf-8").upper()
-    or_say = ", or name its encoding with --encoding" if encoding else ""
+    or_flag = ", or name its encoding with --encoding" if encoding else ""
     return ValueError(
         f"{os.fspath(path)}:{line}: not {name}: byte "
         f"0x{error.object[error.start]:02x} at column {error.start + 1}. "
-        f"Convert the file to UTF-8{or_say}."
+        f"Convert the file to UTF-8{or_flag}."
     )

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a map of code points as a model that tf-text's normalizer runs.
+"""Builds a model for tf-text's normalizer from a map of code points.
 
 `tf_text.FastBertNormalizer(model_buffer=...)` replaces each code point by a
-string and knows where each byte of the result came from. It brings two maps;
-this writes any other.
+string and records where each byte of the result came from. It ships with two
+maps; this module builds any other.
 
 Source: tensorflow/text, fast_bert_normalizer.h and darts_clone_trie_wrapper.h.
 """
@@ -18,19 +18,19 @@ UNCHANGED = -1
 _REACH = 5 << 18  # code points that four bytes of UTF-8, F0 to F4, could spell
 _HAS_VALUE, _IS_VALUE, _CHANGED = 1 << 8, 1 << 31, 1 << 30
 _MAX_LENGTH = 63  # bytes of a string
-_MAX_UNITS = 1 << 21  # a unit holds an address of 21 bits
+_MAX_UNITS = 1 << 21  # a unit stores an address of 21 bits
 
 
 def build(strings: Sequence[str], string_of: np.ndarray) -> bytes:
-    """The model that replaces code point c by strings[string_of[c]].
+    """Builds the model that replaces code point c by strings[string_of[c]].
 
     Args:
-        strings: each of up to 63 bytes; the first must be empty. Bytes that
-            are not UTF-8 are replaced by it: deleted.
-        string_of: (0x110000,) int; UNCHANGED leaves an ASCII character as it
-            is. Surrogates are not UTF-8: 0.
-    Raises: ValueError if a string is too long, or the map too irregular: some
-        16,000 blocks of 64 code points that differ are more than fit.
+        strings: the replacements, each of up to 63 bytes. The first must be
+            empty; it replaces bytes that are not UTF-8, which deletes them.
+        string_of: (0x110000,) int; UNCHANGED keeps an ASCII character.
+            Surrogates are not UTF-8 and need 0.
+    Raises: ValueError if a string is too long, or if the map has too many
+        different blocks of 64 code points (about 16,000 fit).
     """
     pool, values = _values(strings)
     units = _trie(values, np.append(string_of, np.zeros(_REACH, int))[:_REACH])
@@ -39,9 +39,9 @@ def build(strings: Sequence[str], string_of: np.ndarray) -> bytes:
     builder = flatbuffers.Builder(len(pool) + 4 * len(units) + 64)
     pool_at = builder.CreateNumpyVector(np.frombuffer(pool, np.uint8))
     units_at = builder.CreateNumpyVector(units)
-    # The trie cannot hold code point 0, so the table does.
+    # The trie cannot store code point 0, so the table does.
     zero = 0 if string_of[0] == UNCHANGED else int(values[string_of[0]])
-    builder.StartObject(4)  # slot 0, the name of a map of tf-text's, is unused
+    builder.StartObject(4)  # slot 0, the name of a built-in map, is unused
     builder.PrependUOffsetTRelativeSlot(1, units_at, 0)
     builder.PrependInt32Slot(2, zero, 0)
     builder.PrependUOffsetTRelativeSlot(3, pool_at, 0)
@@ -50,7 +50,7 @@ def build(strings: Sequence[str], string_of: np.ndarray) -> bytes:
 
 
 def _values(strings: Sequence[str]) -> tuple[bytes, np.ndarray]:
-    """All strings in one pool, and where each stands in it, packed."""
+    """Returns all strings in one pool, and their packed offset and length."""
     encoded = [string.encode() for string in strings]
     lengths = np.array([len(string) for string in encoded])
     if lengths.max() > _MAX_LENGTH:
@@ -64,25 +64,26 @@ def _values(strings: Sequence[str]) -> tuple[bytes, np.ndarray]:
 
 
 def _trie(values: np.ndarray, string_of: np.ndarray) -> np.ndarray:
-    """A double-array trie over UTF-8, in which equal pages stand once.
+    """Builds a double-array trie over UTF-8 that stores equal pages once.
 
-    A page holds the 64 nodes that a continuation byte, 80 to BF, leads to: at
-    its address ^ byte. A node's target is the address of the next byte's page
-    or, after the last byte, of a value. At a page's own address stands the
-    value of a sequence that ends too early: deletion.
+    A page has the 64 nodes for the continuation bytes 80 to BF, each at the
+    page's address ^ byte. The target of a node is the address of the page for
+    the next byte or, after the last byte, of a value. The page's own address
+    has the value for a sequence that ends too early: deletion.
 
     Args:
         values: the value of each string.
-        string_of: (_REACH,) which string replaces each code point.
+        string_of: (_REACH,) the index of the string that replaces each code
+            point.
     Returns: the units, uint32.
     """
-    first_value = 512  # the root is unit 0, its 256 children stand at 256
+    first_value = 512  # the root is unit 0; its 256 children start at 256
     size = 256 * (1 + (first_value + len(values)) // 256)
     units = np.zeros(size, np.uint32)
     units[first_value:][: len(values)] = _IS_VALUE | values
     targets, levels = first_value + string_of, []
     for too_short in (0, 32, 16):
-        # What fewer bytes can spell is not UTF-8.
+        # Overlong sequences are not UTF-8.
         targets = np.append(
             np.full(too_short, targets[-1]), targets[too_short:]
         )
@@ -106,25 +107,24 @@ def _trie(values: np.ndarray, string_of: np.ndarray) -> np.ndarray:
 
 
 def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different rows, and which of them each row is."""
-    number: dict[
-        bytes, int
-    ] = {}  # np.unique sorts, and takes ten times as long
+    """Returns the distinct rows, and the index of each row among them."""
+    # np.unique would sort, and take ten times as long.
+    number: dict[bytes, int] = {}
     row_of = [number.setdefault(row.tobytes(), len(number)) for row in rows]
     _, first = np.unique(row_of, return_index=True)
     return rows[first], np.array(row_of)
 
 
 def _addresses(count: int) -> np.ndarray:
-    """Where pages stand in blocks of 256 units: at 0 and 64 of each.
+    """Returns the addresses of pages: 0 and 64 in each block of 256 units.
 
-    Their nodes stand at 128 and 192.
+    Their nodes are at 128 and 192.
     """
-    place = np.arange(count)
-    return 256 * (place // 2) + 64 * (place % 2)
+    index = np.arange(count)
+    return 256 * (index // 2) + 64 * (index % 2)
 
 
 def _write(units, page, byte, target):
-    """Writes the nodes that `byte` leads to from `page`."""
+    """Writes the nodes for `byte` on `page`."""
     at = page ^ byte
     units[at] = (at ^ target) << 10 | _HAS_VALUE | byte

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Token ids to the encoder's inputs: special tokens, truncating, padding."""
+"""Packs token ids into encoder inputs: special tokens, truncation, padding."""
 
 import tensorflow as tf
 
@@ -15,11 +15,11 @@ def pack(
     seq_length: int,
     pad_to: int | None = None,
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """[CLS] a [SEP], or [CLS] a [SEP] b [SEP], truncated and padded.
+    """Packs [CLS] a [SEP], or [CLS] a [SEP] b [SEP], truncated and padded.
 
-    Too long a pair loses tokens at the end of its longer text, one at a time,
-    of `b` when both are equally long (google-research/bert,
-    create_pretraining_data.py and run_classifier.py).
+    If a pair is too long, tokens are removed from the end of the longer text,
+    one at a time, and from `b` if both are equally long
+    (google-research/bert, create_pretraining_data.py and run_classifier.py).
 
     Example: [CLS] 2, [SEP] 3, [PAD] 0, seq_length 7, a = [[5, 6, 7, 8], [5]],
     b = [[9], [9]]: a loses one token, the second row is padded:
@@ -29,21 +29,21 @@ def pack(
         truncated     [True, False]
 
     Args:
-        a: (B, None) int32, the first or only text's tokens.
-        b: (B, None) int32, the second text's, for pairs.
-        vocabulary: gives [CLS], [SEP] and [PAD].
-        seq_length: the most tokens of a row, special ones included.
-        pad_to: S; by default the batch's longest row.
-    Returns: ENCODER_INPUTS, each (B, S) int32, and truncated (B,) bool, which
-        rows lost tokens.
+        a: (B, None) int32, the tokens of the first or only text.
+        b: (B, None) int32, the tokens of the second text, for pairs.
+        vocabulary: the source of [CLS], [SEP] and [PAD].
+        seq_length: maximum tokens per row, including special tokens.
+        pad_to: S; by default the length of the longest row.
+    Returns: ENCODER_INPUTS, each (B, S) int32, and truncated (B,) bool, True
+        for rows that lost tokens.
     Raises: ValueError if a length is too small.
     """
     special = 2 if b is None else 3
     room = seq_length - special
     if room < special - 1:
         raise ValueError(
-            f"seq_length {seq_length} leaves no room for text beside "
-            f"{special} special tokens."
+            f"seq_length is {seq_length}; needs at least "
+            f"{2 * special - 1}, as {special} tokens are special."
         )
     if pad_to is not None and pad_to < seq_length:
         raise ValueError(f"pad_to {pad_to} is below seq_length {seq_length}.")
@@ -55,14 +55,14 @@ def pack(
     else:
         length_b_B = tf.cast(b.row_lengths(), tf.int32)
         truncated_B = length_a_B + length_b_B > room
-        keep_a_B, keep_b_B = _keep_longest_cut(length_a_B, length_b_B, room)
+        keep_a_B, keep_b_B = _truncated_lengths(length_a_B, length_b_B, room)
         first_B = keep_a_B + 2
         row_B = first_B + keep_b_B + 1  # b [SEP]
-    longest = tf.maximum(tf.reduce_max(row_B), special)  # of no rows too
-    place_1S = tf.range(longest if pad_to is None else pad_to)[tf.newaxis]
-    index_BS, values = _sources(a, b, place_1S, first_B, row_B, vocabulary)
-    in_row_BS = place_1S < row_B[:, tf.newaxis]
-    second_BS = in_row_BS & (place_1S >= first_B[:, tf.newaxis])
+    longest = tf.maximum(tf.reduce_max(row_B), special)  # also without rows
+    position_1S = tf.range(longest if pad_to is None else pad_to)[tf.newaxis]
+    index_BS, values = _sources(a, b, position_1S, first_B, row_B, vocabulary)
+    in_row_BS = position_1S < row_B[:, tf.newaxis]
+    second_BS = in_row_BS & (position_1S >= first_B[:, tf.newaxis])
     packed = (
         tf.gather(values, index_BS),
         tf.cast(second_BS, tf.int32),
@@ -79,7 +79,7 @@ def pack_choices(
     vocabulary: Vocabulary,
     seq_length: int,
 ) -> dict[str, tf.Tensor]:
-    """Each choice packed as a pair with its prompt.
+    """Packs each choice as a pair with its prompt.
 
     Example: prompts [[5, 6], [7]] and choices [[[8], [9]], [[], [8]]] are
     packed as [[5, 6], [8]], [[5, 6], [9]], [[7], []] and [[7], [8]] would be;
@@ -90,8 +90,8 @@ def pack_choices(
         prompts: (B, None) int32.
         choices: (B, C, None) int32.
         num_choices: C.
-        vocabulary: gives [CLS], [SEP] and [PAD].
-        seq_length: the most tokens of a pair, special ones included.
+        vocabulary: the source of [CLS], [SEP] and [PAD].
+        seq_length: maximum tokens per pair, including special tokens.
     Returns: ENCODER_INPUTS, each (B, C, S) int32.
     Raises: ValueError if the length is too small.
     """
@@ -109,26 +109,26 @@ def pack_choices(
 
 
 def positions_of(inputs, token_id: int) -> tf.RaggedTensor:
-    """(B, None) int32: where the tokens of an id stand in their rows."""
+    """Returns the positions of tokens with an id: (B, None) int32."""
     is_one_BS = is_token(inputs, token_id)
-    places_BS = tf.zeros_like(inputs["token_ids"]) + tf.range(
+    positions_BS = tf.zeros_like(inputs["token_ids"]) + tf.range(
         tf.shape(is_one_BS)[1]
     )
-    return tf.ragged.boolean_mask(places_BS, is_one_BS)
+    return tf.ragged.boolean_mask(positions_BS, is_one_BS)
 
 
 def is_token(inputs, token_id: int) -> tf.Tensor:
-    """(B, S) bool: which tokens of the encoder's inputs have an id."""
+    """Returns (B, S) bool, True for tokens with an id, padding excluded."""
     return (inputs["token_ids"] == token_id) & (inputs["padding_mask"] != 0)
 
 
-def _keep_longest_cut(
+def _truncated_lengths(
     length_a: tf.Tensor, length_b: tf.Tensor, room: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """How much popping from the longer text, `b` on a tie, leaves of each.
+    """Returns the lengths of `a` and `b` after truncating the longer one.
 
-    A text of up to half the room is never the longer one, so it stays whole
-    and the other gets the rest; of two longer ones each gets half.
+    A text of at most half the room is never the longer one: it stays whole,
+    and the other gets the rest. Two longer texts get half each.
     """
     half_b = room // 2
     half_a = room - half_b
@@ -137,10 +137,11 @@ def _keep_longest_cut(
     return keep_a, keep_b
 
 
-def _sources(a, b, place_1S, first_B, row_B, vocabulary):
-    """Where each token of the output stands in one flat list of ids.
+def _sources(a, b, position_1S, first_B, row_B, vocabulary):
+    """Returns the index of each output token in a flat list of ids.
 
-    Returns: index (B, S) int32, and the ids: of all `a`, all `b`, specials.
+    Returns: index (B, S) int32, and the ids of all `a`, all `b`, then the
+        special tokens.
     """
     special = [vocabulary.cls_id, vocabulary.sep_id, vocabulary.pad_id]
     texts = [a.flat_values] if b is None else [a.flat_values, b.flat_values]
@@ -150,13 +151,13 @@ def _sources(a, b, place_1S, first_B, row_B, vocabulary):
     first_B1, row_B1 = first_B[:, tf.newaxis], row_B[:, tf.newaxis]
 
     start_B1 = tf.cast(a.row_starts(), tf.int32)[:, tf.newaxis]
-    index_BS = start_B1 + place_1S - 1
+    index_BS = start_B1 + position_1S - 1
     if b is not None:
         start_B1 = tf.cast(b.row_starts(), tf.int32)[:, tf.newaxis]
         start_B1 += tf.size(a.flat_values)
-        index_b_BS = start_B1 + place_1S - first_B1
-        index_BS = tf.where(place_1S < first_B1, index_BS, index_b_BS)
-    is_sep_BS = (place_1S == first_B1 - 1) | (place_1S == row_B1 - 1)
+        index_b_BS = start_B1 + position_1S - first_B1
+        index_BS = tf.where(position_1S < first_B1, index_BS, index_b_BS)
+    is_sep_BS = (position_1S == first_B1 - 1) | (position_1S == row_B1 - 1)
     index_BS = tf.where(is_sep_BS, sep, index_BS)
-    index_BS = tf.where(place_1S < row_B1, index_BS, pad)
-    return tf.where(place_1S == 0, cls, index_BS), values
+    index_BS = tf.where(position_1S < row_B1, index_BS, pad)
+    return tf.where(position_1S == 0, cls, index_BS), values

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Documents to rows of whole sentences, each behind a [CLS] of its own."""
+"""Packs documents into rows of whole sentences, each with its own [CLS]."""
 
 from typing import NamedTuple
 
@@ -13,10 +13,10 @@ class SentenceRows(NamedTuple):
     """R rows, in the order of their documents and sentences.
 
     Attributes:
-        ids: (R, None) int32, the tokens of each row, special ones included.
-        positions: (R, None) int32, where the [CLS] of each sentence stands;
-            all rows together have as many as there are sentences.
-        truncated: (B, None) bool, which sentences of the documents lost tokens.
+        ids: (R, None) int32, the tokens of each row, including special tokens.
+        positions: (R, None) int32, the position of each sentence's [CLS]; one
+            per sentence over all rows.
+        truncated: (B, None) bool, True for sentences that lost tokens.
     """
 
     ids: tf.RaggedTensor
@@ -27,11 +27,11 @@ class SentenceRows(NamedTuple):
 def sentence_rows(
     sentences: tf.RaggedTensor, *, vocabulary: Vocabulary, seq_length: int
 ) -> SentenceRows:
-    """[CLS] sentence [SEP] after each other, as many as a row has room for.
+    """Packs [CLS] sentence [SEP] ..., as many sentences as fit in a row.
 
-    A document that is longer than a row goes on in another, which begins with
-    a sentence. A sentence that is longer than a row is truncated. No row holds
-    sentences of two documents.
+    A document that is longer than a row continues in another, which starts
+    with a sentence. A sentence that is longer than a row is truncated. No row
+    has sentences of two documents.
 
     Example: [CLS] 2, [SEP] 3, seq_length 7, documents [[5, 6], [7], [8]] and
     [[], [5, 6, 7, 8, 9, 10]]:
@@ -43,15 +43,15 @@ def sentence_rows(
     Args:
         sentences: (B, None, None) int32, the tokens of each sentence of each
             document.
-        vocabulary: gives [CLS] and [SEP].
-        seq_length: the most tokens of a row, special ones included.
+        vocabulary: the source of [CLS] and [SEP].
+        seq_length: maximum tokens per row, including special tokens.
     Raises: ValueError if there is no room for a token.
     """
     room = seq_length - 2
     if room < 1:
         raise ValueError(
-            f"seq_length {seq_length} leaves no room for text beside 2 "
-            "special tokens."
+            f"seq_length is {seq_length}; needs at least 3, as 2 tokens are "
+            "special."
         )
     tokens = sentences.values
     truncated = sentences.with_values(tokens.row_lengths() > room)
@@ -81,7 +81,7 @@ def sentence_rows(
 def sentence_features(
     ids: tf.RaggedTensor, positions: tf.RaggedTensor, *, vocabulary: Vocabulary
 ) -> dict[str, tf.Tensor]:
-    """Rows of sentences, padded, as a summarizer takes them.
+    """Pads rows of sentences to the inputs of a summarizer.
 
     Example: ids [[2, 5, 6, 3, 2, 7, 3], [2, 8, 3]], positions [[0, 4], [0]],
     [PAD] 0:
@@ -92,11 +92,11 @@ def sentence_features(
 
     Args:
         ids: (R, None) int32, as in `SentenceRows`.
-        positions: (R, None) int32, likewise.
-        vocabulary: gives [PAD].
-    Returns: ENCODER_INPUTS, each (R, S) int32, the segments 0 and 1 by turns
-        (Liu 2019, arXiv:1903.10318, section 2.1), and SENTENCE_INPUTS,
-        (R, P) int32.
+        positions: (R, None) int32, as in `SentenceRows`.
+        vocabulary: the source of [PAD].
+    Returns: ENCODER_INPUTS, each (R, S) int32, with segment ids that alternate
+        between 0 and 1 (Liu 2019, arXiv:1903.10318, section 2.1), and
+        SENTENCE_INPUTS, (R, P) int32.
     """
     token_RS = ids.to_tensor(vocabulary.pad_id)
     mask_RS = tf.ones_like(ids).to_tensor(0)
@@ -117,14 +117,14 @@ def sentence_features(
 
 
 def is_sentence(sentences: tf.Tensor) -> tf.Tensor:
-    """Whether each string has more than blanks in it."""
+    """Returns whether each string contains more than white space."""
     return tf.strings.length(tf.strings.strip(sentences)) > 0
 
 
 def _begin_rows(sizes: tf.RaggedTensor, seq_length: int) -> tf.RaggedTensor:
-    """(B, None) bool, which sentences begin a row, of their sizes."""
+    """Returns (B, None) bool, True for sentences that start a new row."""
     size_BN = sizes.to_tensor(0)
-    # One more, of size 0: there may be no sentence at all.
+    # An extra sentence of size 0, as there may be none at all.
     size_NB = tf.transpose(tf.pad(size_BN, [[0, 0], [0, 1]]))
 
     def step(before, size_B):
@@ -132,7 +132,7 @@ def _begin_rows(sizes: tf.RaggedTensor, seq_length: int) -> tf.RaggedTensor:
         begins_B = used_B + size_B > seq_length
         return tf.where(begins_B, size_B, used_B + size_B), begins_B
 
-    # A row that is full, so that the first sentence begins another.
+    # Start with a full row, so that the first sentence starts a new one.
     full_B = tf.zeros_like(size_NB[0]) + seq_length
     _, begins_NB = tf.scan(step, size_NB, (full_B, full_B < 0))
     return tf.RaggedTensor.from_tensor(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text to token ids inside the TensorFlow graph."""
+"""BERT's tokenizer as TensorFlow operations."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,8 +9,8 @@ from kbert.text import code_points
 from kbert.text.vocabulary import UNK, Vocabulary
 
 _WORD_LIMIT = 100  # characters; a longer word is [UNK]
-_IN_WORD = r"[^ !-/:-@\[-`{-~]"  # of clean text
-# What no token has, to replace another character of as many bytes.
+_IN_WORD = r"[^ !-/:-@\[-`{-~]"  # in clean text
+# Characters that no token contains; each replaces one of as many bytes.
 _UNKNOWN = {
     r"[\x010-9A-Za-z]": code_points.UNKNOWN,
     r"[\x{80}-\x{ffff}]": code_points.UNKNOWN_3,
@@ -19,15 +19,15 @@ _UNKNOWN = {
 
 
 class Tokenizer(tf.Module):
-    """BERT's tokenizer: clean, split into words, cut words into pieces.
+    """BERT's tokenizer: cleans text, splits it into words and WordPiece tokens.
 
     Call: texts (B,) string -> RaggedTensor (B, None) int32.
 
-    The ids are those of Hugging Face's `BertWordPieceTokenizer`, whose
-    cleaning google-research/bert has too, but for its word limit (200
-    characters, here 100) and the final sigma. Bytes that are not UTF-8 are
-    deleted, as U+FFFD is. A text cannot spell a special token: "[MASK]" is
-    the words "[", "mask" and "]", as in google-research/bert.
+    The ids equal those of Hugging Face's `BertWordPieceTokenizer`.
+    google-research/bert cleans text in the same way, except for its word limit
+    (200 characters, here 100) and the final sigma. Bytes that are not UTF-8
+    are deleted, as U+FFFD is. Text is never read as a special token: "[MASK]"
+    is the words "[", "mask" and "]", as in google-research/bert.
 
     Source: Devlin et al. 2019, arXiv:1810.04805, section 3; Song et al.
     2021, arXiv:2012.15524, for the algorithm.
@@ -54,11 +54,11 @@ class Tokenizer(tf.Module):
     def with_spans(
         self, texts: tf.Tensor
     ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-        r"""Also tells which bytes of its text each token stands for.
+        r"""Tokenizes texts and returns the byte span of each token.
 
-        A span is [start, end) and covers whole characters, so tokens that
-        share one overlap. The accents that follow a letter belong to its last
-        token; other deleted characters around a token belong to none.
+        A span is [start, end) and covers whole characters, so the spans of
+        tokens that share a character overlap. The accents after a letter
+        belong to its last token; other deleted characters belong to no token.
 
         Example: "the Cafe\u0301" as the, caf, ##e: starts [0, 4, 7], ends
         [3, 7, 10].
@@ -74,9 +74,9 @@ class Tokenizer(tf.Module):
         offset = tf.gather(origins.row_starts(), row)
         start = tf.gather(origins.values, offset + first.values)
         stop = offset + last.values
-        # All bytes of a clean character come from its original's first.
+        # Every byte of a clean character maps to its original's first byte.
         final = tf.gather(origins.values, stop - 1)
-        # Where it goes on, behind the blank that punctuation gets.
+        # The next character, after the blank that punctuation gets.
         is_blank = tf.gather(origins.values, stop) == final
         follower = tf.gather(origins.values, stop + tf.cast(is_blank, tf.int64))
         end = final + _character_lengths(texts, row, final)
@@ -90,8 +90,8 @@ class Tokenizer(tf.Module):
     def decode(self, ids: tf.RaggedTensor) -> tf.Tensor:
         """Joins tokens, with a blank between words: (B, None) -> (B,) string.
 
-        What cleaning changed, and the blanks of the original, are lost. An
-        id that is no token's, of a spare row of the table, is [UNK].
+        Cleaning and the original blanks cannot be undone. An id without a
+        token, such as that of a spare row of the token table, becomes [UNK].
 
         Example: the, walk, ##ing, [SEP] is "the walking [SEP]".
         """
@@ -108,15 +108,15 @@ class Tokenizer(tf.Module):
 
 
 def _in_one_axis(texts) -> tf.Tensor:
-    """The texts; at another rank the ops read memory that is not theirs."""
+    """Checks the rank: at another one the ops read out of bounds."""
     texts = tf.convert_to_tensor(texts, tf.string)
-    if texts.shape.rank == 1:  # then there is nothing to check in the graph
+    if texts.shape.rank == 1:  # known, so no check in the graph
         return texts
     return tf.ensure_shape(texts, [None])
 
 
 def _mark_long_words(clean: tf.Tensor) -> tf.Tensor:
-    """Makes words over the limit unknown, without changing their length."""
+    """Makes words over the limit unknown without changing their byte length."""
     pattern = f"(?s).*{_IN_WORD}{{{_WORD_LIMIT + 1}}}.*"
 
     def mark():
@@ -134,17 +134,17 @@ def _mark_long_words(clean: tf.Tensor) -> tf.Tensor:
 
 
 def _character_lengths(texts, row, start) -> tf.Tensor:
-    """The number of bytes of the characters that begin at `start`."""
+    """Returns the number of bytes of the characters that start at `start`."""
     lengths = tf.cast(tf.strings.length(texts), tf.int64)
-    every = tf.io.decode_raw(tf.strings.reduce_join(texts), tf.uint8)
+    all_bytes = tf.io.decode_raw(tf.strings.reduce_join(texts), tf.uint8)
     at = tf.gather(tf.cumsum(lengths, exclusive=True), row) + start
     by_first_byte = np.repeat([1, 2, 3, 4], [0xC0, 0x20, 0x10, 0x10])
-    first = tf.cast(tf.gather(every, at), tf.int32)
+    first = tf.cast(tf.gather(all_bytes, at), tf.int32)
     return tf.gather(tf.constant(by_first_byte, tf.int64), first)
 
 
 def _accent_lengths(texts, row, end, follower) -> tf.Tensor:
-    """The number of bytes of the accents between `end` and `follower`."""
+    """Returns the number of bytes of accents between `end` and `follower`."""
     at = tf.where(end < follower)  # where something was deleted
     row, begin, stop = (tf.gather_nd(x, at) for x in (row, end, follower))
     deleted = tf.strings.substr(tf.gather(texts, row), begin, stop - begin)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The word pieces that a model knows: loaded, saved, and learnt from text."""
+"""WordPiece vocabularies: loaded, saved, and learned from text."""
 
 import collections
 import dataclasses
@@ -21,8 +21,8 @@ from kbert.text import files
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
-VOCABULARY_FILE = "vocab.txt"  # one token a line; its id is the line's number
-CASING_FILE = "vocab.json"  # beside it: what the tokens alone do not tell
+VOCABULARY_FILE = "vocab.txt"  # one token per line, in the order of the ids
+CASING_FILE = "vocab.json"  # in the same folder: how text is normalized
 _CASING = ("lower_case", "strip_accents", "tokenize_chinese_chars")
 
 
@@ -32,16 +32,16 @@ def _warn(line: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """Tokens in the order of their ids, and how text is cut into them.
+    """The tokens of a model, and how text is normalized.
 
     Attributes:
-        tokens: id i is tokens[i].
+        tokens: the tokens in the order of their ids.
         lower_case: whether text is lower-cased (uncased).
-        strip_accents: whether it is decomposed and loses its accents; None
-            stands for the published models' way, as lower_case says.
+        strip_accents: whether text is decomposed and loses its accents; None
+            means the same as lower_case, as in the published models.
         tokenize_chinese_chars: whether each Chinese character is a word.
-    Raises: ValueError, naming it, if a token stands twice, is empty or does
-        not fit in a line, or if a special token is missing.
+    Raises: ValueError, naming the token, if one is duplicated, empty or
+        contains a newline, or if a special token is missing.
     """
 
     tokens: tuple[str, ...]
@@ -50,7 +50,7 @@ class Vocabulary:
     tokenize_chinese_chars: bool = True
 
     def __post_init__(self):
-        """Settles strip_accents, checks the tokens."""
+        """Sets the default of strip_accents and checks the tokens."""
         if self.strip_accents is None:
             object.__setattr__(self, "strip_accents", self.lower_case)
         lines: dict[str, int] = {}
@@ -58,7 +58,7 @@ class Vocabulary:
             if not token:
                 raise ValueError(f"line {line} is empty, not a token.")
             if "\n" in token or "\r" in token:
-                raise ValueError(f"token {token!r} holds the end of a line.")
+                raise ValueError(f"token {token!r} contains a newline.")
             if token in lines:
                 raise ValueError(
                     f"lines {lines[token]} and {line} are both {token!r}."
@@ -66,7 +66,7 @@ class Vocabulary:
             lines[token] = line
         if missing := [t for t in SPECIAL_TOKENS if t not in lines]:
             raise ValueError(
-                f"{', '.join(missing)} missing; a vocabulary holds "
+                f"{', '.join(missing)} missing; a vocabulary needs "
                 f"{', '.join(SPECIAL_TOKENS)}."
             )
 
@@ -96,7 +96,7 @@ class Vocabulary:
 
     @property
     def fingerprint(self) -> str:
-        """A hash that two vocabularies share only if they are equal."""
+        """A hash, equal for two vocabularies only if they are equal."""
         text = "\n".join((*self.tokens, json.dumps(self._casing())))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -110,16 +110,16 @@ class Vocabulary:
         lower_case: bool | None = None,
         report: Callable[[str], object] = _warn,
     ) -> "Vocabulary":
-        """Reads a vocab.txt, and its casing from the vocab.json beside it.
+        """Reads a vocab.txt, and its casing from vocab.json in its folder.
 
         Args:
             path: the vocab.txt.
-            lower_case: the casing of a vocabulary that has no vocab.json; it
-                may not contradict one that is there.
-            report: called with a line about blank and doubled lines, where
-                there is no vocab.json: kbert writes no such.
+            lower_case: the casing of a vocabulary without vocab.json; it must
+                not contradict an existing one.
+            report: a function of a message about blank and repeated lines,
+                for a vocabulary without vocab.json; kbert writes none of these.
         Raises: OSError if a file cannot be read; ValueError, naming the file,
-            if it is no vocabulary or its casing is unknown.
+            if it is not a vocabulary or its casing is unknown.
         """
         path = pathlib.Path(path)
         casing_file = path.parent / CASING_FILE
@@ -134,8 +134,8 @@ class Vocabulary:
                 )
         elif lower_case is None:
             raise ValueError(
-                f"{path}: casing unknown: there is no {CASING_FILE} beside "
-                "it. Give --lower_case=true (uncased) or =false (cased)."
+                f"{path}: casing unknown: no {CASING_FILE} in its folder. "
+                "Give --lower_case=true (uncased) or =false (cased)."
             )
         else:
             tokens = read_tokens(path, report)
@@ -145,7 +145,7 @@ class Vocabulary:
             raise ValueError(f"{path}: {error}") from None
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes vocab.txt and vocab.json, each complete or not at all."""
+        """Writes vocab.txt and vocab.json, each atomically."""
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         casing = {"vocab_size": len(self), **self._casing()}
@@ -167,9 +167,9 @@ class _Casing(TypedDict):
 def read_tokens(
     path: str | os.PathLike, report: Callable[[str], object]
 ) -> tuple[str, ...]:
-    """The tokens of a vocab.txt that another program wrote.
+    """Reads the tokens of a vocab.txt that another program wrote.
 
-    Raises: OSError; ValueError, naming file and line, if one is not UTF-8.
+    Raises: OSError; ValueError, naming file and line, if it is not UTF-8.
     """
     return name_unused(list(files.read_lines(path)), path, report)
 
@@ -179,16 +179,16 @@ def name_unused(
     where: str | os.PathLike,
     report: Callable[[str], object],
 ) -> tuple[str, ...]:
-    """Tokens of lines of which some are blank or equal.
+    """Returns tokens for lines of which some are blank or repeated.
 
-    A blank line keeps its id, and of equal lines the last is the token, as
-    transformers has it; the others get names that no text can have. Blank
-    lines at the end are left out.
+    A blank line keeps its id, and of equal lines the last is the token, as in
+    transformers. The others get names that the tokenizer never produces.
+    Blank lines at the end are dropped.
 
     Args:
-        lines: of ids 0, 1, 2, ...
-        where: names them in messages.
-        report: called with a line about those that stand for no token.
+        lines: the lines, in the order of their ids.
+        where: their name in messages, such as the file.
+        report: a function of a message about lines without a token.
     """
     last = {token: index for index, token in enumerate(lines)}
     blank = [i for i, token in enumerate(lines) if not token]
@@ -199,13 +199,13 @@ def name_unused(
             more = ", ..." if len(found) > 5 else ""
             report(
                 f"{os.fspath(where)}: {len(found)} lines are {kind} (line "
-                f"{numbers}{more}): their ids stand for no token."
+                f"{numbers}{more}): their ids have no token."
             )
     tokens = list(lines)
     while tokens and not tokens[-1]:
         tokens.pop()
     for index in (*blank, *double):
-        # The tokenizer splits at "[", so a longer token with one never occurs.
+        # The tokenizer splits at "[", so no longer token with one ever occurs.
         name = f"[line {index + 1}]"
         while name in last:
             name = f"[{name}]"
@@ -218,25 +218,25 @@ def _read_casing(path: pathlib.Path, *, vocab_size: int) -> dict[str, Any]:
     if fields["vocab_size"] != vocab_size:
         raise ValueError(
             f"{path}: vocab_size is {fields['vocab_size']}, but "
-            f"{VOCABULARY_FILE} beside it has {vocab_size} lines."
+            f"{VOCABULARY_FILE} in its folder has {vocab_size} lines."
         )
     return {name: fields[name] for name in _CASING if name in fields}
 
 
 def learn(paths: Sequence[str], *, size: int, lower_case: bool) -> Vocabulary:
-    """Learns word pieces from text files; the same files give the same ones.
+    """Learns a WordPiece vocabulary from text files, deterministically.
 
-    The special tokens come first, then the alphabet: each character that the
-    text has, alone and (a letter or digit) as the continuation "##x" of a
-    word, so that no word made of them is [UNK]. Then pieces are merged, the
-    most frequent pair first, until there are `size` or no pair occurs twice.
-    Characters seen less than once in a million are left out.
+    The special tokens come first, then the alphabet: each character of the
+    text, alone and (a letter or digit) as the continuation "##x" of a word, so
+    that no word made of them is [UNK]. Then tokens are merged, the most
+    frequent pair first, until there are `size` tokens or no pair occurs twice.
+    Characters rarer than one in a million are left out.
 
     Args:
         paths: UTF-8 text files.
-        size: number of tokens wanted; a small text gives fewer.
-        lower_case: whether the text is lower-cased and accents are stripped,
-            as the tokenizer will do.
+        size: the maximum number of tokens; a small text gives fewer.
+        lower_case: whether to lower-case text and strip accents, as the
+            tokenizer will.
     Raises: OSError, or ValueError if a line is not UTF-8 (naming file and
         line), if there is no text, or if `size` cannot hold the alphabet.
     """
@@ -252,8 +252,8 @@ def learn(paths: Sequence[str], *, size: int, lower_case: bool) -> Vocabulary:
             f"{len(start)}."
         )
     # The trainer breaks ties by id and hands out ids in the order of a hash
-    # table that differs from run to run. Pieces that are listed as special
-    # tokens get theirs first, in our order.
+    # table that differs from run to run. Tokens that are listed as special
+    # get theirs first, in our order.
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
         min_frequency=2,
@@ -266,25 +266,25 @@ def learn(paths: Sequence[str], *, size: int, lower_case: bool) -> Vocabulary:
 
     learner.normalizer = normalizer
     learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    # Not `train`, which reads files by itself: the zipped ones as they are.
-    learner.train_from_iterator(_some_lines(paths), trainer)
+    # Not `train`, which reads the files itself and does not decompress them.
+    learner.train_from_iterator(_line_chunks(paths), trainer)
     ids = learner.get_vocab()
     return Vocabulary(tuple(sorted(ids, key=ids.__getitem__)), lower_case)
 
 
-def _some_lines(paths):
-    """Lists of lines, as the learner takes them fastest."""
+def _line_chunks(paths):
+    """Yields lists of lines, which the trainer reads fastest."""
     lines = (line for path in paths for line in files.read_lines(path))
-    while some := list(itertools.islice(lines, 1000)):
-        yield some
+    while chunk := list(itertools.islice(lines, 1000)):
+        yield chunk
 
 
 def _alphabet(
     paths: Sequence[str], normalizer: normalizers.Normalizer
 ) -> tuple[list[str], list[str]]:
-    """The characters of the text as the tokenizer sees them.
+    """Collects the characters of the text after normalization.
 
-    Returns: those that can start a word, and those that can go on in one.
+    Returns: those that can start a word, and those that can continue one.
     """
     counts: collections.Counter[str] = collections.Counter()
     for path in paths:
@@ -294,7 +294,7 @@ def _alphabet(
     seen: collections.Counter[str] = collections.Counter()
     continuing = set()
     for character, count in counts.items():
-        text = normalizer.normalize_str("a" + character)  # a: to go on from
+        text = normalizer.normalize_str("a" + character)  # continues the "a"
         words = [w for w, _ in pre_tokenizer.pre_tokenize_str(text)]
         for letter in "".join(words)[1:]:
             seen[letter] += count

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Overlapping windows over texts that are too long for one row."""
+"""Splits texts that are too long for one row into overlapping windows."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,14 @@ import tensorflow as tf
 
 
 class Windows(NamedTuple):
-    """W windows, in the order of their rows and places.
+    """W windows, ordered by row and start.
 
     Attributes:
-        ids: (W, None) int32, their tokens.
-        row: (W,) int32, the row that each was cut from.
-        start: (W,) int32, the place in that row of its first token.
-        best: (W, None) bool, whether this window is the one that shows the
-            token most context. True for each token of a row exactly once.
+        ids: (W, None) int32, the tokens.
+        row: (W,) int32, the index of the row that each window comes from.
+        start: (W,) int32, the position in that row of its first token.
+        best: (W, None) bool, whether the window gives the token more context
+            than any other does. True exactly once for each token of a row.
     """
 
     ids: tf.RaggedTensor
@@ -23,15 +23,15 @@ class Windows(NamedTuple):
     best: tf.RaggedTensor
 
 
-def cut_windows(
+def sliding_windows(
     ids: tf.RaggedTensor, *, length: int | tf.Tensor, stride: int
 ) -> Windows:
-    """Cuts each row into windows that begin every `stride` tokens.
+    """Splits each row into windows that start every `stride` tokens.
 
-    The last window of a row ends where the row does. A token's context is the
-    smaller of the numbers of tokens to its left and right; of windows that
-    show equally much the longer one is best, and then the first
-    (google-research/bert, run_squad.py, _check_is_max_context).
+    The last window of a row ends where the row does. The context of a token is
+    the smaller of the numbers of tokens to its left and right. Of windows with
+    equal context the longer one is best, then the first (google-research/bert,
+    run_squad.py, _check_is_max_context).
 
     Example: [[5, 6, 7, 8, 9, 10], [11]], length 4, stride 2:
         ids    [[5, 6, 7, 8], [7, 8, 9, 10], [11]]
@@ -41,15 +41,15 @@ def cut_windows(
 
     Args:
         ids: (B, None) int32; a row without tokens gives one empty window.
-        length: the most tokens of a window, at least 1; for all rows or, when
-            each has its own question beside it, (B,) int32.
-        stride: at least 1. A row whose windows are shorter has no gaps: they
-            follow each other.
+        length: maximum tokens per window, at least 1: one number for all rows
+            or (B,) int32.
+        stride: distance between window starts, at least 1; at most the length
+            is used, so that there are no gaps.
     Raises: ValueError if a number is too small.
     """
     if stride < 1 or (isinstance(length, int) and length < 1):
         raise ValueError(
-            f"length {length} and stride {stride}; wanted at least 1."
+            f"length is {length} and stride is {stride}; both need at least 1."
         )
     size_B = tf.cast(ids.row_lengths(), tf.int32)
     length_B = tf.broadcast_to(tf.cast(length, tf.int32), tf.shape(size_B))
@@ -58,14 +58,14 @@ def cut_windows(
     count_B = 1 + (beyond_B + step_B - 1) // step_B  # 1 + ceil
 
     row_W = tf.repeat(tf.range(tf.size(count_B)), count_B)
-    place_W = tf.ragged.range(count_B).values
-    start_W = place_W * tf.gather(step_B, row_W)
+    index_W = tf.ragged.range(count_B).values
+    start_W = index_W * tf.gather(step_B, row_W)
     length_W = tf.minimum(
         tf.gather(length_B, row_W), tf.gather(size_B, row_W) - start_W
     )
     first_W = tf.gather(tf.cast(ids.row_starts(), tf.int32), row_W) + start_W
     source = tf.ragged.range(first_W, first_W + length_W)
-    best = _shows_most(source, length_W, count=tf.size(ids.flat_values))
+    best = _has_max_context(source, length_W, count=tf.size(ids.flat_values))
     return Windows(
         ids=source.with_flat_values(tf.gather(ids.flat_values, source.values)),
         row=row_W,
@@ -82,32 +82,34 @@ def question_windows(
     max_query_length: int,
     stride: int,
 ) -> tuple[tf.RaggedTensor, Windows]:
-    """Windows of paragraphs that fill rows beside their whole question.
+    """Splits paragraphs into windows that fill a row after the question.
 
     Args:
-        questions: (B, None) int32; longer ones lose tokens at the end.
+        questions: (B, None) int32; too long ones are truncated.
         paragraphs: (B, None) int32.
-        seq_length: most tokens of a row [CLS] question [SEP] window [SEP].
-        max_query_length: most tokens of a question.
-        stride: of the windows.
-    Returns: the questions, (B, None) int32, and the windows.
+        seq_length: maximum tokens of a row [CLS] question [SEP] window [SEP].
+        max_query_length: maximum tokens of a question.
+        stride: distance between window starts.
+    Returns: the truncated questions, (B, None) int32, and the windows.
     Raises: ValueError if a question may leave no room for a paragraph.
     """
     if max_query_length > seq_length - 4:
         raise ValueError(
-            f"max_query_length is {max_query_length}; wanted at most "
-            f"{seq_length - 4}, for rows have {seq_length} tokens "
+            f"max_query_length is {max_query_length}; needs at most "
+            f"{seq_length - 4}, as rows have {seq_length} tokens "
             "(max_seq_length)."
         )
     questions = questions[:, :max_query_length]
     length_B = seq_length - 3 - tf.cast(questions.row_lengths(), tf.int32)
-    return questions, cut_windows(paragraphs, length=length_B, stride=stride)
+    return questions, sliding_windows(
+        paragraphs, length=length_B, stride=stride
+    )
 
 
-def _shows_most(source, length_W, *, count) -> tf.Tensor:
-    """For each token of each window, whether it is the best one for it.
+def _has_max_context(source, length_W, *, count) -> tf.Tensor:
+    """Returns, for each token of each window, whether the window is its best.
 
-    `source` (W, None) says which of `count` tokens each is.
+    `source` (W, None) is the index of each token among `count` tokens.
     """
     window = tf.cast(source.value_rowids(), tf.int32)
     left = tf.ragged.range(length_W).values

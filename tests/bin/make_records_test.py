@@ -86,7 +86,7 @@ def test_beam_makes_the_same_records(run, tmp_path):
         ([*BEAM, "--direct_number=2"], "'--direct_number=2'. unknown to Beam"),
         ([*BEAM, "oops"], "'oops'. unknown to Beam"),
         ([*BEAM, "--direct_num_workers=two"], "invalid int value: 'two'"),
-        ([*BEAM, "--runner=FlinkRunner"], "--runner stands among them"),
+        ([*BEAM, "--runner=FlinkRunner"], "--runner is after the --"),
         (["--runner=Nobody"], "--runner=Nobody: Unexpected pipeline runner"),
         (["--runner=apache_beam.Nobody"], "has no attribute 'Nobody'"),
     ],

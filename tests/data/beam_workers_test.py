@@ -133,7 +133,7 @@ def test_what_fails_in_beam_loses_nothing(
 
 def test_a_run_that_failed_goes_on(text, local, tmp_path, fail):
     left = fail(*[OSError("disk full")] * 9)
-    with pytest.raises(OSError, match="^disk full.* start again to go on"):
+    with pytest.raises(OSError, match="^disk full.* start again to resume"):
         make(text, tmp_path / "beam")
     partial = tmp_path / "beam.partial"
     before = {f: f.stat().st_mtime_ns for f in partial.glob("records-*")}
@@ -170,7 +170,7 @@ def test_work_stops_without_its_token(text, tmp_path, monkeypatch):
         ended.append(block)
 
     monkeypatch.setattr(documents, "tokenize", lose_token)
-    message = r"block-00000\d: not there after .*DONE.*; wanted a file system"
+    message = r"block-00000\d: missing after .*DONE.*; needs a file system"
     with pytest.raises(OSError, match=message):
         make(text, tmp_path / "new")
     # Three pipelines, and two threads in each, while there are more blocks.

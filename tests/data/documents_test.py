@@ -45,7 +45,7 @@ def tokenizer():
 
 @pytest.fixture
 def make_corpus(tmp_path, tokenizer):
-    def make_corpus(*names, least_sentences=1):
+    def make_corpus(*names, min_sentences=1):
         """The corpus of some files, whose last block is read first."""
         work = pathlib.Path(tempfile.mkdtemp(dir=tmp_path))
         blocks = documents.blocks([str(tmp_path / name) for name in names])
@@ -53,7 +53,7 @@ def make_corpus(tmp_path, tokenizer):
         for block, part in reversed(parts):
             documents.tokenize(block, tokenizer, part, lambda amount: None)
         folder = work / "corpus"
-        documents.join(parts, folder, least_sentences=least_sentences)
+        documents.join(parts, folder, min_sentences=min_sentences)
         return documents.Corpus(folder)
 
     return make_corpus
@@ -96,7 +96,7 @@ def test_blocks_of_any_size_give_the_same(
     make_corpus, tmp_path, monkeypatch, block_bytes
 ):
     monkeypatch.setattr(documents, "_BLOCK_BYTES", block_bytes)
-    monkeypatch.setattr(documents, "_SENTENCES_AT_ONCE", 2)
+    monkeypatch.setattr(documents, "_BATCH_SENTENCES", 2)
     monkeypatch.setattr(documents, "_WINDOW", 4)
     for name, text in TEXTS.items():
         (tmp_path / name).write_bytes(text.encode())
@@ -110,10 +110,10 @@ def test_blocks_of_any_size_give_the_same(
 def test_stretches_are_dealt_and_cover_every_long_document(
     make_corpus, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(documents, "_LONGEST", 4)
+    monkeypatch.setattr(documents, "_MAX_STRETCH", 4)
     for name, text in TEXTS.items():
         (tmp_path / name).write_bytes(text.encode())
-    corpus = make_corpus(*TEXTS, least_sentences=2)
+    corpus = make_corpus(*TEXTS, min_sentences=2)
     assert corpus.num_stretches == 5
     shares = [corpus.stretches(share, 2).tolist() for share in (0, 1)]
     assert [len(share) for share in shares] == [3, 2]
@@ -125,7 +125,7 @@ def test_stretches_are_dealt_and_cover_every_long_document(
 
 
 def test_progress_is_told_in_bytes(tmp_path, tokenizer, monkeypatch):
-    monkeypatch.setattr(documents, "_SENTENCES_AT_ONCE", 2)
+    monkeypatch.setattr(documents, "_BATCH_SENTENCES", 2)
     monkeypatch.setattr(documents, "_BLOCK_BYTES", 40)
     text = tmp_path / "a.txt"
     text.write_text("the film was good\n" * 10)

@@ -144,7 +144,7 @@ def test_rows_of_similar_length_share_a_batch(many):
 def test_rows_by_length_keep_their_labels_and_need_little_padding(many):
     batches = taken(
         finetuning.dataset(
-            finetuning.by_length(many), batch_size=16, seed=None
+            finetuning.sorted_by_length(many), batch_size=16, seed=None
         ),
         76,
     )

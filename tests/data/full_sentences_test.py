@@ -49,7 +49,7 @@ def corpus(sentence_ends, document_ends, tmp_path_factory):
     documents.join(
         [(documents.Block("", 0, 1), folder / "part")],
         folder / "corpus",
-        least_sentences=full_sentences.LEAST_SENTENCES,
+        min_sentences=full_sentences.MIN_SENTENCES,
     )
     return documents.Corpus(folder / "corpus")
 

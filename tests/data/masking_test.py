@@ -316,5 +316,5 @@ def test_spans_are_the_same_in_a_dataset(rows):
 )
 def test_a_wrong_field_is_named(field, value):
     name = "masked_lm_prob" if field == "prob" else field
-    with pytest.raises(ValueError, match=f"{name} is {value}; wanted"):
+    with pytest.raises(ValueError, match=f"{name} is {value}; needs"):
         _masking(**{field: value})

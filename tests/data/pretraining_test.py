@@ -124,7 +124,7 @@ def test_training_batches_are_full_across_epochs(record_set):
 
 @pytest.mark.parametrize("first_step", [0, 1, 3, 4, 9, 10])
 def test_a_run_goes_on_where_it_was(record_set, first_step, monkeypatch):
-    monkeypatch.setattr(pretraining, "_ROWS_SHUFFLED", 32)
+    monkeypatch.setattr(pretraining, "_SHUFFLE_WINDOW", 32)
     whole = first_batches(record_set, 16, batch_size=32, seed=5)
     rest = first_batches(
         record_set, 5, batch_size=32, seed=5, first_step=first_step
@@ -169,7 +169,7 @@ def test_damage_is_named_while_training(record_set, tmp_path):
     files = (*record_set.files[:3], str(bad))
     record_set = dataclasses.replace(record_set, files=files)
     with pytest.raises(ValueError, match=r"bad\.tfrecord: damaged"):
-        with record_set.damage_named():
+        with record_set.explain_damage():
             first_batches(record_set, 20, batch_size=10, seed=0)
 
 
@@ -241,7 +241,7 @@ def test_a_run_goes_on_with_the_same_masks(unmasked, first_step):
 
 
 def test_held_out_rows_are_masked_alike(unmasked, monkeypatch):
-    monkeypatch.setattr(pretraining, "_ROWS_MASKED", 48)
+    monkeypatch.setattr(pretraining, "_EVAL_MASKING_ROWS", 48)
 
     def masks(batch_size):
         batches = first_batches(
@@ -273,9 +273,9 @@ def test_a_token_that_the_vocabulary_lacks_is_named(unmasked):
     small = dataclasses.replace(
         unmasked, vocabulary=Vocabulary(tokens, lower_case=True)
     )
-    message = r"060\.tfrecord: row 15: 80 in input_ids; wanted 0 to 79"
+    message = r"060\.tfrecord: row 15: 80 in input_ids; needs 0 to 79"
     with pytest.raises(ValueError, match=message):
-        with small.damage_named():
+        with small.explain_damage():
             first_batches(small, 20, batch_size=9, seed=0, masking=MASKING)
 
 

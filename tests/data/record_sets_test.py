@@ -153,8 +153,8 @@ def _link_to_nothing(path):
         (_leave_out, "is missing"),
         (os.mkdir, "is a folder"),
         (os.mkfifo, "a FIFO"),
-        (_link_to_itself, "a link that leads to no file"),
-        (_link_to_nothing, "a link that leads to no file"),
+        (_link_to_itself, "a broken link"),
+        (_link_to_nothing, "a broken link"),
     ],
 )
 def test_a_listed_file_that_is_none_is_named(folder, pattern, put, message):

@@ -283,7 +283,9 @@ def test_a_full_disk_loses_nothing(made, text, tmp_path):
     for limit, left in ((3000, "settings.json"), (20_000, "work/corpus")):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
         try:
-            with pytest.raises(OSError, match="start again to go on") as caught:
+            with pytest.raises(
+                OSError, match="start again to resume"
+            ) as caught:
                 make([text], tmp_path / "new")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -309,14 +311,16 @@ def test_a_run_with_other_settings_is_refused(text, tmp_path, stop_after):
                 vocabulary=vocabulary,
                 options=dataclasses.replace(OPTIONS, **changed),
             )
-        assert "Give the same to go on, or remove the folder" in str(caught)
+        assert "Give the same value to resume, or remove the folder" in str(
+            caught
+        )
 
-    again(r"new\.partial: .* began it with seed 7, now it is 8", seed=8)
+    again(r"new\.partial: .* started it with seed 7, now it is 8", seed=8)
     again('vocabulary "', vocabulary=dataclasses.replace(PLACES, lower_case=0))
-    again(r'text\.txt "of [0-9]+ bytes.*", now it is not there', files=())
+    again(r'text\.txt "of [0-9]+ bytes.*", now it is missing', files=())
     (tmp_path / "other.txt").write_text("d1 s1")
     other = str(tmp_path / "other.txt")
-    again(r'other\.txt not there, now it is "of 5 b', files=(text, other))
+    again(r'other\.txt missing, now it is "of 5 b', files=(text, other))
     os.utime(text, (1, 1))
     again(r"text\.txt .*, now it is .*, changed 1970")
 
@@ -330,7 +334,7 @@ def test_a_folder_that_another_process_fills_is_refused(text, tmp_path):
         make([text], tmp_path / "new")
     os.close(lock)
     (partial / "notes.txt").write_text("")
-    with pytest.raises(ValueError, match=r"new\.partial: is there, without"):
+    with pytest.raises(ValueError, match=r"new\.partial: exists, without"):
         make([text], tmp_path / "new")
     assert (partial / "notes.txt").exists()
 
@@ -346,7 +350,7 @@ def test_text_that_changes_while_it_is_read(text, tmp_path, monkeypatch):
             file.write("d1 s1")
 
     monkeypatch.setattr(documents, "tokenize", tokenize_and_change)
-    with pytest.raises(ValueError, match=r"text\.txt: was changed while"):
+    with pytest.raises(ValueError, match=r"text\.txt: changed while"):
         make([str(path)], tmp_path / "new")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -356,7 +360,7 @@ def test_text_that_changes_while_it_is_read(text, tmp_path, monkeypatch):
     [
         ("", r"text\.txt: no text"),
         ("\n \n", r"text\.txt: no text"),
-        ("d1 s1\nd1 s2\n", r"text\.txt: one document only"),
+        ("d1 s1\nd1 s2\n", r"text\.txt: only one document"),
         ("d1 s1\n\nd2 s1", r"text\.txt: none of 2 documents has two"),
     ],
 )
@@ -444,11 +448,11 @@ def test_each_pass_and_each_row_is_masked_anew(rows):
         ({"max_seq_length": 7}, "max_seq_length is 7; needs 8 <= x"),
         ({"max_seq_length": 10**9}, "max_seq_length is 1000000000; needs 8 <"),
         ({"max_seq_length": "28"}, 'max_seq_length is "28"; needs a whole n'),
-        ({"max_predictions": 29}, "max_predictions is 29; wanted at most"),
+        ({"max_predictions": 29}, "max_predictions is 29; needs at most"),
         ({"max_predictions": 10**9}, "max_predictions is 1000000000; needs 1"),
         ({"masked_lm_prob": 1.0}, "masked_lm_prob is 1.0; needs 0 < x < 1"),
         ({"masked_lm_prob": 0.0}, "masked_lm_prob is 0.0; needs 0 < x < 1"),
-        ({"max_ngram": 9}, "max_ngram is 9; wanted 1 or more and at most max"),
+        ({"max_ngram": 9}, "max_ngram is 9; needs at least 1 and at most max"),
         ({"max_ngram": 101}, "max_ngram is 101; needs 1 <= x <= 100"),
         ({"short_seq_prob": -0.1}, "short_seq_prob is -0.1; needs 0 <= x < 1"),
         ({"dupe_factor": 0}, "dupe_factor is 0; needs 1 <= x"),
@@ -472,7 +476,7 @@ def make(text_files, folder):
 
 def test_nothing_is_written_over(made, text, tmp_path):
     before = {file: file.stat().st_mtime_ns for file in made[0].iterdir()}
-    with pytest.raises(ValueError, match="records: is there already"):
+    with pytest.raises(ValueError, match="records: exists already"):
         make([text], made[0])
     after = {file: file.stat().st_mtime_ns for file in made[0].iterdir()}
     assert after == before

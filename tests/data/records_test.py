@@ -106,9 +106,9 @@ def test_damage_names_file_and_row(file, tmp_path, damage):
     bad = tmp_path / "bad.tfrecord"
     bad.write_bytes(content)
     files = [file, str(bad)]
-    message = r"bad\.tfrecord: damaged or cut short after 30 whole rows"
+    message = r"bad\.tfrecord: damaged or truncated after 30 complete rows"
     with pytest.raises(ValueError, match=message):
-        with records.damage_named(files, ROW, VOCAB_SIZE):
+        with records.explain_damage(files, ROW, VOCAB_SIZE):
             for _ in tf.data.TFRecordDataset(files).prefetch(2):
                 pass
 
@@ -118,18 +118,18 @@ def test_counting_notices_what_tensorflow_does_not(file, tmp_path):
     bad = tmp_path / "bad.tfrecord"
     bad.write_bytes(content[: 30 * len(content) // 50 + 10])
     assert sum(1 for _ in tf.data.TFRecordDataset(str(bad))) == 30
-    with pytest.raises(ValueError, match="cut short after 30 whole rows"):
+    with pytest.raises(ValueError, match="truncated after 30 complete rows"):
         records.count_rows([str(bad)], ROW, VOCAB_SIZE)
 
 
 def test_a_row_of_another_length_is_named(file):
-    with pytest.raises(ValueError, match="row 1 is none of 7 tokens and 2"):
+    with pytest.raises(ValueError, match="row 1 does not have 7 tokens and 2"):
         records.count_rows([file], records.RowLengths(7, 2), VOCAB_SIZE)
 
 
 def test_errors_that_are_not_damage_pass(file):
     with pytest.raises(tf.errors.InvalidArgumentError, match="mine"):
-        with records.damage_named([file], ROW, VOCAB_SIZE):
+        with records.explain_damage([file], ROW, VOCAB_SIZE):
             raise tf.errors.InvalidArgumentError(None, None, "mine")
 
 
@@ -152,9 +152,7 @@ def test_a_number_that_cannot_be_is_named(tmp_path, feature, number):
     bad = published_row(2)
     bad.features.feature[feature].int64_list.value[0] = number
     path = write(tmp_path / "bad.tfrecord", *map(published_row, (0, 1)), bad)
-    message = (
-        rf"bad\.tfrecord: row 3: {number} in {feature}; wanted 0 to \d+\.$"
-    )
+    message = rf"bad\.tfrecord: row 3: {number} in {feature}; needs 0 to \d+\.$"
     with pytest.raises(ValueError, match=message):
         records.count_rows([path], ROW, VOCAB_SIZE)
     batches = tf.data.TFRecordDataset(path).batch(9)
@@ -162,7 +160,7 @@ def test_a_number_that_cannot_be_is_named(tmp_path, feature, number):
         lambda x: records.checked(records.parse(x, ROW), ROW, VOCAB_SIZE)
     )
     with pytest.raises(ValueError, match=message):
-        with records.damage_named([path], ROW, VOCAB_SIZE):
+        with records.explain_damage([path], ROW, VOCAB_SIZE):
             list(batches)
 
 

@@ -28,7 +28,7 @@ class Arrays:
         documents.join(
             [(documents.Block("", 0, 1), part)],
             folder / "corpus",
-            least_sentences=sentence_pairs.LEAST_SENTENCES,
+            min_sentences=sentence_pairs.MIN_SENTENCES,
         )
         self.corpus = documents.Corpus(folder / "corpus")
 

@@ -153,7 +153,7 @@ SCORES = {"precision": 0.5, "recall": None, "f1": 0.5, "rows": 2}
                 ("[]", r": \[\]; needs an object"),
                 ("3", ": 3; needs an object"),
                 ("[" * 100_000, ":1: JSON that is nested more than 100 level"),
-                ('{"a": 1, "a": 2}', ':1: not JSON: field "a" stands twice'),
+                ('{"a": 1, "a": 2}', ':1: not JSON: field "a" occurs twice'),
             )
         ),
         *(

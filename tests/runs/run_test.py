@@ -238,7 +238,7 @@ def test_a_second_run_in_a_folder_is_refused(work, call):
     (work / "taken").mkdir()
     with (work / "taken" / ".lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ValueError, match="taken: another run is at work"):
+        with pytest.raises(ValueError, match="taken: another run is using it"):
             call("pretrain", *_flags(work, "taken"))
     assert not (work / "taken" / "flags.txt").exists()
 

@@ -22,7 +22,7 @@ def tokenizer():
 def test_each_piece_knows_its_word_and_the_first_has_its_label(tokenizer):
     def align(words, labels):
         ids, word_of = alignment.tokenize_words(words, tokenizer)
-        return ids, word_of, alignment.label_first_pieces(labels, word_of)
+        return ids, word_of, alignment.label_first_subwords(labels, word_of)
 
     pieces = [
         ["the", "walk", "##ing"],
@@ -45,7 +45,7 @@ def test_two_words_that_are_alike_stay_two(tokenizer):
     words = tf.ragged.constant([["walk", "walk"], ["walk"]])
     _, word_of = alignment.tokenize_words(words, tokenizer)
     labels = tf.ragged.constant([[1, 2], [3]])
-    got = alignment.label_first_pieces(labels, word_of)
+    got = alignment.label_first_subwords(labels, word_of)
     assert got.to_list() == [[1, 2], [3]]
 
 

@@ -63,7 +63,7 @@ def test_expand_leaves_out_no_data_silently(tmp_path):
         files.expand(f"{tmp_path}/*.txt")
     (tmp_path / "b.txt").unlink()
     (tmp_path / "b.txt").symlink_to("b.txt")
-    with pytest.raises(ValueError, match=r"b\.txt: a link that leads to no"):
+    with pytest.raises(ValueError, match=r"b\.txt: a broken link"):
         files.expand(f"{tmp_path}/*.txt")
-    with pytest.raises(ValueError, match=r"b\.txt: a link that leads to no"):
+    with pytest.raises(ValueError, match=r"b\.txt: a broken link"):
         files.expand(f"{tmp_path}/b.txt")

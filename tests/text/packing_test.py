@@ -102,8 +102,8 @@ def test_no_rows_at_all():
 @pytest.mark.parametrize(
     ("pair", "options", "message"),
     [
-        (False, {"seq_length": 2}, "seq_length 2 leaves no room"),
-        (True, {"seq_length": 4}, "seq_length 4 leaves no room"),
+        (False, {"seq_length": 2}, "seq_length is 2; needs at least 3"),
+        (True, {"seq_length": 4}, "seq_length is 4; needs at least 5"),
         (False, {"seq_length": 8, "pad_to": 7}, "pad_to 7 is below seq_le"),
     ],
 )

@@ -102,7 +102,7 @@ def test_no_sentences_at_all(vocabulary):
 
 
 def test_no_room(vocabulary):
-    with pytest.raises(ValueError, match="seq_length 2 leaves no room"):
+    with pytest.raises(ValueError, match="seq_length is 2; needs at least 3"):
         sentence_rows(ragged(EXAMPLE), vocabulary=vocabulary, seq_length=2)
 
 

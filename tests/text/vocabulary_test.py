@@ -152,7 +152,7 @@ def test_windows_line_ends_are_no_part_of_a_token(tmp_path):
         (
             TOKENS,
             {"vocab_size": 9, "lower_case": True},
-            "vocab.json: vocab_size is 9, but vocab.txt beside it has 8",
+            "vocab.json: vocab_size is 9, but vocab.txt in its folder has 8",
         ),
         (
             TOKENS,
@@ -196,7 +196,7 @@ def test_blank_and_doubled_lines_keep_their_ids(tmp_path):
 
 @pytest.mark.parametrize("token", ["a\nb", "ab\r"])
 def test_a_token_is_a_line(token):
-    with pytest.raises(ValueError, match="holds the end of a line"):
+    with pytest.raises(ValueError, match="contains a newline"):
         Vocabulary((*TOKENS, token), lower_case=True)
 
 

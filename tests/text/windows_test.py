@@ -4,7 +4,7 @@
 import pytest
 import tensorflow as tf
 
-from kbert.text.windows import cut_windows
+from kbert.text.windows import sliding_windows
 
 ROWS = [
     [5, 6, 7, 8, 9, 10],
@@ -45,7 +45,7 @@ def check(windows, want):
 
 
 def test_the_example():
-    windows = cut_windows(
+    windows = sliding_windows(
         tf.ragged.constant([[5, 6, 7, 8, 9, 10], [11]]), length=4, stride=2
     )
     assert windows.ids.to_list() == [[5, 6, 7, 8], [7, 8, 9, 10], [11]]
@@ -64,9 +64,9 @@ def test_the_example():
 def test_windows_are_those_of_run_squad(length, stride):
     want = list(by_hand(ROWS, [length] * len(ROWS), stride))
     rows = tf.ragged.constant(ROWS, tf.int32)
-    check(cut_windows(rows, length=length, stride=stride), want)
+    check(sliding_windows(rows, length=length, stride=stride), want)
     dataset = tf.data.Dataset.from_tensors(rows).map(
-        lambda ids: cut_windows(ids, length=length, stride=stride)
+        lambda ids: sliding_windows(ids, length=length, stride=stride)
     )
     (got,) = dataset
     check(got, want)
@@ -75,19 +75,19 @@ def test_windows_are_those_of_run_squad(length, stride):
 def test_each_row_has_the_room_that_its_question_leaves():
     lengths = [3, 4, 5, 6, 7]
     rows = tf.ragged.constant(ROWS, tf.int32)
-    got = cut_windows(rows, length=tf.constant(lengths), stride=4)
+    got = sliding_windows(rows, length=tf.constant(lengths), stride=4)
     check(got, list(by_hand(ROWS, lengths, 4)))
 
 
 def test_each_token_has_one_best_window():
     rows = tf.ragged.constant(ROWS, tf.int32)
-    windows = cut_windows(rows, length=5, stride=2)
+    windows = sliding_windows(rows, length=5, stride=2)
     best = tf.ragged.boolean_mask(windows.ids, windows.best).flat_values
     assert sorted(best.numpy()) == sorted(sum(ROWS, []))
 
 
 @pytest.mark.parametrize(("length", "stride"), [(0, 1), (4, 0)])
 def test_numbers_that_are_too_small(length, stride):
-    with pytest.raises(ValueError, match=f"length {length} and stride"):
+    with pytest.raises(ValueError, match=f"length is {length} and stride is"):
         rows = tf.ragged.constant(ROWS, tf.int32)
-        cut_windows(rows, length=length, stride=stride)
+        sliding_windows(rows, length=length, stride=stride)

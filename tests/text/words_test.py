@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
-from kbert.text.words import begin_words
+from kbert.text.words import word_starts
 
 LETTERS = "abcdehijmnorstux"
 TOKENS = (
@@ -46,7 +46,7 @@ def words_of(texts, tokenizer):
 
 def _spans(texts, tokenizer):
     _, starts, ends = tokenizer.with_spans(texts)
-    return begin_words(texts, starts, ends), starts, ends
+    return word_starts(texts, starts, ends), starts, ends
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_long_text_is_not_copied_for_each_piece():
     count = 20_000
     start = tf.RaggedTensor.from_tensor(3 * tf.range(count)[tf.newaxis])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin = begin_words(tf.constant(["ab " * count]), start, start + 2)
+    begin = word_starts(tf.constant(["ab " * count]), start, start + 2)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert begin.values.numpy().all()
     assert after - before < 400_000  # KiB

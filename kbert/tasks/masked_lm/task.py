@@ -118,7 +118,7 @@ class MaskedLM(Task):
         if not texts:
             raise ValueError("Got no rows.")
         length = self.spec.max_seq_length
-        parts = finetuning.mapped(
+        parts = finetuning.map_in_chunks(
             {"text": tf.constant(texts)},
             lambda rows: {"tokens": self.tokenizer(rows["text"])},
         )

@@ -174,7 +174,7 @@ def examples(
         "prompts": tf.constant(rows.prompts),
         "choices": tf.constant(rows.choices),
     }
-    parts = finetuning.mapped(columns, tokenize)
+    parts = finetuning.map_in_chunks(columns, tokenize)
     lengths = tf.cast(parts.pop("whole"), tf.int32) + 3  # [CLS] and two [SEP]
     parts["labels"] = tf.constant(rows.labels, tf.int32)
 

@@ -91,7 +91,7 @@ def examples(
 
     # AutoGraph finds nothing to do in it, which takes seconds.
     cut = tf.autograph.experimental.do_not_convert(cut)
-    parts = finetuning.mapped(
+    parts = finetuning.map_in_chunks(
         _columns(questions, several_answers, whole_words), cut
     )
     truncated = parts.pop("truncated")

@@ -156,7 +156,7 @@ def examples(
         "sentences": tf.ragged.constant(rows.sentences, tf.string),
         "labels": tf.ragged.constant(rows.labels, tf.float32),
     }
-    parts = finetuning.mapped(columns, lay_out)
+    parts = finetuning.map_in_chunks(columns, lay_out)
     truncated = parts.pop("truncated")
 
     def to_batch(rows):

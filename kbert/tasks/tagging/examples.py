@@ -45,9 +45,9 @@ def examples(
 
     def tokenize(columns):
         ids, word_of = alignment.tokenize_words(columns["words"], tokenizer)
-        labels = alignment.label_first_pieces(columns["tags"], word_of)
+        labels = alignment.label_first_subwords(columns["tags"], word_of)
         places = ids.with_values(tf.range(tf.size(ids.values)))
-        cut = windows.cut_windows(
+        cut = windows.sliding_windows(
             places, length=max_seq_length - 2, stride=stride
         )
         ids = tf.gather(ids.values, cut.ids.values)
@@ -58,7 +58,7 @@ def examples(
             "labels": cut.ids.with_values(labels),
         }
 
-    parts = finetuning.mapped(
+    parts = finetuning.map_in_chunks(
         {"words": ragged(words, tf.string), "tags": ragged(tags, tf.int32)},
         tokenize,
     )

@@ -21,7 +21,7 @@ from kbert.tasks.predictor import (
 from kbert.tasks.tagging import head
 from kbert.text import alignment, windows
 from kbert.text.packing import pack
-from kbert.text.words import begin_words
+from kbert.text.words import word_starts
 
 # Names in the signatures, which clients see.
 TEXT, WORDS, NUM_WORDS = "text", "words", "num_words"
@@ -64,7 +64,7 @@ class _Tagger(Predictor):
 
     def _tag_pieces(self, ids):
         """Those of all rows' pieces, each from the window that is best."""
-        cut = windows.cut_windows(
+        cut = windows.sliding_windows(
             ids.with_values(tf.range(tf.size(ids.values))),
             length=self.spec.max_seq_length - 2,
             stride=self.spec.settings.stride,
@@ -207,7 +207,7 @@ class TaggingPredictor(_Tagger):
         "types": (B, E) string, "scores": (B, E) float32, "starts" and "ends":
         (B, E) int32 characters, "byte_starts" and "byte_ends": (B, E) int32
         bytes of each entity}. The words of a text are those of
-        `kbert.text.words.begin_words`.
+        `kbert.text.words.word_starts`.
     `predict` takes rows that are texts or lists of words, and gives for each
         {"entities": [{"type", "score", "text", "start", "end"}, ...]}, the
         characters of the text, or of the words with a blank between two; for
@@ -239,7 +239,7 @@ class TaggingPredictor(_Tagger):
     def _answer(self, *texts):
         (texts_B,) = texts
         ids, starts, ends = self._tokenizer.with_spans(texts_B)
-        begin = begin_words(texts_B, starts, ends)
+        begin = word_starts(texts_B, starts, ends)
         if self.spec.settings.aggregation == "simple":
             begin = begin.with_values(tf.ones_like(begin.values))
         number = tf.cumsum(tf.cast(begin.values, tf.int32))  # of all words

@@ -172,11 +172,11 @@ BROKEN = [
     (["3", "3.0"], {"task": "regression"}, "rows.tsv: the only label is 3; w"),
     (["1", "x"], {"task": "regression"}, "rows.tsv:3: label 'x'; needs a num"),
     (["nan"], {"task": "regression"}, "rows.tsv:2: label 'nan'; needs a num"),
-    (["a", "NA"], {}, "rows.tsv:3: label 'NA' usually stands for a missing"),
+    (["a", "NA"], {}, "rows.tsv:3: label 'NA' usually means a missing"),
     (
         ["a", "b|nan"],
         {"settings": {"multi_label": True}},
-        "rows.tsv:3: label 'nan' usually stands for a missing",
+        "rows.tsv:3: label 'nan' usually means a missing",
     ),
     (["a", "NA"], {"task": "regression"}, "rows.tsv:2: label 'a'; needs a n"),
     ("ab", {"labels": ["a", "c"]}, r"rows.tsv:3: label 'b' is not one of \['a"),

@@ -96,7 +96,7 @@ def test_the_command(tmp_path, tiny_config, vocabulary, call):
     np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1, rtol=1e-5)
     for more, message in (
         ([], "^--output=embeddings: needs an --output_file too"),
-        (["--output_file=a", "--layer=3"], "layers is 3; wanted"),
+        (["--output_file=a", "--layer=3"], "layers is 3; needs"),
         (["--output_file=a", "--top_k=3"], "^--top_k: .*fills in no"),
         (["--output=answers", "--normalize"], "^--normalize: only for --outp"),
     ):

@@ -105,7 +105,7 @@ def test_questions_that_are_cut_are_counted():
     assert examples.num_truncated == 1
     inputs, _ = taken(examples)
     assert inputs["token_ids"][0, :4].tolist() == [CLS, *ids("po"), SEP]
-    with pytest.raises(ValueError, match="max_query_length is 6; wanted at mo"):
+    with pytest.raises(ValueError, match="max_query_length is 6; needs at mo"):
         make(questions(("p", "a", [])), max_query_length=6)
 
 

@@ -16,7 +16,7 @@ from kbert.tasks.tagging import predictor as serving
 from kbert.tasks.tagging.settings import Settings
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
-from kbert.text.words import begin_words
+from kbert.text.words import word_starts
 
 LABELS = head.labels_of(("loc", "per"))
 TOKENS = (
@@ -139,7 +139,7 @@ def of_words(words, tokenizer):
 def of_text(text, tokenizer):
     """The entities, their words' places changed to bytes."""
     ids, *spans = tokenizer.with_spans([text])
-    begin = begin_words(tf.constant([text]), *spans)
+    begin = word_starts(tf.constant([text]), *spans)
     words = []
     for piece, (begins, start, end) in enumerate(
         np.stack([x[0] for x in (begin, *spans)], 1).tolist()

@@ -256,7 +256,7 @@ def test_a_missing_tag_is_no_label(text, line, label, tmp_path):
     """Unless --labels names it, or the model has it."""
     path = tmp_path / "a.conll"
     path.write_text(text)
-    message = rf"a\.conll:{line}: label '{label}' usually stands for a missing"
+    message = rf"a\.conll:{line}: label '{label}' usually means a missing"
     with pytest.raises(ValueError, match=message):
         Tagger.read(str(path), DataOptions())
     labels = [label, "null", "NN", "nn"]
