@@ -32,15 +32,15 @@ from kbert import models, process
 from kbert.checkpoints import huggingface
 from kbert.data import finetuning
 from kbert.layers import LayerNorm
-from kbert.runs.finetuning import computed
+from kbert.runs.finetuning import training_model
 
 _BATCHES = 40  # different batches, each once per round
 _SCHEDULE_STEPS = 1000
 
 
-def _with_derived_norms(model, seen):
+def _with_derived_norms(model, used):
     """Replaces the custom gradients of layer norms by TensorFlow's."""
-    model = computed(model, seen, xla=False).model
+    model = training_model(model, used, xla=False)[0]
     for layer in model._flatten_layers():
         if isinstance(layer, LayerNorm):
             call = functools.partial(LayerNorm.call, layer)
@@ -54,14 +54,14 @@ def _as_in_inference(call, rows, training=None):
 
 
 VARIANTS: dict[str, Callable[[keras.Model, np.ndarray], keras.Model]] = {
-    "kbert": lambda model, seen: computed(model, seen, xla=False).model,
-    "with padding": lambda model, seen: computed(model, seen, xla=True).model,
-    "attention in four parts": lambda model, seen: models.without_padding(
-        models.with_reduced_vocabulary(model, seen)[0]
+    "kbert": lambda model, used: training_model(model, used, xla=False)[0],
+    "with padding": lambda model, used: training_model(model, used, xla=True)[0],
+    "attention in four parts": lambda model, used: models.without_padding(
+        models.with_reduced_vocabulary(model, used)[0]
     ),
     "norms' gradients derived": _with_derived_norms,
     "whole token table": lambda model, _: (
-        computed(model, None, xla=False).model
+        training_model(model, None, xla=False)[0]
     ),
 }
 
@@ -122,13 +122,13 @@ def make(run: Run) -> tuple[list, dict]:
     dataset = finetuning.dataset(
         examples, batch_size=run.batch_size, seed=run.seed
     )
-    seen = finetuning.used_token_ids(examples, task.vocabulary)
+    used = finetuning.used_token_ids(examples, task.vocabulary)
     trainers = {}
     for part, variant in VARIANTS.items():
         task, _ = kbert.read(run, encoder)
         kbert.build(task, run.seed)
         trainers[part] = kbert.make_trainer(
-            variant(task.keras_model, seen), task, run, _SCHEDULE_STEPS
+            variant(task.keras_model, used), task, run, _SCHEDULE_STEPS
         )
         trainers[part].train_step.get_concrete_function(dataset.element_spec)
     return list(dataset.take(_BATCHES)), trainers

@@ -34,7 +34,10 @@ ALLOWED = {
         *("atomic_files", "features", "input_files", "json_files", "limits"),
         *("process", "text"),
     },
-    "training": {"atomic_files", "config", "features", "json_files"},
+    "training": {
+        *("atomic_files", "config", "features", "json_files", "limits"),
+        "options",
+    },
     "checkpoints": {
         *("atomic_files", "config", "features", "input_files", "json_files"),
         *("heads", "models", "text"),
@@ -63,7 +66,9 @@ NO_TENSORFLOW = (
     "options",
     *("config", "features", "heads", "layers", "models"),
 )
-NO_TENSORFLOW_FILES = ("training/losses.py", "training/optimizer.py")
+NO_TENSORFLOW_FILES = (
+    *("training/config.py", "training/losses.py", "training/optimizer.py"),
+)
 TENSORFLOW = re.compile(r"(tensorflow|tf_keras|keras_nlp|keras_hub|official)\b")
 
 

@@ -8,6 +8,7 @@ The first epoch also holds the tracing of the step.
 import dataclasses
 import importlib.metadata
 import time
+from collections.abc import Callable
 
 import keras
 
@@ -31,8 +32,8 @@ def finetune(run: Run) -> Result:
     examples = task.examples(train)
     build(task, run.seed)
     epoch_steps = finetuning.steps_per_epoch(examples, run.batch_size)
-    computed = compute(task, examples)
-    trainer = make_trainer(computed.model, task, run, run.epochs * epoch_steps)
+    model, write_back = training_model(task, examples)
+    trainer = make_trainer(model, task, run, run.epochs * epoch_steps)
     dataset = finetuning.dataset(
         examples, batch_size=run.batch_size, seed=run.seed
     )
@@ -44,7 +45,7 @@ def finetune(run: Run) -> Result:
         for _ in range(epoch_steps):
             trainer.train_step(next(batches))
         seconds.append(time.perf_counter() - start)
-    computed.give_back()
+    write_back()
     return Result(
         answers=task.predictor.predict(*dev_rows(run, task).texts),
         epoch_seconds=seconds,
@@ -76,12 +77,12 @@ def build(task: LabelledTask, seed: int) -> None:
     task.build(task.config)
 
 
-def compute(
+def training_model(
     task: LabelledTask, examples: finetuning.Examples
-) -> finetuning_run.Computation:
-    """What a step computes of a model that the examples train."""
-    seen = finetuning.used_token_ids(examples, task.vocabulary)
-    return finetuning_run.computed(task.keras_model, seen, xla=False)
+) -> tuple[keras.Model, Callable[[], None]]:
+    """The model that kbert-finetune trains on the examples."""
+    used_ids = finetuning.used_token_ids(examples, task.vocabulary)
+    return finetuning_run.training_model(task.keras_model, used_ids, xla=False)
 
 
 def make_trainer(

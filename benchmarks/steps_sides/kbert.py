@@ -33,11 +33,11 @@ def train(run: Run) -> tuple[Given, Outputs]:
     )
     batches = list(dataset.take(STEPS))
     dev = _spread(task.examples(kbert.dev_rows(run, task)))
-    computed = kbert.compute(task, examples)
-    trainer = kbert.make_trainer(computed.model, task, run, STEPS)
+    reduced, write_back = kbert.training_model(task, examples)
+    trainer = kbert.make_trainer(reduced, task, run, STEPS)
 
     def answer(batch):
-        computed.give_back()
+        write_back()
         return np.asarray(model(batch[0], training=False)[output])
 
     trainer.train_step(batches[0])

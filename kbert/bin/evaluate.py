@@ -10,7 +10,8 @@ import sys
 from absl import app, flags
 
 from kbert.bin import flags as shared
-from kbert.bin import run
+from kbert.bin import option_flags, run
+from kbert.training.config import FinetuneConfig
 
 _MODEL = shared.model()
 _LOWER_CASE = shared.lower_case()
@@ -34,7 +35,7 @@ _REPORT_DIR = flags.DEFINE_string(
     "Folder for tables of the scores by class and by length, and for the "
     "worst rows; of fine-tuned models.",
 )
-_WORST = shared.worst()
+option_flags.define(FinetuneConfig, "worst")
 
 
 def main(argv):
@@ -99,7 +100,7 @@ def _of_task(loaded):
     )
     scores = score.scores()
     if _REPORT_DIR.value:
-        score.report(scores, _REPORT_DIR.value, _WORST.value)
+        score.report(scores, _REPORT_DIR.value, flags.FLAGS.worst)
     return scores
 
 

@@ -20,7 +20,8 @@ by length, and the worst rows.
 from absl import app, flags
 
 from kbert.bin import flags as shared
-from kbert.bin import run, run_flags, task_flags
+from kbert.bin import option_flags, run, task_flags
+from kbert.training.config import FinetuneConfig
 
 _TRAIN = flags.DEFINE_string(
     "train",
@@ -33,9 +34,9 @@ _DEV = flags.DEFINE_string("dev", None, "A file to score the model on.")
 _DEV_SHARE = flags.DEFINE_float(
     "dev_share",
     None,
-    "Instead of --dev: the share of the rows of --train, about, that is held "
-    "out to score the model on, such as 0.1. Whether a row is depends on its "
-    "texts alone: rows of equal texts stay together.",
+    "Instead of --dev: use about this share of the rows of --train for "
+    "validation, such as 0.1. A row's texts alone decide on which side it is, "
+    "so rows of equal texts stay together.",
     lower_bound=0.0,
     upper_bound=1.0,
 )
@@ -44,26 +45,8 @@ _INIT = flags.DEFINE_string(
     "init", None, f"The model to start from: {shared.FORMATS}.", required=True
 )
 _LOWER_CASE = shared.lower_case()
-_EPOCHS = flags.DEFINE_integer(
-    "epochs", 3, "Passes over the training file.", lower_bound=1
-)
-_FREEZE_BLOCKS = flags.DEFINE_integer(
-    "freeze_blocks",
-    None,
-    "Leave the embeddings and so many blocks, from below, as they are; 0 for "
-    "the embeddings alone. By default all is trained.",
-    lower_bound=0,
-)
-_METRIC = flags.DEFINE_string(
-    "metric",
-    None,
-    "Which of the task's scores tells the best step, the highest one's; or "
-    "loss, for the lowest. By default the task's own: accuracy of a "
-    "classifier, for one. See --eval_every.",
-)
-_WORST = shared.worst()
 task_flags.define()
-run_flags.define(batch_size=32, learning_rate=5e-5)
+option_flags.define(FinetuneConfig)
 
 
 def main(argv):
@@ -72,11 +55,12 @@ def main(argv):
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     from kbert import tasks
     from kbert.runs import data_summary
-    from kbert.runs.finetuning import FinetuneOptions, finetune
+    from kbert.runs.finetuning import finetune
 
     has_dev = bool(_DEV.value) or _DEV_SHARE.value is not None
-    if not has_dev and _WORST.value != _WORST.default:
-        raise ValueError(f"--worst={_WORST.value}: wanted --dev too.")
+    config = FinetuneConfig(**option_flags.values(FinetuneConfig))
+    if not has_dev and config.worst != FinetuneConfig.worst:
+        raise ValueError(f"--worst={config.worst}: needs --dev too.")
     data = task_flags.data_options(_READING())
     task = tasks.task_class(flags.FLAGS.task)
     train, dev, spec = _rows(task, data)
@@ -88,13 +72,8 @@ def main(argv):
         train=train,
         dev=dev,
         data=data,
-        tuning=FinetuneOptions(
-            epochs=_EPOCHS.value,
-            freeze_blocks=_FREEZE_BLOCKS.value,
-            metric=_METRIC.value,
-            worst=_WORST.value,
-        ),
-        options=run_flags.options("finetune"),
+        config=config,
+        command=option_flags.command("finetune"),
     )
 
 
@@ -117,8 +96,8 @@ def _rows(task, data):
         return train, dev, spec
     train, dev = split(train, share)
     print(
-        f"{_TRAIN.value}: {len(train):,} rows to train on, {len(dev):,} held "
-        "out",
+        f"{_TRAIN.value}: {len(train):,} rows to train on, {len(dev):,} for "
+        "validation",
         flush=True,
     )
     return train, dev, task.new_spec(train, data)

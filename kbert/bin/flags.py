@@ -183,16 +183,6 @@ def aggregation() -> Callable[..., dict[str, Any]]:
     return given
 
 
-def worst() -> flags.FlagHolder[int]:
-    """--worst, how many rows an errors file has."""
-    return flags.DEFINE_integer(
-        "worst",
-        50,
-        "How many of the worst rows go to the report's errors.jsonl.",
-        lower_bound=0,
-    )
-
-
 def embedding() -> Callable[[bool], dict[str, Any]]:
     """How texts become vectors: arguments of kbert.Embedder.
 

@@ -12,7 +12,8 @@ Runs on all visible GPUs, or on the processor. The model is written to
 from absl import app, flags
 
 from kbert.bin import flags as shared
-from kbert.bin import run, run_flags
+from kbert.bin import option_flags, run
+from kbert.training.config import PretrainConfig
 
 _INPUT = flags.DEFINE_string(
     "input",
@@ -38,10 +39,7 @@ _INIT = flags.DEFINE_string(
     "init", None, f"The model to start from: {shared.FORMATS}."
 )
 _MASKING = shared.masking()
-_STEPS = flags.DEFINE_integer(
-    "steps", 10000, "Steps of the whole run.", lower_bound=1
-)
-run_flags.define(batch_size=32, learning_rate=1e-4)
+option_flags.define(PretrainConfig)
 
 
 def main(argv):
@@ -60,8 +58,8 @@ def main(argv):
         start=Start(_MODEL_CONFIG.value, _INIT.value, _LOWER_CASE.value),
         vocabulary=vocabulary,
         masking=_MASKING(),
-        steps=_STEPS.value,
-        options=run_flags.options("pretrain"),
+        config=PretrainConfig(**option_flags.values(PretrainConfig)),
+        command=option_flags.command("pretrain"),
     )
 
 

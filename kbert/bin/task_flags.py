@@ -7,15 +7,9 @@ import typing
 from absl import flags
 
 from kbert import options, tasks
+from kbert.bin import option_flags
 
 flags.disclaim_key_flags()  # they belong to the command that calls `define`
-
-_KINDS = {
-    bool: flags.DEFINE_boolean,
-    int: flags.DEFINE_integer,
-    float: flags.DEFINE_float,
-    str: flags.DEFINE_string,
-}
 
 
 def define() -> None:
@@ -43,7 +37,7 @@ def define() -> None:
         "label:weight,... for all labels.",
     )
     for name, (kind, texts) in _settings_flags().items():
-        _KINDS[kind](name, None, " ".join(texts))
+        option_flags.define_unset(name, kind, " ".join(texts))
 
 
 def _settings_flags() -> dict[str, tuple[type, list[str]]]:
@@ -55,10 +49,7 @@ def _settings_flags() -> dict[str, tuple[type, list[str]]]:
             continue
         types = typing.get_type_hints(settings)  # without their ranges
         for name, text in options.helps(settings).items():
-            (kind,) = {
-                *typing.get_args(types[name]),
-                types[name],
-            } & _KINDS.keys()
+            kind = option_flags.value_type(types[name])
             _, texts = found.setdefault(name, (kind, []))
             texts.append(f"{task}: {text}")
     return found

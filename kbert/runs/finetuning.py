@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A fine-tuning run: a model and a task's rows, to a model's folder."""
+"""Fine-tuning runs: from a model and a task's rows to a model folder."""
 
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -12,35 +11,25 @@ import numpy as np
 from kbert import models, tasks
 from kbert.checkpoints import formats
 from kbert.data import finetuning
-from kbert.runs import devices, files, run, run_record, scoring
-from kbert.runs.run import RunOptions
+from kbert.runs import (
+    devices,
+    files,
+    run,
+    run_record,
+    scoring,
+    trained_model,
+)
+from kbert.runs.console import describe
+from kbert.runs.run_record import Command
 from kbert.runs.scoring import TaskScores
 from kbert.tasks import TaskSpec
 from kbert.tasks.labelled import LabelledTask
 from kbert.tasks.rows import DataOptions, Rows
+from kbert.training.config import FinetuneConfig
 
 # Of a batch in attention: its rows are of like length.
 _TRAINING_PARTS = 2
 REPORT_FOLDER = "report"  # in output_dir, of the last weights on dev
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuneOptions:
-    """How a model is fine-tuned, beside what all runs have.
-
-    Attributes:
-        epochs: passes over the training rows.
-        freeze_blocks: how many of the lowest blocks stay as they are, and
-            the embeddings with them; None for nothing.
-        metric: the score on dev that tells the best step, the higher the
-            better, or "loss"; None for the task's own.
-        worst: how many of dev's worst rows to write.
-    """
-
-    epochs: int
-    freeze_blocks: int | None
-    metric: str | None
-    worst: int
 
 
 def finetune(
@@ -51,116 +40,108 @@ def finetune(
     train: Rows,
     dev: Rows | None,
     data: DataOptions,
-    tuning: FinetuneOptions,
-    options: RunOptions,
+    config: FinetuneConfig,
+    command: Command,
 ) -> None:
     """Trains a model for a task and writes <output_dir>/model.
 
-    The model is scored on dev, if given, at the end of each epoch, and is that
-    of the best step. Its scores, and those of the best and of the last step,
-    stand in evaluation.json, with the metric by which it is the best;
-    <output_dir>/report has more. What a task tunes, such as a threshold, is
-    tuned on dev.
+    With dev, the model is scored at the end of each epoch and the best step's
+    weights are saved. Its scores, those of the best and of the last step, and
+    the metric that they are compared by are written to evaluation.json, and
+    more to <output_dir>/report. Settings that a task tunes, such as a
+    threshold, are tuned on dev.
 
     Args:
-        spec: of the model, as its class makes it of the training rows.
-        init: path of the model to start from.
+        spec: of the model, as its class makes it from the training rows.
+        init: path of the initial model, of any format.
         lower_case: its casing, if no file says it.
         train: rows with labels.
         dev: validation rows, or None.
         data: how the rows were read.
-        tuning: what to train.
-        options: how to train.
+        config: how to train.
+        command: for the run's record.
     Raises: ValueError, naming the file or the flag; OSError.
     """
-    _check_dev(dev, tuning, options)
-    strategy = run.strategy(options)
-    initial = formats.load(init, lower_case=lower_case, seed=options.seed)
-    _check_model(initial.config, spec, tuning, options)
+    _check_dev(dev, config)
+    strategy = run.strategy(config)
+    initial = formats.load(init, lower_case=lower_case, seed=config.seed)
+    _check_model(initial.config, spec, config)
     task = _task(initial, spec)
     del initial
     examples = scoring.tokenized(task, train, data)
-    options = run.with_rows(options, strategy, train.path, len(examples))
-    with run.begun(
-        options, strategy, lambda: _inputs(init, train, dev)
+    config = run.limit_batch(config, strategy, train.path, len(examples))
+    epoch = finetuning.steps_per_epoch(examples, config.batch_size)
+    config = dataclasses.replace(
+        config, eval_every=(config.eval_every or epoch) if dev else None
+    )
+    with run.opened(
+        config, command, strategy, lambda: _inputs(init, train, dev)
     ) as record:
         with strategy.scope():
-            _build(task, init, options)
-            _freeze(task.keras_model, tuning.freeze_blocks)
+            _build(task, init, config)
+            _freeze(task.keras_model, config.freeze_blocks)
         score = None
         if dev:
             score = TaskScores(
                 task,
                 dev,
                 data,
-                batch_size=options.batch_size,
-                metric=tuning.metric,
+                batch_size=config.batch_size,
+                metric=config.metric,
             )
-            if tuning.metric and record:
+            if config.metric and record:
                 score.check_metric()  # now, not after hours
         with strategy.scope():
-            epoch = finetuning.steps_per_epoch(examples, options.batch_size)
-            steps = tuning.epochs * epoch
-            seen = _seen_tokens(examples, task.vocabulary, tuning, options)
-            trainer = _trainer(task, seen, steps, options)
-            run.train(
+            steps = config.epochs * epoch
+            trainer = _trainer(task, examples, steps, config)
+            result = run.train(
                 trainer,
                 lambda step: finetuning.dataset(
                     examples,
-                    batch_size=options.batch_size,
-                    seed=options.seed,
+                    batch_size=config.batch_size,
+                    seed=config.seed,
                     first_step=step,
                 ),
                 steps=steps,
-                config=task.config,
-                score=score,
-                eval_every=options.eval_every or epoch,
-                options=options,
+                model_config=task.config,
+                scorer=score,
+                config=config,
                 record=record,
             )
-        if not strategy.extended.should_checkpoint:
+        if not record:
             return
-        kept = run.keep(trainer, options, is_scored=bool(score))
+        chosen = trained_model.choose_step(trainer, result, config)
         if score:
-            task = _score(score, kept, dev, tuning, options)
-        run.save(task.loaded, options, kept)
+            task = _score(score, chosen, dev, config)
+        trained_model.save(task.loaded, config, chosen)
 
 
-class Computation(NamedTuple):
-    """A model as a training step computes it.
+def training_model(
+    model: keras.Model, used_ids: np.ndarray | None, xla: bool
+) -> tuple[keras.Model, Callable[[], None]]:
+    """The model that a training step computes: the same with less work.
 
-    Attributes:
-        model: with the layers and the weights of the one it is made of, but
-            for the token table.
-        give_back: sets the token table of that one.
-    """
-
-    model: keras.Model
-    give_back: Callable[[], None]
-
-
-def computed(
-    model: keras.Model, seen: np.ndarray | None, xla: bool
-) -> Computation:
-    """What to train for a model, with AdamW and from the weights it has now.
-
-    On a processor without the work for padding. Such a graph's shapes depend
-    on the batch's tokens, which XLA cannot compile, and are untried on GPUs.
+    On a processor it leaves out the work for padding. The shapes of such a
+    graph depend on the tokens: XLA cannot compile it, and it is untried on
+    GPUs. Train it with AdamW, from the weights that `model` has now.
 
     Args:
         model: of a task.
-        seen: the ids of all tokens that it will be trained on, in order, for
-            a table of these alone; None for the whole table.
+        used_ids: the ids of all tokens of the training data, in order, for a
+            token table of these alone; None for the whole table.
         xla: whether XLA is to compile it.
+    Returns: a model that shares the layers of `model`, but for a smaller token
+        table; and a function that writes that table back to `model`.
     """
-    computation = Computation(model, lambda: None)
-    if seen is not None:
-        computation = Computation(*models.with_reduced_vocabulary(model, seen))
+
+    def write_back():
+        """Nothing: the table is shared."""
+
+    if used_ids is not None:
+        model, write_back = models.with_reduced_vocabulary(model, used_ids)
     if xla or devices.has_gpu():
-        return computation
-    return computation._replace(
-        model=models.without_padding(computation.model, _TRAINING_PARTS)
-    )
+        return model, write_back
+    return models.without_padding(model, _TRAINING_PARTS), write_back
 
 
 def _inputs(init, train, dev):
@@ -173,68 +154,73 @@ def _inputs(init, train, dev):
     return inputs
 
 
-def _check_dev(dev, tuning, options):
-    """Raises: ValueError, naming the flag that wants dev."""
-    run.check_scores(options, "--dev", dev, by_epoch=True)
-    if tuning.metric and not dev:
-        raise ValueError(f"--metric={tuning.metric}: wanted --dev too.")
+def _check_dev(dev, config):
+    """Raises: ValueError, naming the flag that needs dev."""
+    run.check_scores(config, "--dev", dev, by_epoch=True)
+    if config.metric and not dev:
+        raise ValueError(f"--metric={config.metric}: needs --dev too.")
 
 
-def _check_model(config, spec, tuning, options):
-    """Raises: ValueError, naming the flag that the model cannot follow."""
-    if spec.max_seq_length > config.max_position_embeddings:
+def _check_model(model_config, spec, config):
+    """Raises: ValueError, naming a flag that the model is too small for."""
+    limit = model_config.max_position_embeddings
+    if spec.max_seq_length > limit:
         raise ValueError(
             f"--max_seq_length={spec.max_seq_length}: the model takes at most "
-            f"{config.max_position_embeddings} (max_position_embeddings)."
+            f"{limit} (max_position_embeddings)."
         )
-    blocks = tuning.freeze_blocks
+    blocks, limit = config.freeze_blocks, model_config.num_hidden_layers
     if blocks is None:
         return
-    if blocks > config.num_hidden_layers:
+    if blocks > limit:
         raise ValueError(
-            f"--freeze_blocks={blocks}: wanted at most "
-            f"{config.num_hidden_layers}, the model's blocks."
+            f"--freeze_blocks={blocks}: needs at most {limit}, the model's "
+            "blocks."
         )
-    if blocks == config.num_hidden_layers and options.layer_decay != 1:
+    if blocks == limit and config.layer_decay != 1:
         raise ValueError(
-            f"--layer_decay={options.layer_decay}: with "
+            f"--layer_decay={config.layer_decay}: with "
             f"--freeze_blocks={blocks} no block is left to train."
         )
 
 
 def _task(initial, spec) -> LabelledTask:
-    """The task, whose model is still the one to start from."""
+    """The task, whose model is still the initial one."""
     spec = dataclasses.replace(spec, embedding=initial.spec.embedding_settings)
     made = dataclasses.replace(initial, spec=spec)
     return tasks.task_class(spec.task)(made)
 
 
-def _build(task, init, options):
-    """Gives the task its own model, with the weights that there are for it."""
-    fresh, _ = task.build(task.config.with_dropout(options.dropout))
+def _build(task, init, config):
+    """Builds the task's model, with the weights that the initial one has."""
+    fresh, _ = task.build(task.config.with_dropout(config.dropout))
     if note := tasks.segment_note(task.config, task.spec):
         print(f"{init}: {note}")
-    if not run.is_resumed(options):
-        run.say_initialized(init, fresh)
+    if not run.is_resumed(config):
+        run.print_initialized(init, fresh)
 
 
-def _trainer(task, seen, steps, options):
-    computation = computed(task.keras_model, seen, options.xla)
+def _trainer(task, examples, steps, config):
+    model, write_back = training_model(
+        task.keras_model,
+        _used_ids(examples, task.vocabulary, config),
+        config.xla,
+    )
     return run.make_trainer(
-        computation.model,
+        model,
         losses=task.losses(),
         metrics=task.metrics(),
         steps=steps,
-        options=options,
-        give_back=computation.give_back,
+        config=config,
+        on_final_weights=write_back,
     )
 
 
-def _seen_tokens(examples, vocabulary, tuning, options):
-    """The ids for `computed`, None where the whole table is trained or none."""
-    if tuning.freeze_blocks is not None:
-        return None  # the table stays as it is
-    if options.optimizer == "lamb":
+def _used_ids(examples, vocabulary, config):
+    """The ids for `training_model`; None to keep the whole token table."""
+    if config.freeze_blocks is not None:
+        return None  # the table is not trained
+    if config.optimizer == "lamb":
         return None  # its step depends on the norm of the whole table
     return finetuning.used_token_ids(examples, vocabulary)
 
@@ -248,25 +234,25 @@ def _freeze(model, blocks):
         print(f"--freeze_blocks={blocks}: {frozen:,} weights stay as they are")
 
 
-def _score(score, kept, dev, tuning, options) -> LabelledTask:
-    """Scores what is kept on dev, writes scores and report.
+def _score(score, chosen, dev, config) -> LabelledTask:
+    """Scores the chosen weights on dev and writes the report.
 
     Returns: the task, with what is tuned on dev.
     """
-    if kept.is_restored:
+    if chosen.is_restored:
         score.forget()
     score.tune()
     scores = score.scores()
-    print(f"{dev.path}: {run.describe(scores)}", flush=True)
-    run.keep_scores(
-        options,
+    print(f"{dev.path}: {describe(scores)}", flush=True)
+    trained_model.write_evaluation(
+        config,
         {
             **scores,
-            **kept.told,
+            **chosen.fields,
             "metric": score.metric,
             "input": pathlib.Path(dev.path).name,
         },
     )
-    report = pathlib.Path(options.output_dir) / REPORT_FOLDER
-    score.report(scores, report, tuning.worst)
+    report = pathlib.Path(config.output_dir) / REPORT_FOLDER
+    score.report(scores, report, config.worst)
     return score.task

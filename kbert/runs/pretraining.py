@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pre-training run: records and a config or a model, to a model folder."""
+"""Pre-training runs: from records and a config or model to a model folder."""
 
 import math
 from typing import NamedTuple
@@ -13,18 +13,20 @@ from kbert.config import BertConfig
 from kbert.data import pretraining, record_sets
 from kbert.data.masking import Masking
 from kbert.data.record_sets import RecordSet
-from kbert.runs import run, run_record, scoring
-from kbert.runs.run import RunOptions
+from kbert.runs import run, run_record, scoring, trained_model
+from kbert.runs.console import describe
+from kbert.runs.run_record import Command
 from kbert.text.vocabulary import Vocabulary
 from kbert.training import losses
+from kbert.training.config import PretrainConfig
 
 
 class Start(NamedTuple):
-    """Where pre-training starts: at random weights or at a model's.
+    """The weights that pre-training starts from: random ones or a model's.
 
     Attributes:
         model_config: a name or a file, for random weights.
-        init: or the path of a model.
+        init: the path of a model, instead.
         lower_case: the model's casing, if no file says it.
     """
 
@@ -40,118 +42,120 @@ def pretrain(
     start: Start,
     vocabulary: Vocabulary | None,
     masking: Masking | None,
-    steps: int,
-    options: RunOptions,
+    config: PretrainConfig,
+    command: Command,
 ) -> None:
     """Trains the pre-training outputs and writes <output_dir>/model.
 
-    Records without next-sentence labels train the masked-LM output alone,
-    and the model has no other. Scores on eval_records from before and after,
-    which are the trained model's, and those of the best and of the last step
-    stand in evaluation.json.
+    Records without next-sentence labels train the masked-LM output alone, and
+    the model has no other. evaluation.json has the scores on eval_records
+    before training, of the trained model, and of the best and the last step.
 
     Args:
-        records: folders, paths and globs, by commas.
-        eval_records: likewise, held out; or None.
+        records: folders, paths and globs, separated by commas.
+        eval_records: the validation records, likewise; or None.
         start: the weights to start from.
-        vocabulary: of records that have none beside them, else None.
+        vocabulary: of records whose folder has none, else None.
         masking: of records whose rows are not masked, else None.
-        steps: of the whole run.
-        options: how to train.
+        config: how to train.
+        command: for the run's record.
     Raises: ValueError, naming the file or the flag; OSError.
     """
-    run.check_scores(options, "--eval_input", eval_records, by_epoch=False)
-    strategy = run.strategy(options)
-    initial = _initial(start, options)
+    run.check_scores(config, "--eval_input", eval_records, by_epoch=False)
+    strategy = run.strategy(config)
+    initial = _initial(start, config)
     if initial:
         vocabulary = initial.vocabulary
     record_set = record_sets.find(records, vocabulary=vocabulary)
-    config = _config(initial, start, record_set)
-    _check_length(records, record_set, config)
-    held_out = _held_out(eval_records, record_set, config)
-    all_sets = [record_set, held_out] if held_out else [record_set]
+    model_config = _model_config(initial, start, record_set)
+    _check_length(records, record_set, model_config)
+    eval_set = _eval_set(eval_records, record_set, model_config)
+    all_sets = [record_set, eval_set] if eval_set else [record_set]
     pretraining.check_masking(all_sets, masking)
-    options = run.with_rows(options, strategy, records, record_set.num_rows)
-    with run.begun(
-        options,
+    config = run.limit_batch(config, strategy, records, record_set.num_rows)
+    with run.opened(
+        config,
+        command,
         strategy,
         lambda: _inputs(
-            records,
-            record_set,
-            eval_records,
-            held_out,
-            start,
-            config,
+            records, record_set, eval_records, eval_set, start, model_config
         ),
     ) as record:
         with strategy.scope():
             model = models.build_pretrainer(
-                run.with_dropout(config, options),
+                model_config.with_dropout(config.dropout),
                 _outputs(record_set),
                 packed=any(s.row.packed for s in all_sets),
             )
             if initial:
-                _start_from(initial, model, start.init, options)
-        score = held_out and scoring.RecordScores(
-            model, held_out, options.batch_size, masking
+                _start_from(initial, model, start.init, config)
+        scorer = eval_set and scoring.RecordScores(
+            model, eval_set, config.batch_size, masking
         )
-        if record:
-            _score(score, "before", options)
+        if scorer and record:
+            _score(scorer, "before", config)
         with strategy.scope(), record_set.explain_damage():
-            trainer = _train(
-                model,
-                record_set,
-                config,
-                steps=steps,
-                masking=masking,
-                score=score,
-                options=options,
+            trainer = _trainer(model, config)
+            result = run.train(
+                trainer,
+                lambda step: pretraining.dataset(
+                    record_set,
+                    batch_size=config.batch_size,
+                    seed=config.seed,
+                    first_step=step,
+                    masking=masking,
+                ),
+                steps=config.steps,
+                model_config=model_config,
+                scorer=scorer,
+                config=config,
                 record=record,
             )
         if not record:
             return
-        kept = run.keep(trainer, options, bool(score and options.eval_every))
-        _score(score, "after", options, kept.told)
+        chosen = trained_model.choose_step(trainer, result, config)
+        if scorer:
+            _score(scorer, "after", config, chosen.fields)
         trained = LoadedModel(
             model,
-            config,
+            model_config,
             record_set.vocabulary,
             _spec(record_set),
             initial.licences if initial else {},
         )
-        run.save(trained, options, kept)
+        trained_model.save(trained, config, chosen)
 
 
-def _initial(start, options) -> LoadedModel | None:
-    """The model to start from, or None to start at random weights.
+def _initial(start, config) -> LoadedModel | None:
+    """The model to start from, or None for random weights.
 
-    Raises: ValueError if both are given or none; as `formats.load` does.
+    Raises: ValueError if both or neither are given; as `formats.load` does.
     """
     if bool(start.init) == bool(start.model_config):
         raise ValueError("Give one of --model_config and --init.")
     if not start.init:
         return None
     return formats.load(
-        start.init, lower_case=start.lower_case, seed=options.seed
+        start.init, lower_case=start.lower_case, seed=config.seed
     )
 
 
-def _inputs(records, record_set, eval_records, held_out, start, config):
+def _inputs(records, record_set, eval_records, eval_set, start, model_config):
     named = {
         "input": run_record.named_records(records, record_set.files),
         "vocab": run_record.named_text(
             "vocab.txt", record_set.vocabulary.fingerprint
         ),
     }
-    if held_out:
+    if eval_set:
         named["eval_input"] = run_record.named_records(
-            eval_records, held_out.files
+            eval_records, eval_set.files
         )
     if start.init:
         named["init"] = run_record.named_model(start.init)
     else:
         named["model_config"] = run_record.named_text(
-            start.model_config, repr(config)
+            start.model_config, repr(model_config)
         )
     return named
 
@@ -170,8 +174,8 @@ def _spec(record_set: RecordSet) -> tasks.TaskSpec:
     )
 
 
-def _config(initial, start, record_set: RecordSet) -> BertConfig:
-    """That of `initial`, or of a file."""
+def _model_config(initial, start, record_set: RecordSet) -> BertConfig:
+    """The config of the initial model, or of a file."""
     path = start.init or start.model_config
     config = initial.config if initial else None
     config = config or BertConfig.from_json(
@@ -184,80 +188,62 @@ def _config(initial, start, record_set: RecordSet) -> BertConfig:
     return config
 
 
-def _held_out(eval_records, record_set, config) -> RecordSet | None:
+def _eval_set(eval_records, record_set, model_config) -> RecordSet | None:
     if not eval_records:
         return None
     return record_sets.find(
         eval_records,
         vocabulary=record_set.vocabulary,
-        max_positions=config.max_position_embeddings,
+        max_positions=model_config.max_position_embeddings,
     )
 
 
-def _check_length(records, record_set, config):
+def _check_length(records, record_set, model_config):
     length = record_set.row.max_seq_length
-    if length > config.max_position_embeddings:
+    limit = model_config.max_position_embeddings
+    if length > limit:
         raise ValueError(
             f"{records}: rows of {length} tokens; the model takes at most "
-            f"{config.max_position_embeddings} (max_position_embeddings)."
+            f"{limit} (max_position_embeddings)."
         )
 
 
-def _start_from(initial: LoadedModel, model: keras.Model, path, options):
+def _start_from(initial: LoadedModel, model: keras.Model, path, config):
     fresh = folder.copy_weights(initial.model, model)
-    if run.is_resumed(options):
+    if run.is_resumed(config):
         return
-    run.say_initialized(path, fresh)
+    run.print_initialized(path, fresh)
     ours = {layer.name for layer in model.layers}
-    dropped = [
+    left_over = [
         layer.name
         for layer in initial.model.layers
         if layer.weights and layer.name not in ours
     ]
-    if dropped:
-        print(f"{path}: left out: {', '.join(dropped)}")
+    if left_over:
+        print(f"{path}: left over: {', '.join(left_over)}")
 
 
-def _train(
-    model, record_set, config, *, steps, masking, score, options, record
-):
-    trainer = run.make_trainer(
+def _trainer(model, config):
+    return run.make_trainer(
         model,
         losses=scoring.chosen(losses.pretraining_losses(), model.output),
         metrics=scoring.chosen(losses.pretraining_metrics(), model.output),
-        steps=steps,
-        options=options,
-    )
-    run.train(
-        trainer,
-        lambda step: pretraining.dataset(
-            record_set,
-            batch_size=options.batch_size,
-            seed=options.seed,
-            first_step=step,
-            masking=masking,
-        ),
-        steps=steps,
+        steps=config.steps,
         config=config,
-        score=score,
-        eval_every=options.eval_every,
-        options=options,
-        record=record,
     )
-    return trainer
 
 
-def _score(score, moment, options, told=None):
-    """Prints the held-out scores and keeps them in evaluation.json."""
-    if not score:
-        return
-    known = run.kept_scores(options)
-    if known.get("data") != score.data:
-        known = {"data": score.data}
-    scores = known.get(moment)
+def _score(scorer, moment, config, fields=None):
+    """Prints validation scores and writes them to evaluation.json."""
+    evaluation = trained_model.read_evaluation(config)
+    if evaluation.get("data") != scorer.data:
+        evaluation = {"data": scorer.data}
+    scores = evaluation.get(moment)
     if moment == "after" or not scores:  # a resumed run keeps "before"
-        scores = {**score(), **score.label_entropies}
-        run.keep_scores(options, {**known, moment: scores, **(told or {})})
+        scores = {**scorer(), **scorer.label_entropies}
+        trained_model.write_evaluation(
+            config, {**evaluation, moment: scores, **(fields or {})}
+        )
     # JSON has no nan.
     scores = {k: math.nan if x is None else x for k, x in scores.items()}
-    print(f"held out, {moment}: {run.describe(scores)}", flush=True)
+    print(f"validation, {moment}: {describe(scores)}", flush=True)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ran in a run's folder: run.json, one part for each set of settings.
+"""The record of a run's folder: run.json, a part for each set of settings.
 
-A part has the first and the last of its steps, the date, all flags, the
-versions of kbert, TensorFlow and Keras, and the name and the fingerprint of
-each file that was read: no step stands under settings that it did not have.
+A part has its first and last step, the date, all flags, the versions of kbert,
+TensorFlow and Keras, and the name and fingerprint of each file that was read.
+So every step is recorded with the settings that it had.
 """
 
 import contextlib
@@ -13,24 +13,25 @@ import importlib.metadata
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from kbert import atomic_files, json_files
 from kbert.checkpoints import formats
 from kbert.runs import files
 from kbert.runs.files import Named
+from kbert.training.callbacks import Callback
 from kbert.training.checkpoints import CHECKPOINTS_FOLDER, saved_steps
 
 RUN_FILE = "run.json"
 FLAGS_FILE = "flags.txt"  # of the last part, for --flagfile
-# Flags of files and folders, which are known by what is in them.
+# Flags of files and folders, which are compared by their content.
 _PATHS = (
     *("output_dir", "init", "model_config", "vocab"),
     *("train", "dev", "input", "eval_input"),
 )
-# Of these alone more may be asked for.
+# Settings that may only grow.
 _LENGTHS = ("epochs", "steps")
-# What changes neither the steps nor what is trained on: any may change.
+# Settings that change neither the steps nor their data: they may change.
 _FREE = (
     *("log_every", "save_every", "keep_checkpoints", "peak_tflops"),
     *("eval_every", "patience", "metric", "keep", "worst"),
@@ -38,11 +39,11 @@ _FREE = (
     *("strategy", "start_timeout", "accumulate_steps", "remat", "xla"),
 )
 _DISTRIBUTIONS = {"kbert": "kbert-keras"}  # packages of another name
-_ENDS = 2**16  # bytes of a large file's begin and end that tell it apart
+_ENDS = 2**16  # bytes at a large file's start and end that identify it
 
 
 class Part(TypedDict):
-    """Steps with the same settings, of which `last_step` is None at work."""
+    """Steps with the same settings; `last_step` is None while it runs."""
 
     first_step: int
     last_step: int | None
@@ -53,7 +54,7 @@ class Part(TypedDict):
 
 
 class Record(TypedDict):
-    """What run.json has: the command, and parts, the first steps' first."""
+    """The content of run.json: the command and the parts in order."""
 
     command: str
     parts: list[Part]
@@ -95,52 +96,67 @@ def named_text(name: str, text: str) -> Named:
     return {"name": pathlib.Path(name).name, "fingerprint": fingerprint}
 
 
-class RunRecord:
-    """The record in a folder, and the part that this process would add.
+class Command(NamedTuple):
+    """A command and its flags.
+
+    Attributes:
+        name: such as "finetune".
+        settings: the values of all flags, by name.
+        flags: the flags that were given, a line each, for FLAGS_FILE.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    flags: str
+
+    def with_setting(self, name: str, value: Any) -> "Command":
+        """The command with another value of one setting."""
+        return self._replace(settings={**self.settings, name: value})
+
+
+class RunRecord(Callback):
+    """The record of a folder, and the part that this process adds.
 
     Args:
         output_dir: of the run.
-        command: that runs, such as "finetune".
-        settings: all, by flag.
-        inputs: what was read, by flag.
-        flags: all flags as they were given, for FLAGS_FILE.
+        command: the command that runs.
+        inputs: the files that are read, by flag.
     Raises: ValueError if there is a record that cannot be read.
     """
 
     def __init__(
         self,
         output_dir: str | os.PathLike,
-        command: str,
-        *,
-        settings: Mapping[str, Any],
+        command: Command,
         inputs: Mapping[str, Named],
-        flags: str,
     ):
         self._output = pathlib.Path(output_dir)
         self._command = command
-        self._flags = flags
         self._part = {
             "date": _now(),
             "versions": _versions(),
             "inputs": dict(inputs),
             "settings": {
                 name: list(x) if isinstance(x, tuple) else x
-                for name, x in settings.items()
+                for name, x in command.settings.items()
                 if name not in _PATHS
             },
         }
         self._known = read(output_dir)
         self._saved = saved_steps(self._output / CHECKPOINTS_FOLDER)
 
-    def check(self, say: Callable[[str], object]) -> None:
-        """Says which settings changed since the checkpoints there.
+    def check(self, on_message: Callable[[str], object]) -> None:
+        """Reports which settings changed since the checkpoints were written.
 
-        Raises: ValueError, naming them, if they would make it another run.
+        Args:
+            on_message: takes a line for each change.
+        Raises: ValueError, naming the settings, if the run cannot be resumed
+            with them.
         """
         if not self._saved:
             if self._known:
-                say(
-                    f"{self._output}: no checkpoint of the earlier run there; "
+                on_message(
+                    f"{self._output}: has no checkpoint of the earlier run; "
                     "starts at step 1."
                 )
             return
@@ -150,13 +166,13 @@ class RunRecord:
             raise ValueError(
                 f"--output_dir={self._output}: the run there cannot be "
                 f"resumed with {', '.join(refused)}: that would be another "
-                "run; give what it began with, or another --output_dir."
+                "run; give what it started with, or another --output_dir."
             )
         for kind, text in changes:
-            say(f"{self._output}: {text}{_NOTES[kind]}")
+            on_message(f"{self._output}: {text}{_NOTES[kind]}")
 
     def _last_part(self):
-        """What trained the checkpoints there."""
+        """The part that trained the checkpoints."""
         if not self._known or not self._known["parts"]:
             raise ValueError(
                 f"--output_dir={self._output}: has checkpoints but no "
@@ -164,34 +180,28 @@ class RunRecord:
                 "--output_dir."
             )
         command = self._known["command"]
-        if command != self._command:
+        if command != self._command.name:
             raise ValueError(
                 f"--output_dir={self._output}: has the checkpoints of a "
                 f"kbert-{command} run; give another --output_dir."
             )
         return self._known["parts"][-1]
 
-    def begin(self, done: int) -> None:
-        """Writes that steps are trained after those that are done.
-
-        Raises: OSError.
-        """
-        parts = self._parts_until(done)
+    def on_train_begin(self, step):
+        """Writes that steps after this one are trained."""
+        parts = self._parts_until(step)
         if not parts or any(_changes(parts[-1], self._part)):
-            parts.append({"first_step": done + 1, **self._part})
+            parts.append({"first_step": step + 1, **self._part})
         parts[-1]["last_step"] = None
         self._write(parts)
-        atomic_files.write_text(self._output / FLAGS_FILE, self._flags)
+        atomic_files.write_text(self._output / FLAGS_FILE, self._command.flags)
 
-    def end(self, step: int) -> None:
-        """Writes which step was the last.
-
-        Raises: OSError.
-        """
+    def on_train_end(self, step):
+        """Writes which step was the last."""
         self._write(self._parts_until(step))
 
     def _parts_until(self, step):
-        """What is known of these steps, whichever were trained and lost."""
+        """The recorded parts of these steps, without later steps."""
         parts = self._known["parts"] if self._known else []
         parts = [dict(x) for x in parts if x["first_step"] <= step]
         if parts:
@@ -199,7 +209,7 @@ class RunRecord:
         return parts
 
     def _write(self, parts):
-        known = {"command": self._command, "parts": parts}
+        known = {"command": self._command.name, "parts": parts}
         if known != self._known:
             files.write_json(self._output / RUN_FILE, known)
         self._known = known

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last checkpoints of a run and its best, each whole or not there."""
+"""The newest checkpoints of a run and its best one, written atomically."""
 
 import os
 import pathlib
@@ -19,7 +19,7 @@ _DAMAGE = (tf.errors.OpError, IndexError, DecodeError)
 
 
 def saved_steps(folder: str | os.PathLike) -> list[int]:
-    """The steps of a folder's checkpoints, in order; whole ones or not."""
+    """The steps of a folder's checkpoints, in order, complete or damaged."""
     path = pathlib.Path(folder)
     names = [x.name for x in path.iterdir()] if path.is_dir() else []
     return sorted(int(x[1]) for x in map(_NAME.fullmatch, names) if x)
@@ -29,10 +29,10 @@ class Checkpoints:
     """Folders step-00001000, ...: each is written atomically.
 
     Args:
-        folder: where they are; it need not exist.
-        state: all that a resumed run needs.
-        keep: how many to keep, the newest.
-        say: takes a line that the user should see.
+        folder: of the checkpoints; it need not exist.
+        state: all variables that a resumed run needs.
+        keep: how many of the newest to keep.
+        on_message: takes a line for the user.
     """
 
     def __init__(
@@ -41,16 +41,16 @@ class Checkpoints:
         state: Mapping[str, list[tf.Variable]],
         *,
         keep: int,
-        say: Callable[[str], object],
+        on_message: Callable[[str], object],
     ):
         self._folder = pathlib.Path(folder)
         self._checkpoint = tf.train.Checkpoint(**state)
         self._keep = keep
         self._best = None
-        self._say = say
+        self._on_message = on_message
 
     def restore(self) -> None:
-        """Takes up the newest that is whole; without any, changes nothing.
+        """Restores the newest complete one; without any, changes nothing.
 
         Raises: ValueError if they are all damaged or of another model.
         """
@@ -65,13 +65,13 @@ class Checkpoints:
             except (AssertionError, ValueError) as error:
                 raise ValueError(
                     f"{path}: not a checkpoint of this run "
-                    f"({_first_line(error)}); wanted the flags it began with, "
-                    "or another --output_dir."
+                    f"({_first_line(error)}); needs the flags that it started "
+                    "with, or another --output_dir."
                 ) from None
             for bad, error in damaged:
-                self._put_aside(bad)
-                self._say(
-                    f"{bad}: damaged ({_first_line(error)}); going on from "
+                self._set_aside(bad)
+                self._on_message(
+                    f"{bad}: damaged ({_first_line(error)}); resuming from "
                     f"{path.name}."
                 )
             return
@@ -79,34 +79,36 @@ class Checkpoints:
             path, error = damaged[0]
             raise ValueError(
                 f"{path}: damaged ({_first_line(error)}), and there is no "
-                "older one; remove it to begin again."
+                "older one; remove it to start again."
             )
 
     def restore_step(self, step: int) -> bool:
-        """Takes up one; says so, and returns False, if it is not whole.
+        """Restores one; returns False, after a message, if it is damaged.
 
-        By then the variables hold parts of it.
+        The variables then hold parts of it.
         """
         path = self._path(step)
         if not path.exists():
-            self._say(f"{path}: is not there any more; not taken up.")
+            self._on_message(f"{path}: does not exist any more; not restored.")
             return False
         try:
             self._checkpoint.read(str(path / _STATE)).assert_consumed()
         except (*_DAMAGE, AssertionError, ValueError) as error:
-            self._say(f"{path}: damaged ({_first_line(error)}); not taken up.")
+            self._on_message(
+                f"{path}: damaged ({_first_line(error)}); not restored."
+            )
             return False
         return True
 
     def keep_best(self, step: int) -> None:
-        """Keeps this one beside the newest, and no earlier best."""
+        """Keeps this one in addition to the newest, and no earlier best."""
         self._best = step
         self._remove_old()
 
     def save(self, step: int) -> None:
-        """Writes one, on the process that writes, and removes old ones.
+        """Writes one, on the chief, and removes old ones.
 
-        Raises: OSError, with the older ones as they were.
+        Raises: OSError; the older ones are then unchanged.
         """
         if not tf.distribute.get_strategy().extended.should_checkpoint:
             return
@@ -133,7 +135,7 @@ class Checkpoints:
     def _paths(self):
         return [self._path(step) for step in saved_steps(self._folder)]
 
-    def _put_aside(self, path):
+    def _set_aside(self, path):
         if tf.distribute.get_strategy().extended.should_checkpoint:
             aside = path.with_name(f"{path.name}.damaged")
             if aside.exists():

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run has told of its steps: history.jsonl, and TensorBoard's files.
+"""The history of a run: history.jsonl and TensorBoard's files.
 
-A line is {"step": ..., "<name>": ...}; several of one step add up. Held-out
-scores, whose names begin with "held_out_", stand in lines of their own, with
-the metric and the data by which they may be compared. TensorBoard has them in
-groups: train/<name>, validation/<name> and speed/<name>.
+A line is {"step": ..., "<name>": ...}; a step may have several lines. A line
+of validation scores, whose names start with "held_out_", also names the metric
+and the data: scores are compared only where both are equal. TensorBoard has
+the values in groups: train/<name>, validation/<name> and speed/<name>.
 """
 
 import dataclasses
@@ -26,15 +26,15 @@ HELD_OUT = "held_out_"
 
 
 @dataclasses.dataclass(frozen=True)
-class Scored:
-    """The held-out scores of a step: losses and metrics by name.
+class ValidationPoint:
+    """The validation scores of a step.
 
     Attributes:
-        step: whose.
-        scores: by name.
-        metric: the one that tells the best step, the higher the better; or
-            "loss", the sum of the losses of all outputs.
-        data: a name of the held-out data.
+        step: the step.
+        scores: losses and metrics by name.
+        metric: the score whose highest value tells the best step; or "loss",
+            the sum of the losses of all outputs, whose lowest value does.
+        data: a name of the validation data.
     """
 
     step: int
@@ -44,7 +44,7 @@ class Scored:
 
     @property
     def number(self) -> float:
-        """Of the metric."""
+        """The value of the metric."""
         if self.metric != "loss":
             return self.scores[self.metric]
         names = [name for name in self.scores if name.endswith("loss")]
@@ -52,7 +52,7 @@ class Scored:
 
     @property
     def merit(self) -> float:
-        """The higher, the better, whatever the metric."""
+        """The number, negated for a loss: a higher merit is better."""
         return -self.number if self.metric == "loss" else self.number
 
     def __str__(self) -> str:
@@ -60,51 +60,55 @@ class Scored:
         return f"{self.metric.replace('_', ' ')} {self.number:.4f}"
 
 
-def best(scored: Iterable[Scored]) -> Scored | None:
-    """The first of the best by the last one's metric, on the same data.
+def best(points: Iterable[ValidationPoint]) -> ValidationPoint | None:
+    """The best of the points with the last one's metric and data.
 
-    None if no number is finite.
+    Returns: the first of equally good ones; None if no number is finite.
     """
-    finite = [x for x in _alike(scored) if math.isfinite(x.number)]
+    finite = [x for x in _comparable(points) if math.isfinite(x.number)]
     return max(finite, key=lambda x: x.merit, default=None)
 
 
-def since_best(scored: Iterable[Scored]) -> int:
-    """How many there are after the best; all if there is none."""
-    alike = _alike(scored)
-    found = best(alike)
-    return len(alike) - (1 + alike.index(found) if found else 0)
+def since_best(points: Iterable[ValidationPoint]) -> int:
+    """The number of points after the best; of all points if none is best."""
+    comparable = _comparable(points)
+    found = best(comparable)
+    return len(comparable) - (1 + comparable.index(found) if found else 0)
 
 
-def _alike(scored):
-    scored = list(scored)
+def _comparable(points):
+    points = list(points)
     return [
         x
-        for x in scored
-        if (x.metric, x.data) == (scored[-1].metric, scored[-1].data)
+        for x in points
+        if (x.metric, x.data) == (points[-1].metric, points[-1].data)
     ]
 
 
 class History:
-    """Takes up what there is up to a step; what came after it was lost.
+    """The history up to a step, to which later steps are added.
 
-    Of several processes the chief alone writes, and knows.
+    Lines of later steps are removed: their checkpoints were lost. With several
+    processes only the chief reads and writes.
 
     Args:
         output_dir: folder of the run; it is made when missing.
-        done: the step to go on from.
+        done: the step that the run is resumed from.
+
+    Attributes:
+        points: all validation scores of the run, in order.
     """
 
     def __init__(self, output_dir: str | os.PathLike, done: int):
         output = pathlib.Path(output_dir)
-        self.scored: list[Scored] = []
+        self.points: list[ValidationPoint] = []
         self._writes = tf.distribute.get_strategy().extended.should_save_summary
         if not self._writes:
             return
         output.mkdir(parents=True, exist_ok=True)
         self._path = output / HISTORY_FILE
         atomic_files.write_text(self._path, "".join(self._lines_until(done)))
-        self.scored = scored(output)
+        self.points = validation_points(output)
         self._writer = tf.summary.create_file_writer(
             str(output / "tensorboard")
         )
@@ -112,7 +116,7 @@ class History:
     def _lines_until(self, done):
         if not self._path.exists():
             return
-        # A line that a kill cut short is of a lost step.
+        # An incomplete last line belongs to a lost step.
         for values in _read(self._path):
             if values["step"] <= done:
                 yield json.dumps(values) + "\n"
@@ -126,13 +130,13 @@ class History:
         scalars = {f"{groups[name]}/{name}": x for name, x in values.items()}
         self._write(step, values, scalars)
 
-    def log_held_out(self, scored: Scored) -> None:
-        """Writes held-out scores, whose names are without "held_out_"."""
-        values = {HELD_OUT + name: x for name, x in scored.scores.items()}
-        judged = {"metric": scored.metric, "data": scored.data}
-        scalars = {f"validation/{name}": x for name, x in scored.scores.items()}
-        self._write(scored.step, values | judged, scalars)
-        self.scored.append(scored)
+    def log_validation(self, point: ValidationPoint) -> None:
+        """Writes validation scores, whose names lack "held_out_" here."""
+        values = {HELD_OUT + name: x for name, x in point.scores.items()}
+        compared_by = {"metric": point.metric, "data": point.data}
+        scalars = {f"validation/{name}": x for name, x in point.scores.items()}
+        self._write(point.step, values | compared_by, scalars)
+        self.points.append(point)
 
     def _write(self, step, values, scalars):
         if not self._writes:
@@ -145,8 +149,12 @@ class History:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
 
-def scored(output_dir: str | os.PathLike) -> list[Scored]:
-    """The held-out scores in a run's history.jsonl, step by step."""
+def validation_points(output_dir: str | os.PathLike) -> list[ValidationPoint]:
+    """The validation scores in a run's history.jsonl, in order.
+
+    Raises: ValueError, naming the file, if a line is not as it was written;
+        OSError.
+    """
     found = []
     for values in _read(pathlib.Path(output_dir) / HISTORY_FILE):
         scores = {
@@ -155,8 +163,8 @@ def scored(output_dir: str | os.PathLike) -> list[Scored]:
             if name.startswith(HELD_OUT)
         }
         if scores:
-            judged = values.get("metric", "loss"), values.get("data", "")
-            found.append(Scored(values["step"], scores, *judged))
+            compared_by = values.get("metric", "loss"), values.get("data", "")
+            found.append(ValidationPoint(values["step"], scores, *compared_by))
     return found
 
 

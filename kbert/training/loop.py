@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands' own training loop, on one device or several replicas."""
+"""The training loop of the commands, on one device or several replicas."""
 
 import contextlib
+import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -13,42 +13,42 @@ import tensorflow as tf
 
 from kbert import atomic_files
 from kbert.training import replicas, throughput
+from kbert.training.callbacks import Callback
 from kbert.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
-from kbert.training.history import History
-from kbert.training.judging import Judge
+from kbert.training.config import TrainConfig
+from kbert.training.early_stopping import EarlyStopping, Scorer
+from kbert.training.history import History, ValidationPoint
 from kbert.training.optimizer import AdamW
-from kbert.training.plan import HeldOut, Plan, Watcher
-from kbert.training.throughput import Work
+from kbert.training.throughput import Throughput, Work
 
 Losses = Mapping[str, keras.losses.Loss]
 Metrics = Mapping[str, list[keras.metrics.Metric]]
 
-# How long processes go on, at most, before they ask each other to stop.
+# At most this much is trained until processes ask each other whether to stop.
 _STOP_STEPS, _STOP_SECONDS = 10, 5.0
 
 
 class Trainer:
     """A model, its losses and its optimizer, and one step of training.
 
-    Everything is made under the same strategy's scope. The gradients are
-    the mean over the replicas, and are clipped after that: Keras's
-    `global_clipnorm` clips on each replica before they are summed, so leave
-    it unset in the optimizer given here.
+    All of them are made in the scope of the same strategy. The gradients are
+    averaged over the replicas before they are clipped. Keras's
+    `global_clipnorm` would clip on each replica before that: leave it unset
+    in the optimizer.
 
     Args:
-        model: takes a dict of inputs, gives a dict of outputs.
-        losses: one for each output; the sum of the means of all is
-            minimized, each over its elements times their weights.
-        metrics: some for each output.
+        model: takes a dict of inputs and returns a dict of outputs.
+        losses: one for each output. The sum of their means is minimized, each
+            the mean of the weighted elements.
+        metrics: a list for each output.
         optimizer: AdamW, or a LossScaleOptimizer around one.
-        clip_norm: longest global norm of the gradients.
-        accumulate_steps: parts in which a replica takes its rows, for their
-            activations to fit into memory. They have equal weight: the step
-            is that of the whole batch, and dropout's masks alone differ.
-        xla: whether XLA compiles the step of a replica, of which there may
-            then be one alone.
-        give_back: is called by `finish` and `as_trained`, for another model
-            that takes weights from this one.
+        clip_norm: the largest global norm of the gradients.
+        accumulate_steps: the number of parts in which a replica computes its
+            rows, to need less memory. They have equal weight: the step equals
+            that of the whole batch but for dropout's masks.
+        xla: whether XLA compiles the step; for one replica only.
+        on_final_weights: is called by `finish` and `final_weights`, to copy
+            weights to a model that shares only some of this one's.
     """
 
     def __init__(
@@ -61,18 +61,18 @@ class Trainer:
         clip_norm: float = 1.0,
         accumulate_steps: int = 1,
         xla: bool = False,
-        give_back: Callable[[], None] = lambda: None,
+        on_final_weights: Callable[[], None] = lambda: None,
     ):
         replicas.vary_dropout(model)
         self.model = model
         self.optimizer = optimizer
-        self.scores = Scores(losses, metrics)
+        self.means = RunningMeans(losses, metrics)
         self._clip_norm = clip_norm
         self._parts = accumulate_steps
         self._strategy = tf.distribute.get_strategy()
         self._variables = [v.value for v in model.trainable_variables]
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._lost_at = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._nonfinite_step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._rate = tf.Variable(0.0, trainable=False)
         self._norm = tf.Variable(0.0, trainable=False)
         self._work = tf.Variable(
@@ -87,7 +87,7 @@ class Trainer:
             optimizer = optimizer.inner_optimizer
         optimizer.sums_over_replicas = False
         self._has_averages = optimizer.use_ema
-        self._give_back = give_back
+        self._on_final_weights = on_final_weights
         if xla:
             self._replica_step = tf.function(
                 self._replica_step, jit_compile=True, reduce_retracing=True
@@ -108,10 +108,12 @@ class Trainer:
         )
         self._norm.assign(norm / times)
         self._rate.assign(tf.cast(self.optimizer.learning_rate, tf.float32))
-        # Scaled gradients may overflow; then the step is skipped.
+        # Scaled gradients may overflow: the optimizer then skips the step.
         number = loss if scale is not None else loss + norm
-        is_lost = ~tf.math.is_finite(number) & (self._lost_at == 0)
-        self._lost_at.assign(tf.where(is_lost, self.step + 1, self._lost_at))
+        is_first = ~tf.math.is_finite(number) & (self._nonfinite_step == 0)
+        self._nonfinite_step.assign(
+            tf.where(is_first, self.step + 1, self._nonfinite_step)
+        )
         self.optimizer.apply(gradients, self.model.trainable_variables)
 
     def _mean_gradients(self, batch):
@@ -141,14 +143,14 @@ class Trainer:
         weights = weights or {}
         with tf.GradientTape() as tape:
             outputs = self.model(inputs, training=True)
-            values = self.scores.loss_values(outputs, labels)
+            values = self.means.loss_values(outputs, labels)
             total = sum(
                 tf.reduce_mean(value * weights.get(name, 1.0))
                 for name, value in values.items()
             )
             scaled = self.optimizer.scale_loss(total)
         gradients = tape.gradient(scaled, self._variables)
-        self.scores.update(values, outputs, labels, weights)
+        self.means.update(values, outputs, labels, weights)
         self._work.assign_add(throughput.counted(inputs, weights))
         # A token table without a tied output has a sparse gradient, but
         # Adam moves all its rows.
@@ -163,15 +165,15 @@ class Trainer:
         )
 
     @property
-    def lost_at(self) -> int:
+    def first_nonfinite_step(self) -> int:
         """The first step whose loss or gradient was not finite; 0 if none."""
-        return int(self._lost_at.numpy())
+        return int(self._nonfinite_step.numpy())
 
     def last_step(self) -> dict[str, float]:
-        """What the last step had, for logs.
+        """Returns values of the last step, for logs.
 
-        Returns: learning_rate, that of the heads; and gradient_norm, of all
-            gradients together, before they were clipped.
+        Returns: learning_rate, of the heads; and gradient_norm, the global
+            norm before clipping.
         """
         return {
             "learning_rate": float(self._rate.numpy()),
@@ -179,17 +181,17 @@ class Trainer:
         }
 
     def take_work(self) -> Work:
-        """What all replicas were trained on since this was last called."""
+        """Returns the Work of all replicas since the last call."""
         work = Work(*tf.convert_to_tensor(self._work).numpy().tolist())
         self._work.assign(tf.zeros(len(work)))
         return work
 
     @contextlib.contextmanager
-    def as_trained(self) -> Iterator[None]:
-        """While it lasts, the model has the weights that it would end with.
+    def final_weights(self) -> Iterator[None]:
+        """A context in which the model has the weights it would be saved with.
 
-        They are the moving averages, if the optimizer keeps such. A model
-        that they are given back to keeps them.
+        These are the moving averages if the optimizer has them. What
+        `on_final_weights` copies is not undone at the end.
         """
         if not self._has_averages:
             self.finish()
@@ -204,12 +206,12 @@ class Trainer:
                 variable.assign(value)
 
     def finish(self) -> None:
-        """Makes the averages, if any, the weights, and gives them back."""
+        """Makes the moving averages, if there are any, the weights."""
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
-        self._give_back()
+        self._on_final_weights()
 
     def state(self) -> dict[str, list[tf.Variable]]:
-        """All that a resumed run needs, dropout's seed states included."""
+        """All variables of a resumed run, including dropout's seed states."""
         return {
             "model": [v.value for v in self.model.variables],
             "optimizer": [v.value for v in self.optimizer.variables],
@@ -217,8 +219,8 @@ class Trainer:
         }
 
 
-class Scores:
-    """Means of the losses and metrics since they were last taken."""
+class RunningMeans:
+    """Means of the losses and metrics since they were last read."""
 
     def __init__(self, losses: Losses, metrics: Metrics):
         self._losses = losses
@@ -257,153 +259,214 @@ class Scores:
             yield f"{prefix}{metric.name}", metric
 
 
-class Ended(NamedTuple):
-    """How far a run came, and whether the watcher wanted it to stop there."""
+@dataclasses.dataclass(frozen=True)
+class FitResult:
+    """The end of a run, or of the part of it that this process trained.
+
+    Attributes:
+        step: the number of steps that are done.
+        stopped: whether a callback stopped it.
+        points: the validation scores of all steps, on the chief.
+        checkpoints: of the run.
+    """
 
     step: int
     stopped: bool
-
-
-_SILENT = Watcher()
+    points: Sequence[ValidationPoint] = ()
+    checkpoints: Checkpoints | None = None
 
 
 def fit(
     trainer: Trainer,
     batches_from: Callable[[int], tf.data.Dataset],
-    plan: Plan,
-    watcher: Watcher = _SILENT,
-    held_out: HeldOut | None = None,
-) -> Ended:
+    *,
+    steps: int,
+    config: TrainConfig,
+    scorer: Scorer | None = None,
+    throughput: Throughput | None = None,
+    callback: Callback = Callback(),  # noqa: B008 -- it has no state
+) -> FitResult:
     """Trains up to a number of steps, from the last checkpoint if any.
 
-    Writes into output_dir: checkpoints/, tensorboard/ and history.jsonl; of
-    several processes the chief alone does. A step has its checkpoint before
-    it is scored, so that what ends the run meanwhile costs no step: the score
-    is then the first thing that the next process makes.
+    Writes checkpoints/, tensorboard/ and history.jsonl into output_dir; with
+    several processes only the chief does. A step's checkpoint is written
+    before it is scored, so a run that is killed while it scores loses no step:
+    the next process starts with that score.
 
     Args:
-        trainer: what to train, made under the current strategy.
-        batches_from: gives the batches that follow so many steps, endless;
-            a resumed run so sees what the uninterrupted one would have.
-            The replicas times the trainer's accumulate_steps divide them.
-        plan: how long.
-        watcher: is told and asked.
-        held_out: how to score; of several processes the chief alone does.
-    Returns: the steps that are done; fewer than the plan's if the watcher
-        wanted to stop, or if the plan's patience came to its end.
-    Raises: ValueError if the checkpoint there is of another model, or if a
-        loss is not finite, whose batch is then in lost_batch.npz; OSError.
+        trainer: made in the current strategy's scope.
+        batches_from: returns the endless batches after a number of steps, so
+            that a resumed run has the batches of an uninterrupted one. Their
+            rows are a multiple of the replicas times accumulate_steps.
+        steps: of the whole run, including those that are done.
+        config: output_dir, intervals, patience and kept checkpoints.
+        scorer: computes validation scores every eval_every steps and after
+            the last one; None for no scores. Only the chief calls it.
+        throughput: measures the speed for the logs; or None.
+        callback: is called as the run proceeds.
+    Raises: ValueError if the checkpoint is another model's, or if a loss is
+        not finite, whose batch is then in lost_batch.npz; OSError.
     """
-    checkpoints = _checkpoints(trainer, plan, watcher.say)
+    checkpoints = Checkpoints(
+        pathlib.Path(config.output_dir) / CHECKPOINTS_FOLDER,
+        trainer.state(),
+        keep=config.keep_checkpoints,
+        on_message=callback.on_message,
+    )
     checkpoints.restore()
     done = int(trainer.step.numpy())
     _check_same_step(done)
-    if done >= plan.steps:
-        watcher.say(
-            f"{plan.output_dir}: {done:,} of {plan.steps:,} steps are done "
+    if done >= steps:
+        callback.on_message(
+            f"{config.output_dir}: {done:,} of {steps:,} steps are done "
             "already."
         )
     elif done:
-        watcher.say(
-            f"{plan.output_dir}: resumed from step {done:,} of {plan.steps:,}."
+        callback.on_message(
+            f"{config.output_dir}: resumed from step {done:,} of {steps:,}."
         )
-    told = History(plan.output_dir, done)
-    judge = Judge(
-        told, checkpoints, held_out, trainer.as_trained, plan, watcher
+    log = History(config.output_dir, done)
+    stopping = EarlyStopping(
+        log,
+        checkpoints,
+        scorer,
+        final_weights=trainer.final_weights,
+        config=config,
+        steps=steps,
+        callback=callback,
     )
-    judge(done)
-    if done >= plan.steps or judge.is_over():
-        return Ended(done, stopped=False)
-    return _train(
-        trainer, batches_from, plan, watcher, judge, told, checkpoints
-    )
-
-
-def _train(trainer, batches_from, plan, watcher, judge, told, checkpoints):
-    """The steps that are left, or those until a reason to end."""
+    stopping.score(done)
+    stopped = False
+    if done < steps and not stopping.is_over():
+        stopped = _Run(
+            trainer=trainer,
+            batches_from=batches_from,
+            steps=steps,
+            config=config,
+            log=log,
+            checkpoints=checkpoints,
+            stopping=stopping,
+            throughput=throughput,
+            callback=callback,
+        ).train()
     done = int(trainer.step.numpy())
-    watcher.begins(done)
-    batches = replicas.parts_of(batches_from(done))
-    # One graph for batches of all lengths, not another for the first batch's.
-    trainer.train_step.get_concrete_function(batches.element_spec)
-    pace = _Pace(trainer, watcher)
-    should_stop, stop = _StopSign(watcher, done), False
-    for step, batch in zip(
-        range(done + 1, plan.steps + 1), batches, strict=False
-    ):
-        trainer.train_step(batch)
-        watcher.tick(step)
-        stop = step < plan.steps and should_stop(step)
-        last, is_due = stop or step == plan.steps, judge.is_due(step)
-        may_end = last or (is_due and plan.patience)
-        is_log = may_end or step % plan.log_every == 0
-        is_save = last or is_due or step % plan.save_every == 0
-        if (is_log or is_save) and trainer.lost_at:
-            _stop_lost(trainer.lost_at, batches_from, plan.output_dir)
+    callback.on_train_end(done)
+    return FitResult(done, stopped, log.points, checkpoints)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Run:
+    """A run with steps left to train."""
+
+    trainer: Trainer
+    batches_from: Callable[[int], tf.data.Dataset]
+    steps: int
+    config: TrainConfig
+    log: History
+    checkpoints: Checkpoints
+    stopping: EarlyStopping
+    throughput: Throughput | None
+    callback: Callback
+
+    def train(self) -> bool:
+        """Trains until the last step, or until there is a reason to end.
+
+        Returns: whether a callback stopped it.
+        """
+        done = int(self.trainer.step.numpy())
+        self.callback.on_train_begin(done)
+        batches = replicas.parts_of(self.batches_from(done))
+        # One graph for all lengths, not a second one after the first batch's.
+        self.trainer.train_step.get_concrete_function(batches.element_spec)
+        should_stop = _StopSign(self.callback, done)
+        for step, batch in zip(
+            range(done + 1, self.steps + 1), batches, strict=False
+        ):
+            self.trainer.train_step(batch)
+            self.callback.on_step_end(step)
+            stopped = step < self.steps and should_stop(step)
+            is_due = self.stopping.is_due(step)
+            self._log_and_save(step, stopped or step == self.steps, is_due)
+            if self.throughput and step == done + 1:
+                self.throughput.start()  # the first step also compiles
+            if stopped:
+                return True
+            if is_due and self._score(step):
+                return False
+        return False
+
+    def _log_and_save(self, step, is_last, is_due):
+        may_end = is_last or (is_due and self.config.patience)
+        is_log = may_end or step % self.config.log_every == 0
+        is_save = is_last or is_due or step % self.config.save_every == 0
+        if (is_log or is_save) and self.trainer.first_nonfinite_step:
+            self._stop_nonfinite(self.trainer.first_nonfinite_step)
         if is_log:
-            values = trainer.scores.take() | trainer.last_step() | pace.take()
-            _log(step, values, told, watcher)
+            values = self.trainer.means.take() | self.trainer.last_step()
+            if self.throughput:
+                values |= self.throughput.take()
+            self.log.log(step, values)
+            self.callback.on_log(step, values)
         if is_save:
-            checkpoints.save(step)
-        if step == done + 1:
-            pace.begin()
-        if stop:
-            break
-        pace.skip(judge(step))
-        if is_due and not last and judge.is_over():
-            break
-    return Ended(int(trainer.step.numpy()), stop)
+            self.checkpoints.save(step)
 
+    def _score(self, step):
+        """Scores a step that is due; whether the run is over."""
+        seconds = self.stopping.score(step)
+        if self.throughput:
+            self.throughput.skip(seconds)
+        return step < self.steps and self.stopping.is_over()
 
-def restore(
-    trainer: Trainer, plan: Plan, step: int, say: Callable[[str], object]
-) -> bool:
-    """Takes up the checkpoint of a step that was kept.
-
-    Returns: whether it is whole; if not, a line is said, and the trainer is
-        of no more use.
-    """
-    return _checkpoints(trainer, plan, say).restore_step(step)
-
-
-def _checkpoints(trainer, plan, say):
-    return Checkpoints(
-        pathlib.Path(plan.output_dir) / CHECKPOINTS_FOLDER,
-        trainer.state(),
-        keep=plan.keep_checkpoints,
-        say=say,
-    )
+    def _stop_nonfinite(self, step):
+        path = pathlib.Path(self.config.output_dir) / "lost_batch.npz"
+        if tf.distribute.get_strategy().extended.should_checkpoint:
+            parts = zip(
+                ("inputs", "labels", "weights"),
+                next(iter(self.batches_from(step - 1))),
+                strict=False,
+            )
+            arrays = {
+                f"{part}.{name}": tensor.numpy()
+                for part, tensors in parts
+                for name, tensor in tensors.items()
+            }
+            with atomic_files.writing_file(path) as new:
+                np.savez(new, **arrays)
+        raise ValueError(
+            f"The loss or its gradient is not finite at step {step}, whose "
+            f"batch is in {path}; try a lower --learning_rate."
+        )
 
 
 def _check_same_step(done):
     if replicas.means_over_processes(done) != (done,):
         raise ValueError(
-            f"This worker goes on from step {done}, others do not; wanted an "
+            f"This worker resumes from step {done}, others do not; needs an "
             "--output_dir that all workers see."
         )
 
 
 class _StopSign:
-    """Tells whether to end after a step.
+    """Decides whether to end after a step.
 
-    Several processes agree on it, now and then, as none may stop alone; and
-    on the step at which they do so again.
+    Several processes decide together, as none may stop alone. They do so every
+    few steps, and agree on the next step at which they do it.
     """
 
-    def __init__(self, watcher, done):
-        self._watcher = watcher
+    def __init__(self, callback, done):
+        self._callback = callback
         self._last_step, self._next_step = done, done + 1
         self._last_time = time.monotonic()
 
     def __call__(self, step):
         if not replicas.several_processes():
-            return self._watcher.should_stop()
+            return self._callback.should_stop()
         if step < self._next_step:
             return False
         now = time.monotonic()
         pace = (now - self._last_time) / (step - self._last_step)
         stop, pace = replicas.means_over_processes(
-            self._watcher.should_stop(), pace
+            self._callback.should_stop(), pace
         )
         steps = int(min(_STOP_STEPS, _STOP_SECONDS / max(pace, 1e-9)))
         self._last_time, self._last_step = now, step
@@ -411,79 +474,25 @@ class _StopSign:
         return stop > 0
 
 
-def _log(step, values, told, watcher):
-    told.log(step, values)
-    watcher.report(step, values)
-
-
-def _stop_lost(step, batches_from, output_dir):
-    output = pathlib.Path(output_dir)
-    path = output / "lost_batch.npz"
-    if tf.distribute.get_strategy().extended.should_checkpoint:
-        parts = zip(
-            ("inputs", "labels", "weights"),
-            next(iter(batches_from(step - 1))),
-            strict=False,
-        )
-        arrays = {
-            f"{part}.{name}": tensor.numpy()
-            for part, tensors in parts
-            for name, tensor in tensors.items()
-        }
-        with atomic_files.writing_file(path) as new:
-            np.savez(new, **arrays)
-    raise ValueError(
-        f"The loss or its gradient is not finite at step {step}, whose batch "
-        f"is in {path}; try a lower --learning_rate."
-    )
-
-
-class _Pace:
-    """What was done since the last log, and in which time."""
-
-    def __init__(self, trainer, watcher):
-        self._trainer = trainer
-        self._measure = watcher.measure
-        self._began = None
-
-    def begin(self):
-        """Once the first step is done, which also compiles."""
-        self._trainer.take_work()
-        self._began = time.monotonic()
-
-    def take(self):
-        if self._began is None:
-            return {}
-        work, now = self._trainer.take_work(), time.monotonic()
-        seconds, self._began = now - self._began, now
-        return self._measure(work, seconds)
-
-    def skip(self, seconds):
-        """Leaves out what was no training, which is done by now."""
-        if self._began is not None:
-            self._began += seconds
-
-
 class Evaluation:
     """Losses and metrics of a model over batches, without training.
 
-    It can be called again and again, and is traced once. A label counts in
-    full where its weight is not 0, so that the result does not depend on how
-    rows are batched.
+    It can be called many times and is traced once. Each label whose weight is
+    not 0 counts as one, so the result does not depend on the batch size.
 
-    Made outside of a strategy's scope, it is for one process alone, and may
-    be called within the scope.
+    An Evaluation made outside of a strategy's scope runs in one process, and
+    may be called in the scope.
     """
 
     def __init__(self, model: keras.Model, *, losses: Losses, metrics: Metrics):
         self._model = model
-        self._scores = Scores(losses, metrics)
+        self._means = RunningMeans(losses, metrics)
 
     def __call__(self, batches: Iterable) -> dict[str, float]:
-        """The means over all batches, by the names of `Scores.take`."""
+        """The means over all batches, by the names of `RunningMeans.take`."""
         for batch in batches:
             self._step(batch)
-        return self._scores.take()
+        return self._means.take()
 
     @tf.function(reduce_retracing=True)
     def _step(self, batch):
@@ -493,8 +502,8 @@ class Evaluation:
             for name, weight in (weights or {}).items()
         }
         outputs = self._model(inputs, training=False)
-        values = self._scores.loss_values(outputs, labels)
-        self._scores.update(values, outputs, labels, counted)
+        values = self._means.loss_values(outputs, labels)
+        self._means.update(values, outputs, labels, counted)
 
 
 def evaluate(

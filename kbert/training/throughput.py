@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast a run is: tokens, floating-point operations and memory."""
+"""Throughput of a run: tokens, floating-point operations and memory."""
 
 import resource
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -9,7 +11,7 @@ import tensorflow as tf
 from kbert import features
 from kbert.config import BertConfig
 
-# What `measures` gives, which says nothing of how good the model is.
+# The names of what `measures` returns.
 MEASURES = (
     *("tokens_per_second", "model_tflops"),
     *("flop_utilization", "peak_memory_gb"),
@@ -17,15 +19,15 @@ MEASURES = (
 
 
 class Work(NamedTuple):
-    """What was trained on, padding left out; sums over rows.
+    """The rows that were trained on, as sums over rows, without padding.
 
     Attributes:
-        rows: how many.
-        tokens: of all rows.
-        squares: of each row's tokens, several texts in a row together.
-        predictions: masked tokens.
-        reads: of each row's tokens times the places that the outputs read,
-            which are its predictions and [CLS].
+        rows: number of rows.
+        tokens: number of tokens.
+        squares: squared number of tokens of a row.
+        predictions: number of masked tokens.
+        reads: number of tokens of a row times the positions that the outputs
+            read, which are its predictions and [CLS].
     """
 
     rows: float
@@ -36,7 +38,7 @@ class Work(NamedTuple):
 
 
 def counted(inputs, weights) -> tf.Tensor:
-    """The Work of a batch as a float32 vector; costs a glance at the mask."""
+    """The Work of a batch as a float32 vector, from its padding mask."""
 
     def number(values):
         return tf.math.count_nonzero(values, axis=-1, dtype=tf.float32)
@@ -53,14 +55,14 @@ def counted(inputs, weights) -> tf.Tensor:
 
 
 def flops(work: Work, config: BertConfig) -> float:
-    """Floating-point operations that training on this takes at the least.
+    """Returns the floating-point operations that training on it requires.
 
-    Those of the matrix products, 2 for each weight and number forward and 4
-    backward, nothing computed twice and no padding: the 6 N a token and the
-    attention of Chowdhery et al. 2022, arXiv:2204.02311, appendix B, of which
-    there are fewer here for the outputs read few places. The last block's
-    queries and all that follows them, and the masked-LM output, count at these
-    places only, and the token table counts where it is multiplied with.
+    Counts the matrix products, 2 operations for each weight and row forward
+    and 4 backward, without padding and recomputation: 6 N a token and the
+    attention, as Chowdhery et al. 2022, arXiv:2204.02311, appendix B. The
+    outputs read few positions, so the last block's queries, all that follows
+    them and the masked-LM output are counted at these positions only. The
+    token table counts where it is a factor of a product.
     """
     H, I = config.hidden_size, config.intermediate_size  # noqa: E741
     above = config.num_hidden_layers - 1  # blocks whose whole output is read
@@ -76,6 +78,46 @@ def flops(work: Work, config: BertConfig) -> float:
     return 6.0 * products
 
 
+class Throughput:
+    """Measures the speed between two logs.
+
+    Args:
+        take_work: returns the Work of all replicas since its last call.
+        config: of the model.
+        peak_tflops: of a device, in 10**12 operations a second; or None.
+    """
+
+    def __init__(
+        self,
+        take_work: Callable[[], Work],
+        config: BertConfig,
+        peak_tflops: float | None,
+    ):
+        self._take_work = take_work
+        self._config, self._peak_tflops = config, peak_tflops
+        self._start: float | None = None
+
+    def start(self) -> None:
+        """Starts to measure: what was done before does not count."""
+        self._take_work()
+        self._start = time.monotonic()
+
+    def take(self) -> dict[str, float]:
+        """The `measures` since `start` or the last call; {} before `start`."""
+        if self._start is None:
+            return {}
+        work, now = self._take_work(), time.monotonic()
+        seconds, self._start = now - self._start, now
+        return measures(
+            work, seconds, config=self._config, peak_tflops=self._peak_tflops
+        )
+
+    def skip(self, seconds: float) -> None:
+        """Leaves out this time, in which nothing was trained."""
+        if self._start is not None:
+            self._start += seconds
+
+
 def measures(
     work: Work,
     seconds: float,
@@ -83,16 +125,16 @@ def measures(
     config: BertConfig,
     peak_tflops: float | None,
 ) -> dict[str, float]:
-    """What a log says of the speed.
+    """The throughput of a training run.
 
     Args:
-        work: that all replicas did.
-        seconds: in which they did.
+        work: of all replicas.
+        seconds: in which it was done.
         config: of the model.
         peak_tflops: of a device, in 10**12 operations a second; or None.
     Returns: tokens_per_second, model_tflops; flop_utilization, of all
         devices' peak, if that is known; peak_memory_gb (2**30 bytes), of the
-        process on a processor, of the fullest of its GPUs otherwise.
+        process on a processor, else of the GPU that used most.
     """
     tflops = flops(work, config) / seconds / 1e12
     values = {

@@ -8,6 +8,7 @@ from absl import flags
 
 from kbert import limits, options, tasks
 from kbert.bin import number_ranges
+from kbert.training.config import FinetuneConfig, PretrainConfig
 
 
 @pytest.fixture
@@ -71,7 +72,10 @@ def test_every_range_is_of_a_flag():
     folder = pathlib.Path(str(number_ranges.__file__)).parent
     others = [x for x in folder.glob("*.py") if x.name != "number_ranges.py"]
     text = "".join(file.read_text("utf-8") for file in others)
-    classes = filter(None, map(tasks.settings_class, tasks.FINE_TUNED))
+    classes = [
+        *filter(None, map(tasks.settings_class, tasks.FINE_TUNED)),
+        *(FinetuneConfig, PretrainConfig),
+    ]
     made = {name for settings in classes for name in options.helps(settings)}
     named = {x for x in limits.RANGES if f'"{x}"' in text} | made
     assert limits.RANGES.keys() <= named

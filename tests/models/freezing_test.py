@@ -11,8 +11,8 @@ import tensorflow as tf
 from kbert import models
 from kbert.tasks.classification import head as classification_head
 from kbert.training import loop
+from kbert.training.config import TrainConfig
 from kbert.training.fused_adamw import FusedAdamW
-from kbert.training.plan import Plan
 
 LABELS = {"logits": np.array([1, 0, 1], "int32")}
 RATE, CLIP = 1e-2, 0.1
@@ -88,14 +88,9 @@ def test_the_step_is_that_of_gradients_of_zero(build, inputs, tmp_path):
             clip_norm=CLIP,
         )
         many = tf.data.Dataset.from_tensors((inputs, LABELS)).repeat()
-        plan = Plan(
-            steps=steps,
-            output_dir=tmp_path / folder,
-            log_every=1,
-            save_every=1,
-            keep_checkpoints=1,
-        )
-        assert loop.fit(trainer, lambda _: many, plan) == (steps, False)
+        config = TrainConfig(output_dir=str(tmp_path / folder))
+        result = loop.fit(trainer, lambda _: many, steps=steps, config=config)
+        assert result.step == steps
         return trainer
 
     trainer = fit("cut", 1)

@@ -33,7 +33,7 @@ def _trained(model, optimizer, write_back=lambda: None):
         losses={"value": keras.losses.MeanSquaredError()},
         metrics={"value": []},
         optimizer=optimizer,
-        give_back=write_back,
+        on_final_weights=write_back,
     )
     rng = np.random.default_rng(4)
     for step in range(STEPS):
@@ -77,7 +77,7 @@ def test_all_weights_are_those_of_the_whole_table(settings, kind, tiny_config):
     rows = reduced.get_layer("token_embedding").embeddings.shape
     assert rows == (len(USED) + 1, before.shape[1])
     trainer = _trained(reduced, optimizer(), write_back)
-    with trainer.as_trained():
+    with trainer.final_weights():
         scored = got.get_layer("token_embedding").embeddings.numpy()
     trainer.finish()
     for theirs, mine in zip(want.variables, got.variables, strict=True):

@@ -12,7 +12,7 @@ import pytest
 
 from kbert import tasks
 from kbert.checkpoints import folder
-from kbert.runs import finetuning, run, run_record
+from kbert.runs import console, finetuning, run_record
 from kbert.tasks import TaskSpec
 from tests.runs import cluster
 
@@ -132,7 +132,7 @@ def test_the_best_step_by_eval_every(finetune, call, tmp_path, said):
         *(4, "best", "loss"),
     )
     assert found["accuracy"] == scores[4][1]
-    assert f"step 8/12  held out: loss {scores[8][0]:.4f}, accu" in printed
+    assert f"step 8/12  validation: loss {scores[8][0]:.4f}, accu" in printed
 
     def evaluated():
         call(
@@ -212,7 +212,7 @@ def test_patience_ends_a_run_by_its_metric(finetune, call, tmp_path):
 def said(monkeypatch):
     """The lines on stderr."""
     said = []
-    monkeypatch.setattr(run, "_say", said.append)
+    monkeypatch.setattr(console, "print_message", said.append)
     return said
 
 
@@ -253,7 +253,7 @@ def test_a_run_with_other_settings_is_not_resumed(finetune, tmp_path, said):
     shutil.rmtree(out / "checkpoints")
     finetune("same", "--epochs=1", "--batch_size=3")
     assert said == [
-        f"{out}: no checkpoint of the earlier run there; starts at step 1."
+        f"{out}: has no checkpoint of the earlier run; starts at step 1."
     ]
     [part] = run_record.read(out)["parts"]
     assert part["settings"]["batch_size"] == part["last_step"] == 3
@@ -445,7 +445,8 @@ def test_steps_leave_padding_out_unless_xla_takes_them(
     )
     lengths = np.array([8, 3])[:, None]
     ids = np.ones((2, 8), "int32")
-    finetuning.computed(model, None, xla).model(
+    training_model, _ = finetuning.training_model(model, None, xla)
+    training_model(
         {
             "token_ids": ids,
             "segment_ids": 0 * ids,
@@ -458,7 +459,7 @@ def test_steps_leave_padding_out_unless_xla_takes_them(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--freeze_blocks=2"], "--freeze_blocks=2: wanted at most 1, the mod"),
+        (["--freeze_blocks=2"], "--freeze_blocks=2: needs at most 1, the mod"),
         (
             ["--freeze_blocks=1", "--layer_decay=0.9"],
             "=1 no block is left to t",
@@ -492,7 +493,7 @@ def test_scores_now_and_then_need_held_out_data(finetune, call, tmp_path):
 
 
 def test_worst_rows_need_held_out_data(finetune):
-    with pytest.raises(ValueError, match="--worst=3: wanted --dev too"):
+    with pytest.raises(ValueError, match="--worst=3: needs --dev too"):
         finetune("same", "--worst=3", "--dev=")
 
 
@@ -506,7 +507,7 @@ def test_a_share_of_the_training_file_is_held_out(finetune, tmp_path):
     flags = "--dev=", "--dev_share=0.3", "--epochs=1", "--batch_size=32"
     printed = finetune("same", *flags)
     [(train, dev)] = re.findall(
-        r"same.tsv: (\d+) rows to train on, (\d+) held out\n", printed
+        r"same.tsv: (\d+) rows to train on, (\d+) for validation\n", printed
     )
     assert int(train) + int(dev) == 60
     assert int(train) % 3 == int(dev) % 3 == 0 < int(dev)

@@ -14,8 +14,9 @@ from kbert import models
 from kbert.checkpoints import folder
 from kbert.data import record_sets, records
 from kbert.data.masking import Masking
-from kbert.runs import pretraining, run, scoring
+from kbert.runs import console, pretraining, scoring, trained_model
 from kbert.tasks import TaskSpec
+from kbert.training.config import PretrainConfig
 
 MASKING = ("--max_predictions=2", "--whole_words", "--max_ngram=2")
 
@@ -119,14 +120,14 @@ def test_a_run_on_unmasked_packed_rows_goes_on_as_it_was(
     pretrain, packed, tmp_path, monkeypatch, call
 ):
     out = pretrain("whole", *packed, *MASKING)
-    assert "held out, after: mlm loss" in out and "nsp" not in out
+    assert "validation, after: mlm loss" in out and "nsp" not in out
 
     def kill(self, what, step, steps):
         if step == 3:
             raise _Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(run.Progress, "__call__", kill)
+        patched.setattr(console.Progress, "__call__", kill)
         with pytest.raises(_Killed):
             pretrain("stopped", packed[0], *MASKING)
     pretrain("stopped", packed[0], *MASKING)
@@ -210,7 +211,7 @@ def test_a_run_on_other_records_is_not_resumed(
         *((out / "run.json").read_bytes(), (out / "flags.txt").read_bytes()),
     )
     said = []
-    monkeypatch.setattr(run, "_say", said.append)
+    monkeypatch.setattr(console, "print_message", said.append)
     pretrain("out", published, f"--eval_input={other}", "--steps=3")
     assert said[-1] == f"{out}: resumed from step 2 of 3."
     found = json.loads((out / "evaluation.json").read_text())
@@ -234,20 +235,20 @@ def test_a_run_on_other_records_is_not_resumed(
 )
 def test_damaged_scores_are_named(text, message, tmp_path):
     (tmp_path / "evaluation.json").write_text(text)
-    options = types.SimpleNamespace(output_dir=tmp_path)
+    config = PretrainConfig(output_dir=str(tmp_path))
     with pytest.raises(ValueError, match=f"evaluation.json{message}"):
-        run.kept_scores(options)
+        trained_model.read_evaluation(config)
 
 
 def test_a_score_that_was_no_number_is_printed_again(tmp_path, capsys):
     (tmp_path / "evaluation.json").write_text(
         '{"data": "x", "before": {"mlm_loss": null, "mlm_accuracy": 0.5}}'
     )
-    options = types.SimpleNamespace(output_dir=tmp_path)
+    config = PretrainConfig(output_dir=str(tmp_path))
     score = types.SimpleNamespace(data="x")
-    pretraining._score(score, "before", options)
+    pretraining._score(score, "before", config)
     printed = capsys.readouterr().out
-    assert printed == "held out, before: mlm loss nan, mlm accuracy 0.5000\n"
+    assert printed == "validation, before: mlm loss nan, mlm accuracy 0.5000\n"
 
 
 def test_a_batch_of_more_rows_than_there_are_has_them_all(

@@ -10,16 +10,18 @@ import pytest
 from absl import flags as absl_flags
 
 from kbert.runs import run_record
-from kbert.runs.run_record import RunRecord
+from kbert.runs.run_record import Command, RunRecord
 
 
 def _record(path, command="pretrain", inputs=None, **settings):
     return RunRecord(
         path,
-        command,
-        settings={"steps": 9, "seed": 0, "init": "/secret", **settings},
-        inputs=inputs or {},
-        flags=f"--steps={settings}\n",
+        Command(
+            command,
+            settings={"steps": 9, "seed": 0, "init": "/secret", **settings},
+            flags=f"--steps={settings}\n",
+        ),
+        inputs or {},
     )
 
 
@@ -38,7 +40,7 @@ def _ran(path):
 def test_a_part_is_of_the_steps_that_are_not_lost(tmp_path):
     """Killed, resumed from an earlier step with another setting, and again."""
     said = []
-    _record(tmp_path, save_every=1).begin(0)
+    _record(tmp_path, save_every=1).on_train_begin(0)
     assert _ran(tmp_path) == [(1, None, 1)]  # under way, or killed
     (part,) = run_record.read(tmp_path)["parts"]
     names = {"kbert": "kbert-keras", "tensorflow": "tensorflow"}
@@ -48,17 +50,19 @@ def test_a_part_is_of_the_steps_that_are_not_lost(tmp_path):
     _save(tmp_path, 4)
     record = _record(tmp_path, save_every=2)
     record.check(said.append)
-    record.begin(4)
+    record.on_train_begin(4)
     assert _ran(tmp_path) == [(1, 4, 1), (5, None, 2)]
     _save(tmp_path, 6)
-    record.end(6)
+    record.on_train_end(6)
     assert _ran(tmp_path) == [(1, 4, 1), (5, 6, 2)]
-    _record(tmp_path, save_every=2).begin(6)  # as before: no part of its own
+    _record(tmp_path, save_every=2).on_train_begin(
+        6
+    )  # as before: no part of its own
     assert _ran(tmp_path) == [(1, 4, 1), (5, None, 2)]
     # The newer checkpoints were damaged.
-    _record(tmp_path, save_every=3).begin(4)
+    _record(tmp_path, save_every=3).on_train_begin(4)
     assert _ran(tmp_path) == [(1, 4, 1), (5, None, 3)]
-    _record(tmp_path, save_every=3).begin(2)
+    _record(tmp_path, save_every=3).on_train_begin(2)
     assert _ran(tmp_path) == [(1, 2, 1), (3, None, 3)]
     assert said == [
         f"{tmp_path}: --save_every=2 (1 before), which is no change of the "
@@ -71,7 +75,7 @@ def test_a_part_is_of_the_steps_that_are_not_lost(tmp_path):
 def test_all_flags_but_a_few_make_another_run(tmp_path, command):
     """A new flag does, until somebody says that it does not."""
     values = _values(command)
-    _record(tmp_path, **values).begin(0)
+    _record(tmp_path, **values).on_train_begin(0)
     _save(tmp_path, 1)
     kinds = {}
     for name, value in values.items():
@@ -112,7 +116,7 @@ def _other(value):
 
 
 def test_another_commands_run_is_refused(tmp_path):
-    _record(tmp_path).begin(0)
+    _record(tmp_path).on_train_begin(0)
     _save(tmp_path, 1)
     with pytest.raises(ValueError, match="checkpoints of a kbert-pretrain run"):
         _record(tmp_path, "finetune").check(print)
@@ -127,13 +131,13 @@ def test_checkpoints_without_a_record_are_refused(tmp_path):
 def test_other_versions_are_named(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(run_record, "_versions", lambda: {"keras": "3.0"})
-        _record(tmp_path).begin(0)
+        _record(tmp_path).on_train_begin(0)
     _save(tmp_path, 1)
     monkeypatch.setattr(run_record, "_versions", lambda: {"keras": "3.1"})
     said = []
     record = _record(tmp_path)
     record.check(said.append)
-    record.begin(1)
+    record.on_train_begin(1)
     assert said == [f"{tmp_path}: keras 3.1 (3.0 before)."]
     versions = [x["versions"] for x in run_record.read(tmp_path)["parts"]]
     assert versions == [{"keras": "3.0"}, {"keras": "3.1"}]
@@ -145,7 +149,7 @@ def test_inputs_are_known_by_their_content(tmp_path, flag):
         inputs = {flag: {"name": name, "fingerprint": fingerprint}}
         return _record(tmp_path, inputs=inputs)
 
-    given("a", "1").begin(0)
+    given("a", "1").on_train_begin(0)
     _save(tmp_path, 1)
     given("moved", "1").check(_never)
     with pytest.raises(ValueError, match=rf"--{flag}=b \(a before\): that"):
@@ -186,7 +190,7 @@ def test_a_model_of_a_run_is_named_with_it(tmp_path, monkeypatch):
     model = tmp_path / "films" / "model"
     model.mkdir(parents=True)
     assert run_record.named_model(model)["name"] == "model"
-    _record(model.parent).begin(0)
+    _record(model.parent).on_train_begin(0)
     named = {"name": "films/model", "fingerprint": "1"}
     assert run_record.named_model(model) == named
 

@@ -17,7 +17,7 @@ def run(tmp_path):
     variable = tf.Variable(tf.zeros(100_000))
     said = []
     checkpoints = Checkpoints(
-        tmp_path, {"model": [variable]}, keep=2, say=said.append
+        tmp_path, {"model": [variable]}, keep=2, on_message=said.append
     )
     return checkpoints, variable, said
 
@@ -58,7 +58,7 @@ def test_the_best_is_kept_beside_the_newest(run, tmp_path):
     assert _names(tmp_path) == ["step-00000010", "step-00000015"]
 
 
-def test_a_damaged_best_is_said_and_the_newest_taken_up(run, tmp_path):
+def test_a_damaged_best_is_reported_and_the_newest_restored(run, tmp_path):
     _save(run, 5)
     run[0].keep_best(5)
     _save(run, 10, 15)
@@ -69,7 +69,7 @@ def test_a_damaged_best_is_said_and_the_newest_taken_up(run, tmp_path):
     assert _restored(run) == {15.0}
     shutil.rmtree(tmp_path / "step-00000005")
     assert not run[0].restore_step(5)
-    assert "step-00000005: is not there" in run[2][-1]
+    assert "step-00000005: does not exist" in run[2][-1]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "index", "gone", "empty"])
@@ -91,7 +91,7 @@ def test_a_damaged_one_gives_way_to_the_one_before(run, tmp_path, damage):
             path.unlink()
     assert _restored(run) == {5.0}
     (line,) = run[2]
-    assert str(folder) in line and "going on from step-00000005" in line
+    assert str(folder) in line and "resuming from step-00000005" in line
     assert _names(tmp_path) == ["step-00000005", "step-00000010.damaged"]
     _save(run, 10, 15)
     assert _restored(run) == {15.0}

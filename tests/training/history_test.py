@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What history.jsonl tells of the held-out scores and the best step."""
+"""Validation scores in history.jsonl, and the best step by them."""
 
 import json
 import math
@@ -8,30 +8,34 @@ import pytest
 import tensorflow as tf
 
 from kbert.training import history
-from kbert.training.history import History, Scored
+from kbert.training.history import History, ValidationPoint
 
 
 def test_the_best_has_the_lowest_sum_of_losses():
     losses = [(5.0, 0.7), (4.0, 0.9), (4.0, 0.9), (4.2, 0.8)]
-    scored = [
-        Scored(step, {"mlm_loss": mlm, "nsp_loss": nsp, "mlm_accuracy": -9.0})
+    points = [
+        ValidationPoint(
+            step, {"mlm_loss": mlm, "nsp_loss": nsp, "mlm_accuracy": -9.0}
+        )
         for step, (mlm, nsp) in enumerate(losses, 1)
     ]
-    assert history.best(scored) == scored[1]  # the first of its like
-    assert history.best(scored).number == 4.9
+    assert history.best(points) == points[1]  # the first of its like
+    assert history.best(points).number == 4.9
 
 
 def test_a_loss_that_is_not_finite_is_never_the_best():
-    bad = [Scored(1, {"loss": x}) for x in (math.nan, -math.inf, math.inf)]
+    bad = [
+        ValidationPoint(1, {"loss": x}) for x in (math.nan, -math.inf, math.inf)
+    ]
     assert history.best(bad) is None
-    assert history.best([*bad, Scored(2, {"loss": 9.0})]).step == 2
+    assert history.best([*bad, ValidationPoint(2, {"loss": 9.0})]).step == 2
 
 
 def test_the_best_has_the_highest_metric_if_that_is_what_counts():
     """On the last one's data alone; nan and infinity never win."""
     numbers = [0.9, 0.3, math.nan, 0.6, 0.6, math.inf, 0.5]
-    scored = [
-        Scored(
+    points = [
+        ValidationPoint(
             step,
             {"loss": 1 / step, "f1": f1},
             "f1",
@@ -39,21 +43,23 @@ def test_the_best_has_the_highest_metric_if_that_is_what_counts():
         )
         for step, f1 in enumerate(numbers, 1)
     ]
-    assert history.best(scored) == scored[3]  # the first of its like
-    assert str(history.best(scored)) == "f1 0.6000"
-    assert history.since_best(scored) == 3
-    assert history.since_best(scored[:3]) == 1
-    assert history.since_best(scored[2:3]) == 1
+    assert history.best(points) == points[3]  # the first of its like
+    assert str(history.best(points)) == "f1 0.6000"
+    assert history.since_best(points) == 3
+    assert history.since_best(points[:3]) == 1
+    assert history.since_best(points[2:3]) == 1
     assert history.since_best([]) == 0
-    by_loss = Scored(8, {"loss": 9.0, "f1": 0.0}, "loss", "new")
-    assert history.best([*scored, by_loss]) == by_loss
+    by_loss = ValidationPoint(8, {"loss": 9.0, "f1": 0.0}, "loss", "new")
+    assert history.best([*points, by_loss]) == by_loss
 
 
 def test_scores_of_lost_steps_are_forgotten(tmp_path):
     first = History(tmp_path, 0)
     for step, loss in ((2, 3.5), (4, math.nan), (6, 1 / 3)):
         first.log(step, {"loss": 0.1})
-        first.log_held_out(Scored(step, {"loss": loss, "accuracy": 0.5}))
+        first.log_validation(
+            ValidationPoint(step, {"loss": loss, "accuracy": 0.5})
+        )
     path = tmp_path / "history.jsonl"
     whole = path.read_text("utf-8")
     assert [json.loads(line)["step"] for line in whole.splitlines()] == [
@@ -62,18 +68,18 @@ def test_scores_of_lost_steps_are_forgotten(tmp_path):
     path.write_text(whole + '{"step": 6, "held_out_l', "utf-8")
     again = History(tmp_path, 6)
     assert path.read_text("utf-8") == whole
-    assert history.best(again.scored) == Scored(
+    assert history.best(again.points) == ValidationPoint(
         6, {"loss": 1 / 3, "accuracy": 0.5}
     )
     again = History(tmp_path, 5)
-    assert [found.step for found in again.scored] == [2, 4]
-    assert history.best(again.scored).step == 2
+    assert [found.step for found in again.points] == [2, 4]
+    assert history.best(again.points).step == 2
 
 
 def test_tensorboard_has_groups(tmp_path):
     written = History(tmp_path, 0)
     written.log(2, {"loss": 0.5, "learning_rate": 0.1, "model_tflops": 3.0})
-    written.log_held_out(Scored(2, {"f1": 0.25}, "f1"))
+    written.log_validation(ValidationPoint(2, {"f1": 0.25}, "f1"))
     [file] = (tmp_path / "tensorboard").iterdir()
     found = {}
     for event in tf.compat.v1.train.summary_iterator(str(file)):
@@ -107,12 +113,12 @@ def test_tensorboard_has_groups(tmp_path):
 )
 def test_a_damaged_line_is_named(text, message, tmp_path):
     (tmp_path / "history.jsonl").write_text(f"{text}\n")
-    for read in (history.scored, lambda path: History(path, 1)):
+    for read in (history.validation_points, lambda path: History(path, 1)):
         with pytest.raises(ValueError, match=f"history.jsonl{message}"):
             read(tmp_path)
 
 
 def test_a_history_of_no_lines_yet(tmp_path):
     (tmp_path / "history.jsonl").touch()
-    assert history.scored(tmp_path) == []
+    assert history.validation_points(tmp_path) == []
     History(tmp_path, 0)

@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 import tensorflow as tf
 
 from kbert import models
-from kbert.training import history, loop, losses
+from kbert.training import history, loop, losses, throughput
+from kbert.training.callbacks import Callback
+from kbert.training.config import TrainConfig
 from kbert.training.fused_adamw import FusedAdamW
-from kbert.training.history import Scored
+from kbert.training.history import ValidationPoint
 from kbert.training.optimizer import AdamW, WarmupDecay
-from kbert.training.plan import HeldOut, Plan, Watcher
+from kbert.training.throughput import Throughput
 
 
 def _labels(scaled=True):
@@ -51,24 +54,48 @@ def _trainer(config, clip_norm=1.0, steps=6, optimizer=None):
     )
 
 
-def _fit(
-    trainer, batches, output_dir, steps, reported=None, held_out=None, **plan
-):
-    seen = [] if reported is None else reported
+class _Recorder(Callback):
+    """Keeps what it is called with, and stops after a step."""
+
+    def __init__(self, stop_at=None):
+        self.steps, self.logs, self.seconds = [], [], []
+        self._stop_at = stop_at
+
+    def on_step_end(self, step):
+        self.steps.append(step)
+
+    def on_log(self, step, values):
+        self.logs.append((step, values))
+
+    def on_validation(self, step, scores, seconds):
+        self.seconds.append((step, seconds))
+
+    def should_stop(self):
+        return self.steps[-1] == self._stop_at
+
+
+@dataclasses.dataclass
+class _Scorer:
+    """Scores with a function."""
+
+    score: Callable[[], dict[str, float]]
+    metric: str = "loss"
+    data: str = ""
+
+    def __call__(self):
+        return self.score()
+
+
+def _fit(trainer, batches, folder, steps, callback=None, **more):
+    settings = {"log_every": 2, "save_every": 2, "eval_every": 2}
+    settings |= {name: more.pop(name) for name in settings if name in more}
     return loop.fit(
         trainer,
         batches,
-        Plan(
-            steps=steps,
-            output_dir=output_dir,
-            log_every=plan.pop("log_every", 2),
-            save_every=plan.pop("save_every", 2),
-            keep_checkpoints=plan.pop("keep_checkpoints", 2),
-        ),
-        Watcher(
-            report=lambda step, values: seen.append((step, values)), **plan
-        ),
-        held_out,
+        steps=steps,
+        config=TrainConfig(output_dir=str(folder), **settings),
+        callback=callback or Callback(),
+        **more,
     )
 
 
@@ -76,9 +103,9 @@ def test_the_loss_is_the_mean_over_predictions(tiny_config, batch):
     trainer = _trainer(tiny_config)
     outputs = trainer.model(batch)
     labels, _ = _labels()
-    values = trainer.scores.loss_values(outputs, labels)
-    trainer.scores.update(values, outputs, labels, _labels()[1])
-    values = trainer.scores.take()
+    values = trainer.means.loss_values(outputs, labels)
+    trainer.means.update(values, outputs, labels, _labels()[1])
+    values = trainer.means.take()
 
     def cross_entropy(logits, label):
         return np.log(np.exp(logits).sum()) - logits[label]
@@ -175,15 +202,16 @@ def test_a_log_has_the_rate_and_the_gradients_length(
     inputs, labels, weights = next(iter(batches(0)))
     with tf.GradientTape() as tape:
         outputs = trainer.model(inputs, training=True)
-        losses = trainer.scores.loss_values(outputs, labels)
+        losses = trainer.means.loss_values(outputs, labels)
         total = sum(
             tf.reduce_mean(losses[name] * weights[name]) for name in losses
         )
     variables = [v.value for v in trainer.model.trainable_variables]
     norm = tf.linalg.global_norm(tape.gradient(total, variables)).numpy()
-    logs = []
-    _fit(trainer, batches, tmp_path, 4, logs, log_every=1)
+    recorder = _Recorder()
+    _fit(trainer, batches, tmp_path, 4, recorder, log_every=1)
     assert norm > 1e-2
+    logs = recorder.logs
     assert logs[0][1]["gradient_norm"] == pytest.approx(norm, rel=1e-4)
     rates = [values["learning_rate"] for _, values in logs]
     assert rates == pytest.approx([5e-3, 1e-2, 1e-2, 5e-3])
@@ -195,8 +223,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     tiny_config, batches, tmp_path
 ):
     whole = _trainer(tiny_config)
-    reported = []
-    _fit(whole, batches, tmp_path / "whole", 6, reported)
+    recorder = _Recorder()
+    _fit(whole, batches, tmp_path / "whole", 6, recorder)
+    reported = recorder.logs
     assert [step for step, _ in reported] == [2, 4, 6]
     assert reported[0][1]["mlm_loss"] > reported[2][1]["mlm_loss"]
     _fit(_trainer(tiny_config), batches, tmp_path / "cut", 4)
@@ -243,7 +272,7 @@ def test_reduced_precision_trains_alike(tiny_config, batches, policy):
         curve = []
         for batch in batches(0).take(10):
             trainer.train_step(batch)
-            curve.append(trainer.scores.take()["mlm_loss"])
+            curve.append(trainer.means.take()["mlm_loss"])
         curves.append(curve)
     assert curves[0][-1] < 0.8 * curves[0][0]
     assert curves[0] != curves[1]  # the products are indeed rounded
@@ -287,10 +316,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny_config, batch, tmp_path):
 
 
 def test_the_step_at_which_to_stop_is_saved(tiny_config, batches, tmp_path):
-    asked = iter([False, False, True])
     trainer = _trainer(tiny_config)
-    done = _fit(trainer, batches, tmp_path, 6, should_stop=lambda: next(asked))
-    assert done == (3, True)
+    result = _fit(trainer, batches, tmp_path, 6, _Recorder(stop_at=3))
+    assert (result.step, result.stopped) == (3, True)
     assert (tmp_path / "checkpoints" / "step-00000003").is_dir()
 
 
@@ -335,20 +363,20 @@ def test_scoring_sees_the_averages_and_changes_nothing(
             traces.append(evaluation._step.experimental_get_tracing_count())
             return seen[-1]
 
-        reported = []
-        held_out = HeldOut(every=every, score=score) if every else None
+        recorder = _Recorder()
+        scorer = _Scorer(score) if every else None
         folder = tmp_path / str(every)
-        _fit(trainer, batches, folder, 6, reported, held_out)
+        _fit(trainer, batches, folder, 6, recorder, scorer=scorer)
         state = tf.nest.flatten(trainer.state())
-        ends.append(([variable.numpy() for variable in state], reported))
+        ends.append(([variable.numpy() for variable in state], recorder.logs))
     (plain, plain_logs), (scored, scored_logs) = ends
     for one, other in zip(plain, scored, strict=True):
         np.testing.assert_array_equal(one, other)
     assert plain_logs == scored_logs
     assert traces == [1, 1, 1]
     assert len({values["mlm_loss"] for values in seen}) == 3
-    assert history.scored(tmp_path / "2") == [
-        Scored(step, values)
+    assert history.validation_points(tmp_path / "2") == [
+        ValidationPoint(step, values)
         for step, values in zip((2, 4, 6), seen, strict=True)
     ]
 
@@ -357,25 +385,32 @@ def test_the_time_of_scoring_is_none_of_the_steps(
     one_block, batches, tmp_path, monkeypatch
 ):
     """A clock that stands still but while something is scored."""
-    now, measured, told = [100.0], [], []
+    now, measured, recorder = [100.0], [], _Recorder()
     monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+
+    def measures(work, seconds, **_):
+        measured.append(seconds)
+        return {}
+
+    monkeypatch.setattr(throughput, "measures", measures)
+    trainer = _trainer(one_block)
 
     def score():
         now[0] += 50.0
         return {"loss": 1.0}
 
     _fit(
-        _trainer(one_block),
+        trainer,
         batches,
         tmp_path,
         6,
-        held_out=HeldOut(every=2, score=score),
+        recorder,
+        scorer=_Scorer(score),
         log_every=3,
-        measure=lambda work, seconds: measured.append(seconds) or {},
-        scored=lambda step, scores, seconds: told.append((step, seconds)),
+        throughput=Throughput(trainer.take_work, one_block, None),
     )
     assert measured == [0.0, 0.0]
-    assert told == [(2, 50.0), (4, 50.0), (6, 50.0)]
+    assert recorder.seconds == [(2, 50.0), (4, 50.0), (6, 50.0)]
 
 
 class _Killed(Exception):
@@ -387,43 +422,37 @@ def test_a_run_that_ends_while_it_is_scored_scores_that_step_next(
     one_block, batches, tmp_path
 ):
     """It is killed while step 4 is scored, and told to stop at step 6."""
-    trained, scored = [], []
+    scored, trainers = [], []
 
-    def held_out(kill_at=None):
+    def scorer(kill_at=None):
         def score():
-            scored.append(trained[-1])
-            if trained[-1] == kill_at:
+            step = trainers[-1].step.numpy()
+            scored.append(step)
+            if step == kill_at:
                 raise _Killed
-            return {"loss": {2: 3.0, 4: 2.0}.get(trained[-1], 5.0)}
+            return {"loss": {2: 3.0, 4: 2.0}.get(step, 5.0)}
 
-        return HeldOut(every=2, score=score)
+        return _Scorer(score)
 
-    def fit(held_out, **more):
-        more = {"tick": trained.append, "save_every": 5, **more}
-        trainer = _trainer(one_block, steps=8)
-        _fit(trainer, batches, tmp_path, 8, held_out=held_out, **more)
-        return trainer
+    def fit(scorer, recorder):
+        trainers.append(_trainer(one_block, steps=8))
+        more = {"scorer": scorer, "save_every": 5}
+        return _fit(trainers[-1], batches, tmp_path, 8, recorder, **more)
 
+    first, second, third = _Recorder(), _Recorder(stop_at=6), _Recorder()
     with pytest.raises(_Killed):
-        fit(held_out(kill_at=4))
-    assert (trained, scored) == ([1, 2, 3, 4], [2, 4])
-    fit(held_out(), should_stop=lambda: trained[-1] == 6)
-    assert (trained, scored) == ([1, 2, 3, 4, 5, 6], [2, 4, 4])
-    trainer = fit(held_out())
-    assert (trained[-2:], scored) == ([7, 8], [2, 4, 4, 6, 8])
-    # Step 4, the best, is kept beside the two newest.
+        fit(scorer(kill_at=4), first)
+    assert (first.steps, scored) == ([1, 2, 3, 4], [2, 4])
+    fit(scorer(), second)
+    assert (second.steps, scored) == ([5, 6], [2, 4, 4])
+    result = fit(scorer(), third)
+    assert (third.steps, scored) == ([7, 8], [2, 4, 4, 6, 8])
+    # Step 4, the best, is kept in addition to the two newest.
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {
         *("step-00000004", "step-00000006", "step-00000008")
     }
-    # So it is where the run goes on without scores.
+    # So it is where the run is resumed without scores.
     _fit(_trainer(one_block, steps=9), batches, tmp_path, 9)
     assert (tmp_path / "checkpoints/step-00000004").exists()
-    plan = Plan(
-        steps=8,
-        output_dir=tmp_path,
-        log_every=2,
-        save_every=5,
-        keep_checkpoints=2,
-    )
-    assert loop.restore(trainer, plan, 4, print)
-    assert trainer.step.numpy() == 4
+    assert result.checkpoints.restore_step(4)
+    assert trainers[-1].step.numpy() == 4

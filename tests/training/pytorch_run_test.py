@@ -144,7 +144,7 @@ def test_twenty_steps_have_pytorchs_losses(optimizer, start):
     got = []
     for batch in _batches():
         trainer.train_step(tf.nest.map_structure(tf.constant, batch))
-        scores = trainer.scores.take()
+        scores = trainer.means.take()
         got.append(scores["mlm_loss"] + scores["nsp_loss"])
     want, lengths = _peers_losses(peer.train())
     assert lengths.max() > 1.5  # some are clipped

@@ -94,7 +94,7 @@ def _in_the_loop(config, batches, count, *, parts=1, scaled=False, steps=STEPS):
         )
         for batch in itertools.islice(replicas.parts_of(batches), steps):
             trainer.train_step(batch)
-            scores = trainer.scores.take()
+            scores = trainer.means.take()
             curve.append((scores["mlm_loss"], scores["nsp_loss"]))
         work = trainer.take_work()
     return np.array(curve), trainer.model, work
