@@ -55,14 +55,16 @@ def _as_in_inference(call, rows, training=None):
 
 VARIANTS: dict[str, Callable[[keras.Model, np.ndarray], keras.Model]] = {
     "kbert": lambda model, used: training_model(model, used, xla=False)[0],
-    "with padding": lambda model, used: training_model(model, used, xla=True)[0],
+    "with padding": lambda model, used: training_model(model, used, xla=True)[
+        0
+    ],
     "attention in four parts": lambda model, used: models.without_padding(
         models.with_reduced_vocabulary(model, used)[0]
     ),
     "norms' gradients derived": _with_derived_norms,
-    "whole token table": lambda model, _: (
-        training_model(model, None, xla=False)[0]
-    ),
+    "whole token table": lambda model, _: training_model(
+        model, None, xla=False
+    )[0],
 }
 
 
