@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which format a folder has, and what tells one model from another."""
 
+import os
 import shutil
 
 import numpy as np
@@ -75,6 +76,38 @@ def test_a_kbert_model_is_read_in_silence(loaded, tmp_path, capsys):
     assert capsys.readouterr().err == ""
     found = formats.fingerprint(tmp_path / "model")
     assert found == folder.fingerprint(tmp_path / "model")
+
+
+@pytest.mark.parametrize("form", ["kbert", "safetensors", "pickle", "h5"])
+def test_a_pipe_in_place_of_any_file_is_refused(form, loaded, tmp_path):
+    """None is opened: nobody writes to it."""
+    path = tmp_path / "model"
+    if form == "kbert":
+        fields = {x: y for x, y in vars(loaded).items() if x != "model"}
+        folder.save(path, loaded.model, **fields)
+    elif form == "h5":
+        keras_hub.save(loaded, path, report=lambda line: None)
+    else:
+        huggingface.save(loaded, path, report=lambda line: None)
+    if form == "pickle":
+        torch = pytest.importorskip("torch")
+        weights = path / "model.safetensors"
+        tensors = safetensors.numpy.load_file(weights)
+        tensors = {name: torch.tensor(x) for name, x in tensors.items()}
+        torch.save(tensors, path / "pytorch_model.bin")
+        weights.unlink()
+    (path / "LICENSE").write_text("free")
+    files = {file for file in path.rglob("*") if file.is_file()}
+    files -= {path / "metadata.json"}  # of KerasHub, only looked for
+    assert len(files) >= 5
+    for file in files:
+        content = file.read_bytes()
+        file.unlink()
+        os.mkfifo(file)
+        with pytest.raises(ValueError, match=file.name):
+            formats.read(path)
+        file.unlink()
+        file.write_bytes(content)
 
 
 def test_what_is_missing_is_drawn_from_the_seed(

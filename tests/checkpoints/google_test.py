@@ -255,9 +255,14 @@ def test_tensors_that_the_files_do_not_hold(published):
     message = r"bert_model\.ckpt: tensors of \S+ bytes in files of 100"
     with pytest.raises(ValueError, match=message):
         _load(published)
-    data.unlink()
-    os.mkfifo(data)
-    with pytest.raises(ValueError, match="ckpt.data-00000-of-00001: a FIFO"):
+
+
+@pytest.mark.parametrize("end", ["index", "data-00000-of-00001"])
+def test_a_pipe_in_place_of_a_file(end, published):
+    file = published / f"bert_model.ckpt.{end}"
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(ValueError, match=f"ckpt.{end}: a FIFO"):
         _load(published)
 
 
