@@ -18,7 +18,7 @@ import functools
 import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from absl import app
 from absl import flags as absl_flags  # kbert.bin.flags is another module
@@ -80,7 +80,7 @@ def run(
 def _parse(command, argv):
     """What is left of argv."""
     try:
-        _check_flagfiles(argv)
+        check_flagfiles(argv[1:])
         left = absl_flags.FLAGS(argv)
     except absl_flags.Error as error:
         _end(command, ValueError(flag_errors.describe(error)))
@@ -94,16 +94,29 @@ def _parse(command, argv):
     return left
 
 
-def _check_flagfiles(argv):
-    """Raises: ValueError or OSError, as absl would wait for a pipe's end."""
-    for index, argument in enumerate(argv[1:], start=1):
+def check_flagfiles(
+    arguments: Sequence[str], within: Sequence[str] = ()
+) -> None:
+    """Sees that all files of flags are regular ones, also those within one.
+
+    Args:
+        arguments: of a command; those after "--" are not its own.
+        within: the files of flags that these arguments are in.
+    Raises: ValueError or OSError, as absl would wait for a pipe's end.
+    """
+    for index, argument in enumerate(arguments):
         if argument == "--":
             return
         name, is_given, path = argument.lstrip("-").partition("=")
-        if argument.startswith("-") and name == "flagfile":
-            path = path if is_given else "".join(argv[index + 1 : index + 2])
-            if path:  # else absl says what is wrong
-                check_regular(os.path.expanduser(path))
+        if not argument.startswith("-") or name != "flagfile":
+            continue
+        path = path if is_given else "".join(arguments[index + 1 : index + 2])
+        path = os.path.expanduser(path.strip())
+        if path and path not in within:  # else absl says what is wrong
+            check_regular(path)
+            lines = pathlib.Path(path).read_text().splitlines()
+            named = [x for x in lines if x.lstrip("-").startswith("flagfile=")]
+            check_flagfiles(named, (*within, path))
 
 
 def _end(command, error):

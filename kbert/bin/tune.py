@@ -22,7 +22,7 @@ import sys
 from absl import app, flags
 
 from kbert import atomic_files
-from kbert.bin import run
+from kbert.bin import check_flagfiles, run
 
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder of the search.", required=True
@@ -79,12 +79,13 @@ def _check(command, grid):
 
 
 def _inputs(command):
-    """The paths of --train and --dev, the last ones given."""
+    """The paths of --init, --train and --dev, the last ones given."""
+    check_flagfiles(command)
     expanded = flags.FlagValues().read_flags_from_files(command)
     found = {}
     for flag, after in zip(expanded, [*expanded[1:], ""], strict=True):
         name, equals, value = flag.lstrip("-").partition("=")
-        if flag.startswith("-") and name in ("train", "dev"):
+        if flag.startswith("-") and name in ("init", "train", "dev"):
             found[name] = value if equals else after
     return {name: path for name, path in found.items() if path}
 

@@ -38,8 +38,9 @@ def _finite(value):
 def named_file(path: str | os.PathLike) -> Named:
     """A file's own name and its SHA-256.
 
-    Raises: OSError.
+    Raises: ValueError, naming it, for what is no regular file; OSError.
     """
+    check_regular(path)
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     return {"name": pathlib.Path(path).name, "fingerprint": digest.hexdigest()}

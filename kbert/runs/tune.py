@@ -108,9 +108,9 @@ class Search:
         output_dir: has search.json, or will.
         command: the flags of each trial but those of the grid and
             --output_dir; None to see what there is.
-        inputs: paths of the files that the trials read, by flag.
+        inputs: paths of what the trials read, by flag: "init" is a model's.
     Raises: ValueError if search.json is of another command or of other
-        files, or is missed; OSError.
+        inputs, or is missed, or if one is none; OSError.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Search:
         inputs: Mapping[str, str] = MappingProxyType({}),
     ):
         self._output = pathlib.Path(output_dir)
-        self._inputs = {x: files.named_file(p) for x, p in inputs.items()}
+        self._inputs = {x: _named(x, path) for x, path in inputs.items()}
         self.trials: list[Trial] = []
         self.metric = ""
         self.command = list(command or [])
@@ -154,7 +154,7 @@ class Search:
             if named["fingerprint"] != known.get(flag, named)["fingerprint"]:
                 raise ValueError(
                     f"--{flag}={paths[flag]}: has changed since the search in "
-                    f"{self._output} began; needs the same file, or another "
+                    f"{self._output} began; needs what it was, or another "
                     "--output_dir."
                 )
         return known | self._inputs
@@ -330,6 +330,14 @@ class Search:
         failed = [trial for trial in self.trials if trial.state == FAILED]
         parts += [f"{trial.name} failed: {trial.error}" for trial in failed]
         return "\n\n".join(parts) + "\n"
+
+
+def _named(flag, path) -> files.Named:
+    if flag != "init":
+        return files.named_file(path)
+    from kbert.runs import run_record  # it takes seconds to import
+
+    return run_record.named_model(path)
 
 
 class _KeptTrial(TypedDict):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signals that ask a command to stop, each in a process of its own."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -118,20 +117,31 @@ def test_what_nohup_ignores_stays_ignored(start, mode):
     assert process.stdout.readline() == line
 
 
+# A command, held where it would parse its flags.
+HELD = """
+import importlib, sys, time
+from absl import app
+
+def hold(*_, **__):
+    print("ready", flush=True)
+    time.sleep(30)
+
+app.run = hold
+importlib.import_module(f"kbert.bin.{sys.argv[1]}").cli()
+"""
+
+
 @pytest.mark.parametrize(
     "command", ["finetune", "pretrain", "tune", "predict", "make_records"]
 )
-def test_a_command_that_starts_hears_sigterm(command, tmp_path):
-    """It waits for flags in a pipe, which a file of flags names."""
-    pipe, file = tmp_path / "pipe", tmp_path / "flags"
-    os.mkfifo(pipe)
-    file.write_text(f"--flagfile={pipe}\n")
+def test_a_command_that_starts_hears_sigterm(command):
     process = subprocess.Popen(
-        [sys.executable, "-m", f"kbert.bin.{command}", f"--flagfile={file}"],
+        [sys.executable, "-c", HELD, command],
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    with pipe.open("w"):  # once it is opened at the other end
-        process.terminate()
-        _, err = process.communicate(timeout=20)
+    assert process.stdout.readline() == "ready\n"
+    process.terminate()
+    _, err = process.communicate(timeout=20)
     assert process.returncode == 75, err
