@@ -9,7 +9,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -514,6 +513,7 @@ class Wait:
     def __call__(self, report):
         print(os.getpid(), flush=True)
         time.sleep(60)
+        print("still there", flush=True)
 
 if __name__ == "__main__":
     with workers.Workers(2) as some:
@@ -531,7 +531,5 @@ def test_workers_end_with_a_caller_that_is_killed(tmp_path):
         assert caller.stdout is not None
         numbers = [int(caller.stdout.readline()) for _ in range(2)]
         caller.kill()
-        began = time.monotonic()
         assert caller.stdout.read() == ""  # once no worker has it open
-    assert time.monotonic() - began < 5
     assert len(set(numbers)) == 2
