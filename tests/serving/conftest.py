@@ -27,6 +27,17 @@ SPECS = {
             "labels": ("O", "B-x", "I-x"),
             "settings": {"stride": 5},
         },
+        "word_classes": {"task": "tagging", "labels": ("DT", "NN", "VBD")},
+        "tagging_by_token": {
+            "task": "tagging",
+            "labels": ("O", "B-x", "I-x"),
+            "settings": {"stride": 5, "aggregation": "simple"},
+        },
+        "joined_entities": {
+            "task": "tagging",
+            "labels": ("O", "B-x", "S-x"),
+            "settings": {"stride": 5, "aggregation": "joined"},
+        },
         "question_answering": {
             "num_texts": 2,
             "settings": {

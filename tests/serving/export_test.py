@@ -4,9 +4,11 @@
 import itertools
 import json
 import os
+import pathlib
 import re
 import resource
 import subprocess
+import sys
 
 import keras
 import pytest
@@ -23,6 +25,8 @@ from kbert.tasks import TaskSpec
 from tests.serving.conftest import LENGTH, SPECS
 from tests.serving.signature_requests import assert_same
 
+ROOT = pathlib.Path(__file__).parents[2]
+
 
 @pytest.fixture
 def write(signatures, monkeypatch):
@@ -37,6 +41,13 @@ def write(signatures, monkeypatch):
         return export(signatures(task), base, **options)
 
     return write
+
+
+@pytest.fixture
+def oldest(request):
+    """The Python that has the versions of the oldest server."""
+    python = request.config.getoption("--oldest_server")
+    return python or pytest.skip("needs --oldest_server")
 
 
 # The others take as long and show little more.
@@ -209,11 +220,8 @@ def _assert_shown(shown, real):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", SPECS)
-def test_the_oldest_server_answers_the_same(task, write, tmp_path, request):
+def test_the_oldest_server_answers_the_same(task, write, tmp_path, oldest):
     """With TensorFlow 2.12.0 and tensorflow-text 2.12.1, by the same steps."""
-    oldest = request.config.getoption("--oldest_server")
-    if not oldest:
-        pytest.skip("needs --oldest_server")
     found = write(task, tmp_path)
     file = tmp_path / "answers"
     subprocess.run(
@@ -230,6 +238,21 @@ def test_the_oldest_server_answers_the_same(task, write, tmp_path, request):
 
 def _arrays(response):
     return {k: tf.make_ndarray(v) for k, v in response.outputs.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["newest", "oldest"])
+@pytest.mark.parametrize("task", SPECS)
+def test_under_stress(task, server, write, tmp_path, request):
+    """200,000 rows a signature, malformed ones between, and a text of 1 MB."""
+    python = sys.executable
+    if server == "oldest":
+        python = request.getfixturevalue("oldest")
+    found = write(task, tmp_path)
+    command = [python, "-m", "tests.serving.stress", found.path, "200000"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(found.signatures)
 
 
 def test_what_lies_in_the_folder(write, tmp_path, vocabulary):

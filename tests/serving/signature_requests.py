@@ -4,6 +4,7 @@
 import numpy as np
 import tensorflow as tf
 
+_STRANGE = ["", "\u0301\u0300\u20dd", "a\0b", "\ufeff", "[SEP] [CLS]"]
 WORDS = ["the", "film", "was", "good", "bad", "not", "long", ".", "[MASK]"]
 
 
@@ -16,6 +17,16 @@ def specs_of(signature):
 def random_text(rng):
     """Up to 30 words."""
     return " ".join(rng.choice(WORDS, rng.integers(0, 31)))
+
+
+def strange_text(rng):
+    """Words, or bytes of any kind."""
+    kind = rng.integers(4)
+    if kind == 0:
+        return str(rng.choice(_STRANGE)).encode()
+    if kind == 1:
+        return rng.bytes(int(rng.integers(0, 60)))
+    return random_text(rng).encode()
 
 
 def request(signature, rows, rng, text=random_text):
@@ -86,7 +97,28 @@ def ask(signature, inputs):
     """What a signature answers, as arrays by name."""
     order = [inputs[name] for name in specs_of(signature)]
     answers = signature(*(tf.constant(x) for x in order))
-    return {name: value.numpy() for name, value in answers.items()}
+    return {name: np.asarray(value) for name, value in answers.items()}
+
+
+def assert_valid(answers, rows):
+    """A row for each, numbers that are numbers, strings that are UTF-8."""
+    for name, value in answers.items():
+        assert len(value) == rows, name
+        if value.dtype == object:
+            for text in value.ravel():
+                text.decode()
+        else:
+            assert np.isfinite(value).all(), name
+
+
+def assert_refused(signature, name, inputs):
+    """By an error that names the input."""
+    try:
+        ask(signature, inputs)
+    except tf.errors.InvalidArgumentError as error:
+        assert name in error.message, error.message
+    else:
+        raise AssertionError(f"{name} of {inputs} is taken.")
 
 
 def ask_joined(signature, requests, allowed):
