@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of predicted classes."""
+"""Scores of predicted classes, computed by scikit-learn.
+
+It is imported where it is called: predictions need no second for it.
+"""
 
 from collections.abc import Sequence
 
@@ -9,95 +12,100 @@ METRIC = "accuracy"  # by which the best model is chosen
 
 
 def scores(
-    predicted: Sequence[str], wanted: Sequence[str], labels: Sequence[str]
+    predicted: Sequence[str], references: Sequence[str], labels: Sequence[str]
 ) -> dict[str, float]:
-    """Accuracy, Matthews' correlation, and F1, as scikit-learn has them.
+    """Accuracy, F1 and Matthews' correlation.
 
-    With two labels `f1` is the last one's, such as "1" of "0" and "1". With
-    more `macro_f1` is the mean of those labels' that rows have or are given;
-    others, of which there is nothing to score, do not count. The correlation
-    is that of Gorodkin 2004, doi:10.1016/j.compbiolchem.2004.09.006, equation
-    8, for any number of classes; 0 where one side has a single class.
+    With two labels `f1` is that of the last one, such as "1" of "0" and "1".
+    With more, `macro_f1` is the mean over the labels that occur on either
+    side. The correlation is defined for any number of classes (Gorodkin 2004,
+    doi:10.1016/j.compbiolchem.2004.09.006, equation 8), and 0 where one side
+    has a single class.
     """
-    place = {label: i for i, label in enumerate(labels)}
-    table = np.zeros((len(labels), len(labels)))  # wanted, predicted
-    pairs = zip(wanted, predicted, strict=True)
-    for row, column in ((place[w], place[p]) for w, p in pairs):
-        table[row, column] += 1
-    reports = _reports(np.diag(table), table.sum(0), table.sum(1))
-    if len(labels) == 2:
-        f1 = {"f1": reports[-1]["f1"]}
-    else:
-        occurs = table.sum(0) + table.sum(1) > 0
-        every = np.array([report["f1"] for report in reports])
-        f1 = {"macro_f1": float(every[occurs].mean())}
+    from sklearn import metrics
+
+    is_binary = len(labels) == 2
+    f1 = metrics.f1_score(
+        references,
+        predicted,
+        labels=labels[-1:] if is_binary else None,
+        average="macro",
+        zero_division=0.0,
+    )
     return {
-        "accuracy": float(np.trace(table) / table.sum()),
-        **f1,
-        "matthews": _matthews(table),
+        "accuracy": float(metrics.accuracy_score(references, predicted)),
+        "f1" if is_binary else "macro_f1": float(f1),
+        "matthews": _matthews(references, predicted),
     }
 
 
-def _matthews(table: np.ndarray) -> float:
-    count, right = table.sum(), np.trace(table)
-    wanted, predicted = table.sum(1), table.sum(0)
-    spread = (count**2 - predicted @ predicted) * (count**2 - wanted @ wanted)
-    if spread <= 0:
-        return 0.0
-    return float((right * count - wanted @ predicted) / np.sqrt(spread))
+def _matthews(references, predicted) -> float:
+    from sklearn import metrics
+
+    if len({*references}) == 1 or len({*predicted}) == 1:
+        return 0.0  # scikit-learn's value too, after a warning
+    return float(metrics.matthews_corrcoef(references, predicted))
 
 
-def scores_of_several(
+def multi_label_scores(
     predicted: Sequence[Sequence[str]],
-    wanted: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
     labels: Sequence[str],
 ) -> dict[str, float]:
     """Accuracy (rows whose labels are all right), micro and macro F1.
 
-    As scikit-learn has them: the macro F1 is the mean of all labels', and 0
-    for one that no row has or is given.
+    The macro F1 is the mean over all labels; that of a label that occurs on
+    neither side is 0.
     """
-    found, gold = _indicators(predicted, labels), _indicators(wanted, labels)
-    right, given, there = (found & gold).sum(0), found.sum(0), gold.sum(0)
-    (micro,) = _reports(*(np.array([x.sum()]) for x in (right, given, there)))
-    macro = [report["f1"] for report in _reports(right, given, there)]
+    found, gold = (
+        _indicators(predicted, labels),
+        _indicators(references, labels),
+    )
+    report = class_report(predicted, references, labels)
     return {
         "accuracy": float(np.mean((found == gold).all(1))),
-        "f1": micro["f1"],
-        "macro_f1": float(np.mean(macro)),
+        "f1": _binary_report(gold.ravel(), found.ravel())["f1"],
+        "macro_f1": float(np.mean([x["f1"] for x in report.values()])),
     }
 
 
 def class_report(
     predicted: Sequence[Sequence[str]],
-    wanted: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
     labels: Sequence[str],
 ) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and rows of each label.
+    """Precision, recall, F1 and number of rows of each label.
 
     Args:
-        predicted: for each row the labels that it was given, one or several.
-        wanted: those that it has.
+        predicted: the predicted labels of each row, one or several.
+        references: the right labels of each row.
         labels: to report on.
     """
-    found, gold = _indicators(predicted, labels), _indicators(wanted, labels)
-    sums = (found & gold).sum(0), found.sum(0), gold.sum(0)
-    return dict(zip(labels, _reports(*sums), strict=True))
+    found, gold = (
+        _indicators(predicted, labels),
+        _indicators(references, labels),
+    )
+    return {
+        label: _binary_report(gold[:, index], found[:, index])
+        for index, label in enumerate(labels)
+    }
 
 
 def _indicators(rows, labels) -> np.ndarray:
-    """(rows, C) bool, which labels each row has."""
+    """Whether each row has each label, (rows, C) bool."""
     return np.array([[x in row for x in labels] for row in map(set, rows)])
 
 
-def _reports(right, given, there) -> list[dict[str, float]]:
-    """Of each class's counts; 0 where there is nothing to divide by."""
-    return [
-        {
-            "precision": float(r / g) if g else 0.0,
-            "recall": float(r / t) if t else 0.0,
-            "f1": float(2 * r / (g + t)) if g + t else 0.0,
-            "rows": int(t),
-        }
-        for r, g, t in zip(right, given, there, strict=True)
-    ]
+def _binary_report(gold, found) -> dict[str, float]:
+    """The scores of one class; 0 where they would divide by 0."""
+    from sklearn import metrics
+
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        gold, found, average="binary", zero_division=0.0
+    )
+    return {
+        "precision": float(precision),
+        "recall": float(recall),
+        "f1": float(f1),
+        "rows": int(gold.sum()),
+    }

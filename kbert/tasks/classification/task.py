@@ -102,7 +102,7 @@ class Classifier(LabelledTask):
     def scores(self, predictions, rows):
         found, names = _predicted(predictions), self._names(rows)
         if self.spec.settings.multi_label:
-            return metrics.scores_of_several(found, names, self.spec.labels)
+            return metrics.multi_label_scores(found, names, self.spec.labels)
         return metrics.scores(
             [label for (label,) in found],
             [label for (label,) in names],

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores of predicted tags: of entities, or of the words of classes."""
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 
@@ -89,37 +88,39 @@ def class_report(
 
 
 def word_scores(
-    predicted: Sequence[Tags], wanted: Sequence[Tags]
+    predicted: Sequence[Tags], references: Sequence[Tags]
 ) -> dict[str, float]:
-    """Accuracy of all words, and the macro F1 of their classes.
+    """Accuracy of all words, and the macro F1 over the classes that occur."""
+    from sklearn import metrics  # here: predictions need no second for it
 
-    They are those of scikit-learn: see `classification.scores`.
-    """
-    found, gold = _in_a_row(predicted, wanted)
-    f1 = [x["f1"] for x in word_class_report(predicted, wanted).values()]
-    right = sum(map(str.__eq__, found, gold))
+    found, gold = list(chain(*predicted)), list(chain(*references))
     return {
-        "accuracy": right / len(gold),
-        "macro_f1": sum(f1) / len(f1),
+        "accuracy": float(metrics.accuracy_score(gold, found)),
+        "macro_f1": float(
+            metrics.f1_score(gold, found, average="macro", zero_division=0.0)
+        ),
     }
 
 
 def word_class_report(
-    predicted: Sequence[Tags], wanted: Sequence[Tags]
+    predicted: Sequence[Tags], references: Sequence[Tags]
 ) -> dict[str, dict[str, float]]:
     """Precision, recall, F1 and the number of words of each class."""
-    found, gold = _in_a_row(predicted, wanted)
-    given, there = Counter(found), Counter(gold)
-    right = Counter(x for x, y in zip(found, gold, strict=True) if x == y)
+    from sklearn import metrics
+
+    found, gold = list(chain(*predicted)), list(chain(*references))
+    names = sorted({*found, *gold})
+    columns = metrics.precision_recall_fscore_support(
+        gold, found, labels=names, zero_division=0.0
+    )
     return {
-        name: _report(right[name], given[name], there[name])
-        for name in sorted({*given, *there})
+        name: dict(
+            zip(("precision", "recall", "f1", "rows"), values, strict=True)
+        )
+        for name, *values in zip(
+            names, *(x.tolist() for x in columns), strict=True
+        )
     }
-
-
-def _in_a_row(predicted, wanted) -> tuple[list[str], list[str]]:
-    """The words' classes of all sentences, one after the other."""
-    return list(chain(*predicted)), list(chain(*wanted))
 
 
 def _counts(found: set, gold: set) -> tuple[int, int, int]:
