@@ -296,7 +296,9 @@ def test_flags_of_masking_that_do_not_fit_the_records(
 ):
     with pytest.raises(ValueError, match=r"packed\.tfrecord: .*not masked"):
         pretrain("out", packed[0])
-    with pytest.raises(ValueError, match="max_predictions is None; needs at least 1"):
+    with pytest.raises(
+        ValueError, match="max_predictions is None; needs at least 1"
+    ):
         pretrain("out", packed[0], "--masked_lm_prob=0.2")
     message = r"max_predictions is 17; needs at most 16, .*packed\.tfrecord"
     with pytest.raises(ValueError, match=message):
