@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Formats untrusted text as Markdown: tables, code, YAML front matter."""
 
+import importlib.resources
 import json
 import re
+import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +14,25 @@ _PLAIN = re.compile(
 )
 # Characters that YAML does not allow in strings, or treats as line breaks.
 _UNPRINTABLE = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+def fill(package: str, template: str, **parts: object) -> str:
+    """Fills the $placeholders of a template file of a package.
+
+    Placeholders that stand alone on a line and are empty leave no blank lines.
+
+    Args:
+        package: such as "kbert.runs".
+        template: the file's name in the package's templates/.
+        **parts: the value of each placeholder.
+    Raises: KeyError for a placeholder without a value.
+    """
+    folder = importlib.resources.files(package) / "templates"
+    text = (folder / template).read_text("utf-8")
+    empty = [name for name, value in parts.items() if value == ""]
+    for name in empty:
+        text = text.replace(f"${name}\n\n", "").replace(f"\n${name}\n", "")
+    return string.Template(text).substitute(parts)
 
 
 def table(

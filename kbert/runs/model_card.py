@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What whoever is given a model wants to know, from how it was trained."""
+"""Model cards: what a model is for and how it was trained."""
 
 import itertools
 import pathlib
@@ -9,16 +9,16 @@ from typing import Any, NotRequired, TypedDict
 
 from kbert import input_files, json_files, tasks
 from kbert.checkpoints.folder import LoadedModel
-from kbert.markdown import code, escape, front_matter, table
+from kbert.markdown import code, escape, fill, front_matter, table
 from kbert.runs import run_record
 
-# In a run's folder, beside the model.
+# In a run's folder, next to the model.
 _FLAGS, _EVALUATION, _REPORT = (
     *("flags.txt", "evaluation.json"),
     "report/report.json",
 )
 _FILES = ("train", "dev", "input", "eval", "init")  # flags that name data
-# Those whose values are names of files or folders, whatever they look like.
+# Flags whose values are names of files or folders.
 _PATHS = (
     *("train", "dev", "input", "eval", "eval_input", "init"),
     *("output_dir", "model_config", "vocab", "model", "flagfile"),
@@ -35,20 +35,19 @@ def markdown(
     datasets: Sequence[str] = (),
     precision: str = "float32",
 ) -> str:
-    """MODEL_CARD.md of a model, with what its run left beside it.
+    """Writes the MODEL_CARD.md of a model.
 
-    Files and folders have their own names there: where they lay is nobody
-    else's business.
+    Files and folders are shown by name, without the paths of the machine.
 
     Args:
-        folder: of the model; a run's flags, scores and report stand in the
-            folder above, if it was trained by kbert.
+        folder: of the model. The flags, scores and report of its run are in
+            the folder above if kbert trained it.
         loaded: the model.
         license_name: of the weights; by default the names of the licence
-            files that lie in the folder.
+            files in the folder.
         language: codes of the texts' languages, such as "en".
-        datasets: names of what it was trained on, as the Hub has them.
-        precision: of what is exported; the scores are of float32.
+        datasets: names of the training data on the Hub.
+        precision: of the export; the scores are of float32.
     """
     run = folder.resolve().parent
     names = tasks.TASKS[loaded.spec.task]
@@ -61,30 +60,26 @@ def markdown(
         fields["datasets"] = datasets
     fields["library_name"] = "kbert"
     fields["pipeline_tag"] = names.pipeline_tag
-    parts = [
-        front_matter(fields),
-        f"# {escape(run.name if (run / _FLAGS).exists() else folder.name)}",
-        "## Intended use",
-        names.use
-        + " It was trained for texts like those it has seen; how it does on "
-        "others is to be measured before it decides anything.",
-        "## Size",
-        table(("", "number"), _sizes(loaded)),
-        "## Data and training",
-        *_training(run),
-        "## Scores",
-        *_scores(run),
-    ]
+    scores = [*_scores(run)]
     if precision != "float32":
-        parts.append(
+        scores.append(
             f"They are those of float32; README.md has what {precision} "
             "changes."
         )
-    return "\n\n".join(parts) + "\n"
+    return fill(
+        "kbert.runs",
+        "model_card.md",
+        front_matter=front_matter(fields),
+        name=escape(run.name if (run / _FLAGS).exists() else folder.name),
+        use=names.use,
+        sizes=table(("", "number"), _sizes(loaded)),
+        training="\n\n".join(_training(run)),
+        scores="\n\n".join(scores),
+    )
 
 
 def _license(loaded, name) -> Iterator[tuple[str, str]]:
-    """What is stated, or the licence files: the Hub calls those "other"."""
+    """The name given, or the licence files, which the Hub calls "other"."""
     if name or not loaded.licences:
         yield "license", name or "unknown"
         return
@@ -99,7 +94,7 @@ def _sizes(loaded) -> Iterator[tuple[str, int]]:
     yield "blocks", config.num_hidden_layers
     yield "width", config.hidden_size
     yield "heads", config.num_attention_heads
-    yield "pieces of the vocabulary", len(loaded.vocabulary)
+    yield "tokens of the vocabulary", len(loaded.vocabulary)
     yield "tokens of a row at most", loaded.spec.max_seq_length
     if loaded.spec.labels:
         yield "classes", len(loaded.spec.labels)
@@ -112,7 +107,7 @@ def _training(run) -> Iterator[str]:
         yield from itertools.chain(*map(_part, record["parts"]))
         return
     if not (run / _FLAGS).is_file():
-        yield "Not known: there is no record of a run beside the model."
+        yield "Not known: there is no record of a run next to the model."
         return
     input_files.check_inside(run / _FLAGS)
     given = (run / _FLAGS).read_text("utf-8").splitlines()
@@ -126,7 +121,7 @@ def _training(run) -> Iterator[str]:
 
 
 def _own_names(flag, value):
-    """The value of a flag, its paths without the folders that they are in."""
+    """The value of a flag, with its paths as bare names."""
     parts = value.split(",")
     if flag in _PATHS or any(map(_ABSOLUTE.match, parts)):
         parts = [re.split(r"[/\\]", x.rstrip("/\\"))[-1] for x in parts]
@@ -155,7 +150,7 @@ class _Class(TypedDict):
 
 
 class _Report(TypedDict):
-    """What of report.json is shown."""
+    """The fields of report.json that are shown."""
 
     classes: NotRequired[dict[str, _Class]]
 
@@ -166,7 +161,7 @@ def _scores(run) -> Iterator[str]:
     if not numbers:
         yield "None were measured when it was trained."
         return
-    yield table(("on the held-out file", "score"), numbers)
+    yield table(("on the validation file", "score"), numbers)
     report = _read(run / _REPORT, _Report)
     if classes := report.get("classes"):
         head = ("class", "precision", "recall", "f1", "rows")

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from kbert import atomic_files
 from kbert.data import finetuning
-from kbert.markdown import escape, table
+from kbert.markdown import escape, fill, table
 from kbert.runs import files
 from kbert.tasks.labelled import LabelledTask, Predictions
 from kbert.tasks.predictor import encode
@@ -194,23 +194,24 @@ def _counted(report, worst):
 
 
 def markdown(report: Report, worst: int) -> str:
-    """The report in Markdown, which reads well as it is."""
-    parts = [
-        f"# {escape(report.input)}: {_num_rows(report):,} rows",
-        table(("", "score"), report.scores.items()),
-    ]
+    """Formats the report for a reader."""
+    classes = ""
     if report.classes:
         names = list(next(iter(report.classes.values())))
         rows = [(label, *of.values()) for label, of in report.classes.items()]
-        parts += ["## By class", table(("class", *names), rows)]
+        classes = f"## By class\n\n{table(('class', *names), rows)}"
     lengths = [
         (f"{x['from']}-{x['to']}", x["rows"], x["score"])
         for x in report.lengths
     ]
-    parts += [
-        "## By length",
-        "Tokens of a row's texts, and the mean over these rows.",
-        table(("tokens", "rows", report.row_score), lengths),
-        f"{ERRORS_FILE} has {_counted(report, worst)}.",
-    ]
-    return "\n\n".join(parts) + "\n"
+    return fill(
+        "kbert.runs",
+        "report.md",
+        input=escape(report.input),
+        rows=f"{_num_rows(report):,}",
+        scores=table(("", "score"), report.scores.items()),
+        classes=classes,
+        lengths=table(("tokens", "rows", report.row_score), lengths),
+        errors_file=ERRORS_FILE,
+        errors=_counted(report, worst),
+    )

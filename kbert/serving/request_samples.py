@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests and answers of an export, for whoever writes a client."""
+"""The README of an export: a request and response of each signature."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,67 +9,40 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from kbert.markdown import code, table
+from kbert.markdown import code, fill, table
 
 Pair = tuple[predict_pb2.PredictRequest, predict_pb2.PredictResponse]
 
-_LONGEST, _FEW = 20, 3  # elements of a list in an answer; of one that is cut
-_CLASSES = 50  # in a table of an answer
-_HEAD = f"""\
-# Requests and answers
-
-This folder is one version of a model for TensorFlow Serving, written by kbert.
-The server needs the folder above it:
-
-```
-docker run --rm -p 8500:8500 -p 8501:8501 -e MODEL_NAME=kbert \\
-    -v "$PWD/..:/models/kbert" tensorflow/serving
-```
-
-Each signature takes any number of rows; a request has one element a row in
-each input. A count or a length says how much of a row is meant: what stands
-behind it is not read. The requests below can be sent as they are. The answers
-are the model's, numbers rounded; of a list of more than {_LONGEST} elements
-the first {_FEW} are shown, and how many more there are.
-"""
-
-_CLASSES_FILE = """\
-Probabilities and logits of classes are in the order of `assets/labels.json`.
-"""
-
-_GRPC = """\
-import grpc
-import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
-
-channel = grpc.insecure_channel("HOST:8500")
-stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-request = predict_pb2.PredictRequest()
-request.model_spec.name = "kbert"
-request.model_spec.signature_name = "{name}"
-{inputs}
-response = stub.Predict(request, timeout=10)
-{outputs}"""
+_LONGEST, _FEW = 20, 3  # elements of a list; of a longer one that is shown
+_CLASSES = 50  # in a table of a response
+_CLASSES_FILE = (
+    "Probabilities and logits of classes are in the order of "
+    "`assets/labels.json`."
+)
 
 
 def markdown(pairs: Iterable[Pair], labels: Sequence[str] = ()) -> str:
-    """README.md of an export: the first request of each signature.
+    """Writes the README.md of an export.
 
     Args:
-        pairs: requests and their answers.
-        labels: the classes that an answer's probabilities and logits are of.
+        pairs: requests and their responses; the first of each signature is
+            shown.
+        labels: the classes of the probabilities and logits.
     """
-    parts, seen = [_HEAD], set()
-    if labels:
-        parts.append(_CLASSES_FILE)
+    sections: dict[str, str] = {}
     for request, response in pairs:
         name = request.model_spec.signature_name
-        if name not in seen:
-            parts.append(
-                _section(name, request, response, labels, first=not seen)
-            )
-            seen.add(name)
-    return "\n".join(parts)
+        if name not in sections:
+            client = "" if sections else _client(name, request, response)
+            sections[name] = _section(name, request, response, labels, client)
+    return fill(
+        "kbert.serving",
+        "requests.md",
+        longest=_LONGEST,
+        few=_FEW,
+        classes=_CLASSES_FILE if labels else "",
+        signatures="\n".join(sections.values()).rstrip("\n"),
+    )
 
 
 def rest_request(request: predict_pb2.PredictRequest) -> dict[str, Any]:
@@ -94,32 +67,32 @@ def rest_answer(response: predict_pb2.PredictResponse) -> dict[str, Any]:
     return {"predictions": [dict(zip(columns, r, strict=True)) for r in rows]}
 
 
-def _section(name, request, response, labels, *, first) -> str:
-    head = ["| | name | shape | type |", "| --- | --- | --- | --- |"]
-    for kind, tensors in (
+def _section(name, request, response, labels, client) -> str:
+    tensors = []
+    for kind, by_name in (
         ("input", request.inputs),
         ("output", response.outputs),
     ):
-        for key, value in sorted(tensors.items()):
+        for key, value in sorted(by_name.items()):
             rank = len(value.tensor_shape.dim)
             shape = ", ".join("BNM"[:rank]) + ("," if rank == 1 else "")
             dtype = tf.as_dtype(value.dtype).name
-            head.append(f"| {kind} | `{key}` | ({shape}) | {dtype} |")
+            tensors.append(f"| {kind} | `{key}` | ({shape}) | {dtype} |")
     body = json.dumps(rest_request(request), ensure_ascii=False)
-    parts = [
-        f"## {name}",
-        "\n".join(head),
-        code(f"POST http://HOST:8501/v1/models/kbert:predict\n{body}"),
-        code(_shown(rest_answer(response))),
-        *_of_each(request, response, labels),
-    ]
-    if first:
-        parts.append("By gRPC, with the package tensorflow-serving-api:")
-        parts.append(code(_grpc(name, request, response), "python"))
-    return "\n\n".join(parts) + "\n"
+    return fill(
+        "kbert.serving",
+        "signature.md",
+        name=name,
+        tensors="\n".join(tensors),
+        request=code(f"POST http://HOST:8501/v1/models/kbert:predict\n{body}"),
+        response=code(_shown(rest_answer(response))),
+        numbers="\n\n".join(_of_each(request, response, labels)),
+        client=client,
+    )
 
 
-def _grpc(name, request, response) -> str:
+def _client(name, request, response) -> str:
+    """A client in Python for gRPC."""
     inputs = [
         f'request.inputs["{key}"].CopyFrom('
         f"tf.make_tensor_proto({_plain(value)!r}))"
@@ -129,8 +102,16 @@ def _grpc(name, request, response) -> str:
         f'print(tf.make_ndarray(response.outputs["{key}"]))'
         for key in sorted(response.outputs)
     ]
-    return _GRPC.format(
-        name=name, inputs="\n".join(inputs), outputs="\n".join(outputs)
+    client = fill(
+        "kbert.serving",
+        "grpc_client.txt",
+        name=name,
+        inputs="\n".join(inputs),
+        outputs="\n".join(outputs),
+    )
+    return (
+        "By gRPC, with the package tensorflow-serving-api:\n\n"
+        f"{code(client.rstrip(), 'python')}"
     )
 
 
