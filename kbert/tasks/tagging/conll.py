@@ -185,14 +185,22 @@ def labels_by_word(sentences: Sentences) -> list[list[str]]:
     return [[tag[2:]] if tag != "O" else [] for tag in tags]
 
 
+def tags_by_labels(
+    sentences: Sentences, labels: Sequence[str]
+) -> list[list[str]]:
+    """The tags of all words as a model's labels mark the same entities."""
+    if sentences.scheme is None:
+        return sentences.tags
+    return [tag_schemes.in_scheme_of(labels, row) for row in sentences.tags]
+
+
 def tag_ids(sentences: Sentences, labels: Sequence[str]) -> list[list[int]]:
     """The positions of all tags in a model's labels, of whatever scheme.
 
     Raises: ValueError, naming file and line, for a tag not among them.
     """
-    ids, rows = {label: i for i, label in enumerate(labels)}, sentences.tags
-    if sentences.scheme is not None:
-        rows = [tag_schemes.in_scheme_of(labels, row) for row in rows]
+    ids = {label: i for i, label in enumerate(labels)}
+    rows = tags_by_labels(sentences, labels)
     for lines, row in zip(sentences.word_lines, rows, strict=True):
         for number, tag in zip(lines, row, strict=True):
             if tag not in ids:

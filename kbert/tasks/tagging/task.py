@@ -112,7 +112,8 @@ class Tagger(LabelledTask):
         return self.metric if self._marks_entities else metrics.WORD_METRIC
 
     def labels(self, rows):
-        return rows.tags
+        """In the scheme of the model's, which its predictions have."""
+        return conll.tags_by_labels(rows, self.spec.labels)
 
     def scores(self, predictions, rows):
         found = [row[TAGS] for row in predictions]

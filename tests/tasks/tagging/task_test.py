@@ -227,6 +227,7 @@ def test_a_model_of_another_scheme_is_scored_by_entities(
     want = [labels.index(tag) for tag in tags]
     examples = task.examples(rows)
     assert examples.parts["labels"].to_list() == [want, want]
+    assert task.labels(rows) == [tags, tags]  # as reports show them
     assert task.scores(answers, rows) == pytest.approx(
         dict.fromkeys(
             (
