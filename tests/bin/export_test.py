@@ -13,6 +13,7 @@ import tensorflow as tf
 from absl import flags as flags_module
 from tensorflow_serving.apis import predict_pb2
 
+import kbert
 from kbert import tasks
 from kbert.checkpoints import folder
 from kbert.serving import replay
@@ -168,6 +169,35 @@ def test_wrong_flags(flag, message, trained, tmp_path, call):
     with pytest.raises(ValueError, match=message):
         call("export", f"--model={path}", f"--output_dir={out}", *flag.split())
     assert not list(out.glob("*"))
+
+
+@pytest.mark.slow
+def test_a_tagger_answers_by_the_aggregation_that_is_given(
+    build, tmp_path, tiny_config, vocabulary, call
+):
+    """Entities side by side are one, as kbert.load has it for the same."""
+    spec = tasks.TaskSpec(task="tagging", max_seq_length=9, labels=("O", "B-x"))
+    folder.save(
+        tmp_path / "model",
+        build(spec),
+        config=tiny_config,
+        vocabulary=vocabulary,
+        spec=spec,
+    )
+    flags = [f"--model={tmp_path}/model", f"--output_dir={tmp_path}/base"]
+    call("export", *flags, "--aggregation=joined")
+    request = predict_pb2.PredictRequest()
+    request.inputs["text"].CopyFrom(tf.make_tensor_proto(TEXTS))
+    answer = replay.Served(tmp_path / "base" / "1").answer(request)
+    joined, first = (
+        [
+            len(row["entities"])
+            for row in kbert.load(tmp_path / "model", **how).predict(TEXTS)
+        ]
+        for how in ({"aggregation": "joined"}, {})
+    )
+    assert tf.make_ndarray(answer.outputs["entities"]).tolist() == joined
+    assert joined != first
 
 
 @pytest.mark.slow

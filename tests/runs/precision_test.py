@@ -105,6 +105,17 @@ def test_the_limit(after, limit, refused):
         cost.check(limit)
 
 
+def test_names_are_escaped_and_have_no_folder():
+    scores = {"f1": 0.8, "f1 of <b>|": 0.5}
+    cost = precision.Cost(
+        "/home/me/<b>dev*.tsv", 50, "f1", (scores, scores), (2.0, 1.0)
+    )
+    about = cost.markdown("int8")
+    assert "on &lt;b&gt;dev\\*.tsv, 50 rows" in about
+    assert "\n| f1 of &lt;b&gt;\\| |" in about
+    assert "/home" not in about and "<" not in about
+
+
 def test_a_label_that_is_none_is_named(regressor):
     with open(regressor[1], "a") as file:
         file.write("good\tmuch\n")
