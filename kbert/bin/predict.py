@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers texts with a trained model, one JSON object a line.
+"""Predicts for texts with a trained model, one JSON object a line.
 
 The texts are a table's columns (--input, --text_columns), or given as flags:
 
@@ -10,7 +10,7 @@ A model that was pre-trained fills in each [MASK] of a text instead:
     kbert-predict --model=DIR --text="New [MASK] is a city." --top_k=3
 
 With --output=embeddings any model gives a vector for each text. A run with an
---output_file goes on where it was stopped.
+--output_file resumes where it was stopped.
 """
 
 import sys
@@ -38,7 +38,7 @@ _TEXT_B = flags.DEFINE_multi_string(
     "text_b", [], "The second text of a pair, as often as --text."
 )
 _OUTPUT = flags.DEFINE_enum(
-    "output", "answers", ["answers", "embeddings"], "What is wanted."
+    "output", "answers", ["answers", "embeddings"], "What to write."
 )
 _EMBEDDING = shared.embedding()
 _AGGREGATION = shared.aggregation()
@@ -71,7 +71,7 @@ _N_BEST = flags.DEFINE_integer(
 
 
 def main(argv):
-    """Reads the flags and the texts, and writes the answers."""
+    """Reads the flags and the texts, and writes the predictions."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     _check_flags()
@@ -81,23 +81,23 @@ def main(argv):
 
     how = _EMBEDDING(_OUTPUT.value == "embeddings")
     changed = _AGGREGATION(not how)
-    server = _load(how, changed).predictor
-    texts = _texts(server)
-    predictor = predicting.ChunkedPredictor(
-        server, _options(server), Progress()
+    predictor = _load(how, changed).predictor
+    texts = _texts(predictor)
+    chunks = predicting.ChunkedPredictor(
+        predictor, _options(predictor), Progress()
     )
     if _OUTPUT_FILE.value:
         named = (_OUTPUT, _BATCH_SIZE, _TOP_K, _N_BEST, _KEEP_COLUMNS)
         settings = {x.name: x.value for x in (*named, _LOWER_CASE)}
         settings["model"] = formats.fingerprint(_MODEL.value)
         settings |= {**how, **changed}
-        predictor.to_file(texts, _OUTPUT_FILE.value, settings)
+        chunks.to_file(texts, _OUTPUT_FILE.value, settings)
     else:
-        predictor.to_stream(texts, sys.stdout)
-    if predictor.num_truncated:
+        chunks.to_stream(texts, sys.stdout)
+    if chunks.num_truncated:
         print(
-            f"{texts.name}: {predictor.num_rows:,} rows, "
-            f"{predictor.num_truncated:,} of them truncated",
+            f"{texts.name}: {chunks.num_rows:,} rows, "
+            f"{chunks.num_truncated:,} of them truncated",
             file=sys.stderr,
         )
 
@@ -120,26 +120,26 @@ def _load(how, changed):
     if model.spec.task == "encoder":
         raise ValueError(
             f"{_MODEL.value}: The model's task is 'encoder': it gives a text "
-            "a vector (--output=embeddings), and no answer before it is "
-            "trained for a task with kbert-finetune."
+            "a vector (--output=embeddings), and no prediction before "
+            "kbert-finetune trains it for a task."
         )
     return model
 
 
-def _options(server):
-    """Of the server's `predict`."""
+def _options(predictor):
+    """Of the predictor's `predict`."""
     from kbert.tasks.masked_lm.predictor import MaskFiller
     from kbert.tasks.question_answering.predictor import QuestionPredictor
 
     options = {"batch_size": _BATCH_SIZE.value}
     if _TOP_K.value:
-        if not isinstance(server, MaskFiller):
+        if not isinstance(predictor, MaskFiller):
             raise ValueError(f"--top_k: {_MODEL.value} fills in no [MASK].")
         options["top_k"] = _TOP_K.value
     if _N_BEST.value:
-        settings = server.spec.settings
+        settings = predictor.spec.settings
         if (
-            not isinstance(server, QuestionPredictor)
+            not isinstance(predictor, QuestionPredictor)
             or settings.several_answers
         ):
             raise ValueError(
@@ -157,21 +157,23 @@ def _check_flags():
     if is_vectors and not _OUTPUT_FILE.value:
         raise ValueError("--output=embeddings: needs an --output_file too.")
     if _KEEP_COLUMNS.value and (is_vectors or not _INPUT.value):
-        raise ValueError("--keep_columns: only for the answers to --input.")
+        raise ValueError(
+            "--keep_columns: only for the predictions for --input."
+        )
 
 
-def _texts(server):
+def _texts(predictor):
     from kbert.runs import predicting
     from kbert.tasks.rows import DataOptions
 
     reading = _READING(bool(_INPUT.value))
     if not _INPUT.value:
-        return predicting.given_texts(server, _TEXT.value, _TEXT_B.value)
+        return predicting.given_texts(predictor, _TEXT.value, _TEXT_B.value)
     if _TEXT_B.value:
         raise ValueError("--text_b: only for --text.")
     options = DataOptions(**reading)
     return predicting.file_texts(
-        server, _INPUT.value, options, _KEEP_COLUMNS.value
+        predictor, _INPUT.value, options, _KEEP_COLUMNS.value
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is printed of the rows before a model is trained on them."""
+"""What is printed about the rows before a model is trained on them."""
 
 import collections
 import math
@@ -23,7 +23,7 @@ def show(
     """Prints the counts of the labels, and how many rows of dev are in train.
 
     On stderr it names labels that differ only in blanks, in case or in how
-    Unicode spells them: they are labels of their own.
+    Unicode spells them: they are different labels.
     """
     counts = [task.label_counts(rows, options) for rows in (train, dev) if rows]
     names = list(dict.fromkeys(options.labels or ()))

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers texts, however many there are, in constant memory.
+"""Predictions for any number of texts, in constant memory.
 
-While a file of answers is made, there is a folder beside it, FILE.partial:
+While a file of predictions is written, there is a folder next to it,
+FILE.partial:
 
-    settings.json  what the answers depend on beside the texts
-    answers        those of the first chunks of rows, in order
+    settings.json  what the predictions depend on besides the texts
+    answers        the predictions for the first chunks of rows, in order
     chunks         for each of them a line: where it ends in `answers`, and a
                    digest of its texts and of those before it
 
-A run that was killed goes on behind the last chunk whose texts are still the
-same. Its answers are those of a run left alone, bit by bit: rows of a chunk
-go through the model together, and chunks are the same in both.
+A run that was killed resumes after the last chunk whose texts are still the
+same. Its predictions are those of a run without a break, bit by bit: rows of
+a chunk go through the model together, and chunks are the same in both.
 """
 
 import contextlib
@@ -26,13 +27,13 @@ from typing import Any, NamedTuple, TextIO
 
 from kbert import atomic_files, tasks
 from kbert.data import tables
-from kbert.runs import answer_files
+from kbert.runs import prediction_files
 from kbert.tasks.masked_lm.predictor import MaskFiller
 from kbert.tasks.multiple_choice import data as choices
 from kbert.tasks.predictor import BadText, Predictor
 from kbert.tasks.rows import DataOptions
 
-Server = Predictor | MaskFiller
+AnyPredictor = Predictor | MaskFiller
 Progress = Callable[[str, int, int], object]
 
 _ROWS = 4096  # of a chunk; those of like length go through the model together
@@ -46,9 +47,9 @@ class Texts:
         name: of the file, or the flag, for errors.
         num_lines: all there are; about as many as rows.
         rows: for each its line, or number, and its texts.
-        ids: of the rows, by number from 1, for their answers to tell; none if
+        ids: of the rows, in order, which their predictions repeat; empty if
             the file has none.
-        keep: names of columns that the answers have too, or ("*",) for all;
+        keep: names of columns that the predictions have too, or ("*",) for all;
             a mapping of a row's columns then follows its texts.
     """
 
@@ -62,22 +63,22 @@ class Texts:
 class _Chunk(NamedTuple):
     lines: Sequence[int]
     columns: Sequence[Sequence[Any]]  # for each text of a row
-    kept: Sequence[Mapping[str, Any]]  # what the answers have of the input
+    kept: Sequence[Mapping[str, Any]]  # what the predictions have of the input
 
 
 def given_texts(
-    server: Server, texts: Sequence[str], second: Sequence[str]
+    predictor: AnyPredictor, texts: Sequence[str], second: Sequence[str]
 ) -> Texts:
     """Those of the flags --text and --text_b.
 
-    Raises: ValueError, naming the flag, if the server takes others.
+    Raises: ValueError, naming the flag, if the predictor takes others.
     """
-    if server.several:
+    if predictor.several:
         raise ValueError(
-            "--text: the model takes lists of texts; wanted --input with a "
+            "--text: the model takes lists of texts; needs --input with a "
             ".jsonl file."
         )
-    if len(server.text_inputs) == 1:
+    if len(predictor.text_inputs) == 1:
         if second:
             raise ValueError("--text_b: the model takes single texts.")
         columns = [texts]
@@ -93,7 +94,7 @@ def given_texts(
 
 
 def file_texts(
-    server: Server,
+    predictor: AnyPredictor,
     path: str,
     options: DataOptions,
     keep: Sequence[str] = (),
@@ -103,33 +104,33 @@ def file_texts(
     A table is read as it is needed, see `tables.stream`; any other file at
     once, by the task.
 
-    Raises: ValueError, naming the flag, if the server takes another number
+    Raises: ValueError, naming the flag, if the predictor takes another number
         of columns; OSError if the file cannot be read. Whatever is wrong in
-        a table is a ValueError when its place is reached.
+        a table is a ValueError when its line is reached.
     """
-    task: Any = tasks.task_class(server.spec.task)
+    task: Any = tasks.task_class(predictor.spec.task)
     own = task.task in tasks.FINE_TUNED and "text_columns" not in task.takes
-    if own and not _is_table(server, path, options):
+    if own and not _is_table(predictor, path, options):
         if keep:
             raise ValueError(f"--keep_columns: {path} is no table.")
         options.check(task.task, task.takes)
         found = task.read_texts(path, options)
         rows = enumerate(zip(*found.texts, strict=True), start=1)
         return Texts(path, len(found), rows, getattr(found, "ids", ()))
-    spec, several = server.spec, options.choice_columns
+    spec, several = predictor.spec, options.choice_columns
     columns = options.text_columns
     if not (columns or several):  # those that the model was trained on
         columns, several = spec.text_columns, spec.choice_columns
-    columns = list(columns or server.text_inputs)
-    if several and server.spec.task != "multiple_choice":
+    columns = list(columns or predictor.text_inputs)
+    if several and predictor.spec.task != "multiple_choice":
         raise ValueError(
             f"--choice_columns={','.join(several)}: the model's task is "
-            f"{server.spec.task}."
+            f"{predictor.spec.task}."
         )
-    if not several and len(columns) != len(server.text_inputs):
+    if not several and len(columns) != len(predictor.text_inputs):
         raise ValueError(
-            f"--text_columns={','.join(columns)}: wanted "
-            f"{len(server.text_inputs)} column names."
+            f"--text_columns={','.join(columns)}: needs "
+            f"{len(predictor.text_inputs)} column names."
         )
     num_lines = tables.count_rows(path)
     form = {
@@ -144,46 +145,49 @@ def file_texts(
     return Texts(path, num_lines, rows, keep=keep)
 
 
-def _is_table(server, path, options) -> bool:
+def _is_table(predictor, path, options) -> bool:
     """By its extension; a tagger's .tsv, by its header or the flags."""
     extension = tables.extension(path)
-    if extension != ".tsv" or server.spec.task != "tagging":
+    if extension != ".tsv" or predictor.spec.task != "tagging":
         return extension in tables.EXTENSIONS
     if options.text_columns or options.header:
         return True
-    return tables.has_columns(path, server.text_inputs, options.encoding)
+    return tables.has_columns(path, predictor.text_inputs, options.encoding)
 
 
 class ChunkedPredictor:
-    """A server's answers to rows of texts, chunk by chunk.
+    """Predictions for rows of texts, chunk by chunk.
 
     Args:
-        server: what answers.
+        predictor: of a model.
         options: of its `predict`.
         progress: called with a step's name, what is done and all there is.
 
     Attributes:
-        num_rows: that have answers, those of an earlier run included.
+        num_rows: that have predictions, those of an earlier run included.
         num_truncated: those of them that lost tokens.
     """
 
     def __init__(
-        self, server: Server, options: Mapping[str, Any], progress: Progress
+        self,
+        predictor: AnyPredictor,
+        options: Mapping[str, Any],
+        progress: Progress,
     ):
         self.num_rows = self.num_truncated = 0
-        self._server, self._options = server, options
+        self._predictor, self._options = predictor, options
         self._progress = progress
 
     def to_stream(self, texts: Texts, stream: TextIO) -> None:
-        """Writes JSON Lines, as soon as they are there.
+        """Writes JSON Lines, each chunk as soon as it is done.
 
         Raises: ValueError, naming the file and the line of what is wrong.
         """
-        form = answer_files.JsonLines()
+        form = prediction_files.JsonLines()
         for chunk in _chunks(texts):
-            stream.write(form.encode(self._answers(chunk, texts)).decode())
+            stream.write(form.encode(self._predictions(chunk, texts)).decode())
             stream.flush()
-        self._tell("answering", texts.num_lines, texts)
+        self._report("predicting", texts.num_lines, texts)
 
     def to_file(
         self,
@@ -191,73 +195,73 @@ class ChunkedPredictor:
         path: str | os.PathLike,
         settings: Mapping[str, Any],
     ) -> None:
-        """Writes a file, which is there when it is whole.
+        """Writes a file, which appears when it is complete.
 
-        After an error or a kill, a call with the same settings goes on.
+        After an error or a kill, a call with the same settings resumes.
 
         Args:
-            texts: to be answered.
+            texts: to predict for.
             path: of the file, whose extension tells the format; one that is
                 there is replaced. A FIFO or /dev/stdout is written to, as by
                 `to_stream`, unless its name is that of another format.
-            settings: what the answers depend on beside the texts, as JSON.
+            settings: what the predictions depend on besides the texts, as JSON.
         Raises: ValueError, naming the file and the line of what is wrong;
             OSError.
         """
         is_stream = atomic_files.is_stream(path)
         if not is_stream:
             atomic_files.check_file(path)
-        width = getattr(self._server, "width", None)
+        width = getattr(self._predictor, "width", None)
         if is_stream and width is None:
-            answer_files.check_stream(path)
+            prediction_files.check_stream(path)
             with (
                 atomic_files.open_stream(path) as stream,
                 io.TextIOWrapper(stream, "utf-8") as text,
             ):
                 self.to_stream(texts, text)
             return
-        form = answer_files.of(path, width)
+        form = prediction_files.of(path, width)
         atomic_files.check_file(path)
         path = pathlib.Path(os.path.realpath(path))
         settings = {"input": texts.name, **settings}
         with atomic_files.partial_folder(path, settings) as folder:
-            answers = _Answers(folder, form.head)
+            done = _Done(folder, form.head)
             try:
-                with contextlib.closing(answers):
-                    self._fill(answers, texts, form)
+                with contextlib.closing(done):
+                    self._fill(done, texts, form)
             except BaseException as error:
-                if answers.is_empty():
+                if done.is_empty():
                     atomic_files.remove_folder(folder)
                 elif isinstance(error, ValueError):
                     raise ValueError(
                         f"{error} {folder} keeps what is done: start again "
-                        "to go on, or remove it."
+                        "to resume, or remove it."
                     ) from None
                 raise
-            atomic_files.move(form.finish(answers.path), path)
+            atomic_files.move(form.finish(done.path), path)
             atomic_files.remove_folder(folder)
 
-    def _fill(self, answers, texts, form):
+    def _fill(self, done, texts, form):
         for chunk in _chunks(texts):
-            if answers.has([chunk.columns, *chunk.kept]):
-                self._tell("reading", chunk.lines[-1], texts)
+            if done.has([chunk.columns, *chunk.kept]):
+                self._report("reading", chunk.lines[-1], texts)
                 self._count(chunk)
             else:
-                found = self._answers(chunk, texts)
+                found = self._predictions(chunk, texts)
                 with _row_named(chunk, texts):
-                    answers.append(form.encode(found))
-        answers.cut()
-        self._tell("answering", texts.num_lines, texts)
+                    done.append(form.encode(found))
+        done.cut()
+        self._report("predicting", texts.num_lines, texts)
 
-    def _answers(self, chunk, texts) -> list[dict[str, Any]]:
+    def _predictions(self, chunk, texts) -> list[dict[str, Any]]:
         first, last = chunk.lines[0], chunk.lines[-1]
 
         def progress(done, total):
             line = first + (last - first) * done // total
-            self._tell("answering", line, texts)
+            self._report("predicting", line, texts)
 
         with _row_named(chunk, texts):
-            found = self._server.predict(
+            found = self._predictor.predict(
                 *chunk.columns, progress=progress, **self._options
             )
         self._count(chunk)
@@ -270,14 +274,14 @@ class ChunkedPredictor:
 
     def _count(self, chunk):
         self.num_rows += len(chunk.lines)
-        self.num_truncated += self._server.num_truncated(*chunk.columns)
+        self.num_truncated += self._predictor.num_truncated(*chunk.columns)
 
-    def _tell(self, step, line, texts):
+    def _report(self, step, line, texts):
         self._progress(step, line, max(line, texts.num_lines))
 
 
-class _Answers:
-    """The answers that are done, those of whole chunks."""
+class _Done:
+    """The predictions that are done, those of whole chunks."""
 
     _LINE = 20 + 1 + 32 + 1  # bytes, in the list of chunks
 
@@ -293,7 +297,7 @@ class _Answers:
             self._file.write(head)
             self._file.flush()
         self._list.seek(0)
-        # A line that was cut off is none.
+        # An incomplete line is none.
         self._known = iter(lambda: self._list.read(self._LINE), b"")
 
     def _size(self) -> int:
@@ -306,7 +310,7 @@ class _Answers:
     def has(self, texts: Sequence[Any]) -> bool:
         """Whether the next chunk, of these texts, is done.
 
-        If it is not, all from there on is thrown away.
+        If it is not, it and all that follow are deleted.
         """
         self._digest.update(json.dumps(texts, default=str).encode())
         line = next(self._known, b"")
@@ -320,24 +324,24 @@ class _Answers:
         return False
 
     def cut(self) -> None:
-        """Throws away what is behind the chunks there were up to now."""
+        """Deletes what follows the chunks that there were up to now."""
         self._known = iter(())
         self._file.truncate(self._end)
         self._list.truncate(self._num_chunks * self._LINE)
 
-    def append(self, answers: bytes) -> None:
-        """Adds those of the chunk that `has` was asked for."""
-        self._file.write(answers)
+    def append(self, predictions: bytes) -> None:
+        """Adds those of the chunk that `has` was called with."""
+        self._file.write(predictions)
         self._file.flush()
-        os.fsync(self._file.fileno())  # before it is said to be there
-        self._end += len(answers)
+        os.fsync(self._file.fileno())  # before `chunks` lists it
+        self._end += len(predictions)
         self._num_chunks += 1
         line = f"{self._end:020} {self._digest.hexdigest()}\n"
         self._list.write(line.encode())
         self._list.flush()
 
     def close(self) -> None:
-        """Lets go of the files."""
+        """Closes the files."""
         self._file.close()
         self._list.close()
 
@@ -348,7 +352,7 @@ def _row_named(chunk: _Chunk, texts: Texts) -> Iterator[None]:
     try:
         yield
     except BadText as error:
-        where = f"{texts.name}:{chunk.lines[error.place]}"
+        where = f"{texts.name}:{chunk.lines[error.row]}"
         raise ValueError(f"{where}: {error.why}") from None
 
 
@@ -380,13 +384,13 @@ def _picked(record, names, where) -> dict[str, Any]:
     return {name: record[name] for name in names}
 
 
-def _named_apart(kept, answer) -> dict[str, Any]:
-    """Kept columns; input_NAME where the answer has a NAME of its own."""
+def _named_apart(kept, prediction) -> dict[str, Any]:
+    """Kept columns; input_NAME where the prediction has a NAME too."""
     named = {}
     for name, value in kept.items():
         free = name
         # An input that was predicted before may have an input_NAME too.
-        while free in answer or (free != name and free in kept | named):
+        while free in prediction or (free != name and free in kept | named):
             free = f"input_{free}"
         named[free] = value
     return named

@@ -118,8 +118,8 @@ def by_length(
     """
     shares = np.arange(1, _BUCKETS + 1) / _BUCKETS
     tops = np.unique(np.quantile(lengths, shares, method="inverted_cdf"))
-    place = np.searchsorted(tops, lengths)
-    groups = [place == index for index in range(len(tops))]
+    group_of = np.searchsorted(tops, lengths)
+    groups = [group_of == index for index in range(len(tops))]
     return [
         {
             "from": int(lengths[group].min()),
@@ -168,12 +168,12 @@ def write(folder: str | os.PathLike, report: Report, worst: int) -> None:
     # A lone surrogate, which JSON can have, is no text that a file can.
     text = "".join(lines).encode("utf-8", "replace").decode()
     atomic_files.write_text(path / ERRORS_FILE, text)
-    told = {
+    content = {
         field.name: getattr(report, field.name)
         for field in dataclasses.fields(report)
         if field.name != "errors"
     }
-    files.write_json(path / REPORT_FILE, told)
+    files.write_json(path / REPORT_FILE, content)
     atomic_files.write_text(path / TABLES_FILE, markdown(report, len(errors)))
     print(
         f"{path}: {TABLES_FILE}, and {ERRORS_FILE} with "

@@ -25,7 +25,7 @@ from kbert.training import loop, losses
 
 T = TypeVar("T")
 
-# What scores that are not the better the higher end with.
+# Endings of the names of scores of which higher ones are not better.
 _NO_METRIC = ("loss", "error", "threshold")
 
 
@@ -125,15 +125,15 @@ class TaskScores:
 
     Attributes:
         task: as given, or what `tune` made of it.
-        metric: the score that tells the best model, or "loss".
+        metric: the score by which the best model is chosen, or "loss".
 
     Args:
         task: the model.
         rows: with labels.
         options: how they were read, and how their losses count.
         batch_size: rows at once.
-        metric: which score tells the best model, or "loss"; None for the
-            task's own.
+        metric: by which score the best model is chosen, or "loss"; None
+            for the task's own.
     Raises: ValueError for a label that the model does not know.
     """
 
@@ -200,7 +200,7 @@ class TaskScores:
             found = self._predictions = self._predictor.predict(
                 *self._rows.texts,
                 batch_size=self._batch_size,
-                progress=functools.partial(Progress(), "answering"),
+                progress=functools.partial(Progress(), "predicting"),
             )
         return found
 
@@ -217,7 +217,7 @@ class TaskScores:
         highest = [x for x in scores if not x.endswith(_NO_METRIC)]
         if self.metric not in ("loss", *highest):
             raise ValueError(
-                f"--metric={self.metric}: wanted loss, or a score of the task "
+                f"--metric={self.metric}: needs loss, or a score of the task "
                 f"that is the better the higher: {', '.join(highest)}."
             )
         return scores

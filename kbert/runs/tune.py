@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A grid of fine-tuning runs, one after another, and what came of them.
+"""A grid of fine-tuning runs, one after another, and their scores.
 
-Each trial is a process of its own with a folder of its own. search.json in
-the search's folder has all that is known: a search that was stopped goes on
+Each trial has its own process and its own folder. search.json in
+the search's folder has all that is known: a search that was stopped resumes
 from it, and from the checkpoints of the trial that was under way.
 """
 
@@ -29,7 +29,7 @@ from kbert.runs.progress import clock
 
 SEARCH_FILE, TABLE_FILE = "search.json", "search.md"
 MODEL_FOLDER = "model"  # of a trial; the best one's is copied to the search's
-# In a trial's folder beside its model: what was trained how, and its scores.
+# In a trial's folder, next to its model: how it was trained, and its scores.
 # Named here too, for the modules that write them take seconds to import.
 EVALUATION_FILE = "evaluation.json"
 RECORD_FILES = ("run.json", "flags.txt", EVALUATION_FILE)
@@ -47,9 +47,9 @@ class Trial:
 
     Attributes:
         values: of its flags.
-        state: DONE, FAILED, STOPPED, or "" before it begins.
-        score: its metric's on held-out data, if it is done.
-        model: path of its model in the search's folder, likewise.
+        state: DONE, FAILED, STOPPED, or "" before it starts.
+        score: its metric's on validation data, if it is done.
+        model: path of its model in the search's folder, if it is done.
         error: the line with which it failed.
         seconds: that it took so far, in all its processes.
     """
@@ -127,13 +127,13 @@ class Search:
         path = self._output / SEARCH_FILE
         if not path.exists():
             if command is None:
-                raise ValueError(f"{path}: not there; wanted a search's.")
+                raise ValueError(f"{path}: not there; needs a search's.")
             return
         kept = json_files.read(path, _Kept, others=Any)
         if command is not None and kept["command"] != self.command:
             raise ValueError(
                 f"{path}: of a search with the flags "
-                f"{' '.join(kept['command'])}; wanted the same, or another "
+                f"{' '.join(kept['command'])}; needs the same, or another "
                 "--output_dir."
             )
         self._inputs = self._unchanged(kept.get("inputs", {}), inputs)
@@ -172,32 +172,32 @@ class Search:
             program: what runs the command.
             say: takes a line that the user should see.
         Returns: whether it came to its end; if not, SIGTERM, Ctrl-C or a
-            closed terminal has stopped it, and the trial at work is saved.
+            closed terminal has stopped it, and the running trial is saved.
         Raises: ValueError if a trial leaves no scores; OSError.
         """
-        wanted = self._planned(grid)
-        left = [trial for trial in wanted if trial.state != DONE]
+        planned = self._planned(grid)
+        left = [trial for trial in planned if trial.state != DONE]
         with _stop_signs() as stop:
             for index, trial in enumerate(left):
                 rest = left[index:]
-                place = f"{len(wanted) - len(rest) + 1}/{len(wanted)}"
-                say(f"{place}  {trial.name}{_estimate(wanted, rest)}")
+                number = f"{len(planned) - len(rest) + 1}/{len(planned)}"
+                say(f"{number}  {trial.name}{_estimate(planned, rest)}")
                 self._run(trial, program, stop)
                 self.write()
                 if trial.state == STOPPED:
                     return False
-                say(f"{place}  {self._result(trial)}")
+                say(f"{number}  {self._result(trial)}")
         return True
 
     def _planned(self, grid):
         """The trials of a grid, new ones and those that are known."""
         known = {trial.name: trial for trial in self.trials}
-        wanted = []
+        planned = []
         for values in itertools.product(*grid.values()):
             trial = Trial(dict(zip(grid, values, strict=True)))
-            wanted.append(known.get(trial.name, trial))
-        self.trials += [x for x in wanted if x.name not in known]
-        return wanted
+            planned.append(known.get(trial.name, trial))
+        self.trials += [x for x in planned if x.name not in known]
+        return planned
 
     def _run(self, trial, program, stop):
         folder = self._output / trial.name
@@ -224,12 +224,12 @@ class Search:
         path = folder / EVALUATION_FILE
         if not path.exists():
             raise ValueError(f"{path}: not there; give --dev after the --.")
-        told = json_files.read(path, _Evaluation, others=Any)
-        self.metric = told["metric"]
-        trial.score = _number(path, told, self.metric)
+        found = json_files.read(path, _Evaluation, others=Any)
+        self.metric = found["metric"]
+        trial.score = _number(path, found, self.metric)
         trial.model = f"{trial.name}/{MODEL_FOLDER}"
         trial.state, trial.error = DONE, ""
-        # They are most of what it wrote, and nothing goes on from them.
+        # They are most of what it wrote, and nothing resumes from them.
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
     def _result(self, trial):
@@ -258,7 +258,7 @@ class Search:
     def copy_best_model(self) -> pathlib.Path | None:
         """Copies the best trial's model to model/, if there is one.
 
-        Beside it go what its run recorded and its scores.
+        With it are copied the record of its run and its scores.
 
         Raises: OSError.
         """
@@ -283,7 +283,7 @@ class Search:
     def write(self) -> None:
         """Writes search.json and search.md."""
         best = self.best()
-        told = {
+        content = {
             "command": self.command,
             "inputs": self._inputs,
             "metric": self.metric,
@@ -299,7 +299,7 @@ class Search:
             ],
             "trials": [dataclasses.asdict(trial) for trial in self.trials],
         }
-        files.write_json(self._output / SEARCH_FILE, told)
+        files.write_json(self._output / SEARCH_FILE, content)
         atomic_files.write_text(self._output / TABLE_FILE, self.table())
 
     def table(self) -> str:
@@ -350,7 +350,7 @@ class _KeptTrial(TypedDict):
 
 
 class _Kept(TypedDict):
-    """What a search goes on from in search.json; more stands in it."""
+    """What a search resumes from in search.json, which has more."""
 
     command: list[str]
     inputs: NotRequired[dict[str, files.Named]]
@@ -382,20 +382,20 @@ def _error(folder, start, code) -> str:
     with (folder / OUTPUT_FILE).open("rb") as file:
         file.seek(start)
         lines = file.read().decode("utf-8", "replace").split("\n")
-    told = [line for line in map(str.strip, lines) if line]
-    last = told[-1] if told else "no word"
+    said = [line for line in map(str.strip, lines) if line]
+    last = said[-1] if said else "no word"
     if code < 0:
         return f"{signal.Signals(-code).name} after: {last}"
     return last
 
 
-def _estimate(wanted, rest) -> str:
+def _estimate(planned, rest) -> str:
     """The time that is left, by what an epoch took so far."""
 
     def epochs(trials):
         return sum(trial.values.get("epochs", 1) for trial in trials)
 
-    done = [trial for trial in wanted if trial.state == DONE]
+    done = [trial for trial in planned if trial.state == DONE]
     if not done:
         return ""
     seconds = sum(trial.seconds for trial in done) / epochs(done) * epochs(rest)
@@ -408,7 +408,7 @@ def _copy_own(source, target):
 
 
 class _Stop:
-    """Whether the search was told to stop, and its process at work."""
+    """Whether the search was asked to stop, and its running process."""
 
     def __init__(self):
         self.came = False
@@ -424,10 +424,10 @@ class _Stop:
             self._process.terminate()  # it saves
 
     def run(self, command, **outputs) -> int:
-        """Runs a process, which hears of signals from here alone."""
+        """Runs a process, which gets signals only from here."""
         if self.came:
             return stop_signals.EXIT_CODE
-        # In a group of its own, where Ctrl-C does not come a second time.
+        # In its own group, which Ctrl-C does not reach a second time.
         with subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -18,7 +18,7 @@ class TokenIds(tf.Module):
 
     Call: token_ids, segment_ids (B, S) int32, lengths (B,) int32, how many
         tokens a row has, [CLS] and [SEP] counted; with choices (B, C, S) and
-        (B, C) -> what the server's `answer_features` gives.
+        (B, C) -> what the server's `model_outputs` gives.
     What stands behind the lengths is not read, for a server that joins
     batches pads with any number; padding of all rows is cut off. Positions of
     [MASK]s, or of the [CLS]s of sentences, are found where they stand.
@@ -26,7 +26,7 @@ class TokenIds(tf.Module):
     for ids outside the vocabulary, and for segments that the model has not.
 
     Args:
-        server: with `answer_features`, the vocabulary and the spec.
+        server: with `model_outputs`, the vocabulary and the spec.
         model: that the server was made with.
     """
 
@@ -83,7 +83,7 @@ class TokenIds(tf.Module):
                 "segment_ids": tf.identity(segments),
                 "padding_mask": tf.cast(in_row, tf.int32),
             }
-        return self._server.answer_features(inputs | self._positions(inputs))
+        return self._server.model_outputs(inputs | self._positions(inputs))
 
     def _positions(self, inputs):
         """Where the special tokens stand that the model asks for."""

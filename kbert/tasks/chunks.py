@@ -13,10 +13,10 @@ def map_in_chunks(
     count: tf.Tensor,
     shapes: Sequence[tuple[int | None, ...]],
 ) -> list[tf.Tensor]:
-    """Calls `step` on up to 32 rows and joins what it gives.
+    """Calls `step` on up to 32 rows at a time and joins its results.
 
     Args:
-        step: of the first row and the one behind the last, which gives for
+        step: of the first row and the one after the last, which gives for
             each of `shapes` a float32 tensor; it is called for no rows too.
         count: () int32, how many rows there are.
         shapes: of what comes back, the first axis None.

@@ -20,7 +20,7 @@ class Head(NamedTuple):
         build: from a BertConfig and a TaskSpec to the functional model.
         losses: of a TaskSpec, by output, as training minimizes them.
         metrics: the same, for the logs of training.
-        settings: the dataclass of what else the task has, if anything.
+        settings: the dataclass of the task's settings, if it has any.
         has_labels: whether the classes have names.
         has_pairs: whether rows have two segments, whatever num_texts says.
         num_texts: of an example, where it is always the same.
@@ -42,7 +42,8 @@ class Head(NamedTuple):
     def settings_of(self, length: int, given: Mapping[str, Any]) -> Any:
         """The settings of a new model whose rows have so many tokens.
 
-        Raises: ValueError, naming one that the task has not, or a wrong value.
+        Raises: ValueError, naming one that the task does not have, or a wrong
+            value.
         """
         fields = dataclasses.fields(self.settings) if self.settings else ()
         given = {**self.default_settings(length), **given}
@@ -81,7 +82,7 @@ def dense_head(
 def dense(
     config: BertConfig, hidden: keras.KerasTensor, size: int, name: str
 ) -> keras.KerasTensor:
-    """A dense layer that begins as the encoder's do: (..., size)."""
+    """A dense layer that is initialized as the encoder's are: (..., size)."""
     return keras.layers.Dense(
         size,
         kernel_initializer=keras.initializers.TruncatedNormal(

@@ -15,12 +15,12 @@ def unzipped(x: Any, y: Any = None) -> tuple[Any, Any]:
     """Texts and labels, of a finite Dataset of both too.
 
     Raises: ValueError for a Dataset without end or without labels, or for
-        labels beside it.
+        labels besides.
     """
     if not isinstance(x, tf.data.Dataset):
         return x, y
     if y is not None:
-        raise ValueError("y is given beside a Dataset, which has the labels.")
+        raise ValueError("y is given with a Dataset, which has the labels.")
     if x.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError("The Dataset has no end; needs .take(rows).")
     spec = x.element_spec
@@ -71,7 +71,7 @@ def texts(x: Any, count: int) -> tuple[list[str], ...]:
 def rows(values: Any) -> list[Any]:
     """The elements, as Python's own types; of bytes their UTF-8.
 
-    Raises: ValueError for a text by itself, or what is no list.
+    Raises: ValueError for a single text, or what is no list.
     """
     if isinstance(values, str | bytes | Mapping):
         raise ValueError(f"Got {values!r}; needs a list.")
@@ -142,7 +142,7 @@ def label_weights(
     if isinstance(by_label, Mapping):
         if by_label.keys() != set(labels):
             raise ValueError(
-                f"--class_weights: weights of {sorted(by_label)}; wanted "
+                f"--class_weights: weights of {sorted(by_label)}; needs "
                 f"those of {list(labels)}."
             )
         by_id = np.array([by_label[label] for label in labels])
@@ -199,11 +199,11 @@ def validation(data: Any) -> tuple[Any, ...]:
     return tuple(data)
 
 
-def is_held_out(texts: Sequence[Any], share: float) -> bool:
-    """Whether a row is of the share that is kept from training.
+def is_validation(texts: Sequence[Any], share: float) -> bool:
+    """Whether a row is for validation, not for training.
 
-    By a fingerprint of its texts alone, so that equal rows are on one side,
-    whatever else the data holds.
+    By a fingerprint of its texts alone, so that rows of equal texts are
+    always on the same side.
     """
     content = "\x00".join(map(str, texts)).encode("utf-8", "surrogatepass")
     digest = hashlib.blake2b(content, digest_size=4).digest()
@@ -213,11 +213,11 @@ def is_held_out(texts: Sequence[Any], share: float) -> bool:
 def sides(
     rows: Iterable[Sequence[Any]], share: float, setting: str
 ) -> tuple[list[int], list[int]]:
-    """Indices of the rows to train on, and of those that are held out.
+    """Indices of the training rows and of the validation rows.
 
     Args:
         rows: the texts of each.
-        share: of the rows that is held out, about.
+        share: of the validation rows among all, about.
         setting: what gives the share, for messages.
     Raises: ValueError if the share is not between 0 and 1, or if a side is
         left without rows.
@@ -226,12 +226,12 @@ def sides(
         raise ValueError(f"{setting}: needs more than 0, below 1.")
     found: tuple[list[int], list[int]] = ([], [])
     for index, texts in enumerate(rows):
-        found[is_held_out(texts, share)].append(index)
+        found[is_validation(texts, share)].append(index)
     if not all(found):
         count = sum(map(len, found))
         raise ValueError(
-            f"{setting}: of {count:,} rows {len(found[1]):,} are held out; "
-            "needs some on both sides."
+            f"{setting}: of {count:,} rows {len(found[1]):,} are for "
+            "validation; needs some on both sides."
         )
     return found
 
@@ -239,7 +239,7 @@ def sides(
 def split(
     x: Any, y: Any, sample_weight: Any, share: float
 ) -> tuple[tuple[Any, Any, Any], tuple[Any, ...]]:
-    """(x, y, sample_weight) of the rows to train on, and those held out.
+    """(x, y, sample_weight) of the training rows and the validation rows.
 
     Raises: ValueError as `sides` does.
     """
@@ -248,7 +248,7 @@ def split(
     parts: list[Any] = [*texts, labels(y, count), None]
     if sample_weight is not None:
         parts[-1] = labels(sample_weight, count)
-    train, held_out = sides(
+    train, validation = sides(
         zip(*texts, strict=True), share, f"validation_split={share}"
     )
 
@@ -259,6 +259,6 @@ def split(
         return tuple(own) if len(own) > 1 else own[0], found_y, weight
 
     train_x, train_y, train_weight = side(train)
-    held_x, held_y, held_weight = side(held_out)
-    weights = () if held_weight is None else (held_weight,)
-    return (train_x, train_y, train_weight), (held_x, held_y, *weights)
+    val_x, val_y, val_weight = side(validation)
+    weights = () if val_weight is None else (val_weight,)
+    return (train_x, train_y, train_weight), (val_x, val_y, *weights)

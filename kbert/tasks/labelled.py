@@ -22,7 +22,7 @@ class LabelledTask(Task, abc.ABC):
 
     Attributes:
         metric: the score that tells the best model, the higher the better.
-        row_score: what the score of a row by itself is, such as "f1".
+        row_score: name of the score of a single row, such as "f1".
         best_row_score: that of a prediction with nothing wrong.
         takes: those fields of DataOptions that not all tasks take.
         one_loss_a_row: whether examples are rows, each with one loss.
@@ -118,7 +118,7 @@ class LabelledTask(Task, abc.ABC):
 
     @abc.abstractmethod
     def row_scores(self, predictions: Predictions, rows: Any) -> list[float]:
-        """How good each prediction is by itself, the higher the better."""
+        """How good each prediction is, the higher the better."""
 
     def is_right(self, predictions: Predictions, rows: Any) -> Sequence[bool]:
         """Which predictions have nothing wrong: those of the best score."""

@@ -2,7 +2,7 @@
 """Losses of each element of an output.
 
 Keras's own take the mean over the last axis before they apply weights; here
-each element has a weight of its own, as padding needs it.
+each element has its own weight, as padding needs it.
 """
 
 import keras

@@ -57,7 +57,7 @@ TASKS = {
         "NextSentencePredictor",
         "MaskedLM",
         "text-classification",
-        "Tells whether a text follows another.",
+        "Says whether a text follows another.",
         trains=False,
     ),
     "classification": Names(
@@ -65,7 +65,7 @@ TASKS = {
         "ClassificationPredictor",
         "Classifier",
         "text-classification",
-        "Tells which of its classes a text or a pair has.",
+        "Says which of its classes a text or a pair has.",
     ),
     "regression": Names(
         "regression",
@@ -93,14 +93,14 @@ TASKS = {
         "MultipleChoicePredictor",
         "MultipleChoice",
         "multiple-choice",
-        "Tells which of several texts fits another best.",
+        "Says which of several texts fits another best.",
     ),
     "summarization": Names(
         "summarization",
         "SummarizationPredictor",
         "Summarizer",
         "summarization",
-        "Chooses the sentences of a document that tell the most.",
+        "Chooses the sentences of a document that say the most.",
     ),
 }
 FINE_TUNED = tuple(name for name, names in TASKS.items() if names.trains)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raw text to answers in one graph: prediction and export both run it."""
+"""Raw text to predictions in one graph, which `predict` and exports run."""
 
 import abc
 import itertools
@@ -22,7 +22,7 @@ from kbert.tasks.shared_blocks import SharedBlocks
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import Vocabulary
 
-SIGNATURE = "serving_default"  # the name of a server's signature
+SIGNATURE = "serving_default"  # the name of a predictor's signature
 _TEXTS_AT_ONCE = 1024
 
 Text = str | bytes
@@ -30,21 +30,21 @@ Column = Sequence[Text | Sequence[Text]]  # a text a row, or several
 
 
 class Predictor(tf.Module, abc.ABC):
-    """Answers rows of texts: tokenizer, packing, model and decoding.
+    """Predicts for rows of texts: tokenizer, packing, model and decoding.
 
-    Each task has its own, which `make_predictor` makes. Called, it takes
-    tensors of strings and gives tensors by name, each with a row for each row
-    of texts. Rows are padded to the longest of their batch and do not depend
-    on each other. Bytes that are not UTF-8 are no error; inputs that differ
-    in their rows are.
+    Each task has a subclass, which `make_predictor` makes. Called, it takes
+    tensors of strings and returns tensors by name, each with a row for each
+    row of texts. Rows are padded to the longest of their batch and do not
+    depend on each other. Bytes that are not UTF-8 are no error; inputs that
+    differ in their rows are.
 
     Attributes:
         text_inputs: names of the texts of a row, as in the signature.
         several: those of them that are (B, N) string, N texts a row; the
             others are (B,).
         counts: of those whose N is not the model's: the input that follows
-            each, (B,) int32, how many a row has. What stands behind them is
-            not read: a server that joins batches pads with any text.
+            each, (B,) int32, how many a row has. What follows these is not
+            read: a server that joins batches pads with any text.
     """
 
     text_inputs: tuple[str, ...]
@@ -59,7 +59,7 @@ class Predictor(tf.Module, abc.ABC):
         spec: TaskSpec,
         tokenizer: Tokenizer | None = None,
     ):
-        super().__init__(name="text_server")
+        super().__init__(name="predictor")
         self.vocabulary = vocabulary
         self.spec = spec
         self._tokenizer = tokenizer or Tokenizer(vocabulary)
@@ -68,21 +68,21 @@ class Predictor(tf.Module, abc.ABC):
     # There is nothing to convert, and looking for it takes long.
     @tf.function(autograph=False)
     def __call__(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._answer(*checked(self._input_specs(), inputs))
+        return self._outputs(*checked(self._input_specs(), inputs))
 
-    def answer_features(self, inputs: Mapping[str, tf.Tensor]) -> Any:
-        """What the model itself gives, by name, for inputs that it takes."""
+    def model_outputs(self, inputs: Mapping[str, tf.Tensor]) -> Any:
+        """The outputs of the model itself, by name, for its inputs."""
         return self._model(inputs, training=False)
 
     @abc.abstractmethod
-    def _answer(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Texts, and counts of them, to answers, inside the graph."""
+    def _outputs(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Texts, and counts of them, to named outputs, inside the graph."""
 
     @abc.abstractmethod
     def _rows(
-        self, answers: Mapping[str, np.ndarray], columns: Sequence[Column]
+        self, outputs: Mapping[str, np.ndarray], columns: Sequence[Column]
     ) -> list[dict[str, Any]]:
-        """What the graph gave for some rows, as `predict` gives it."""
+        """The outputs of the graph for some rows, as `predict` returns them."""
 
     def signature(self) -> Any:
         """The graph for any batch size, its inputs named: serving_default."""
@@ -109,9 +109,9 @@ class Predictor(tf.Module, abc.ABC):
         batch_size: int = 32,
         progress: Callable[[int, int], Any] = lambda done, total: None,
     ) -> list[dict[str, Any]]:
-        """Answers any number of rows.
+        """Predicts for any number of rows.
 
-        Those of like length go through the model together.
+        Those of similar length go through the model together.
 
         Args:
             columns: for each of `text_inputs` a list, with an element a row.
@@ -119,23 +119,23 @@ class Predictor(tf.Module, abc.ABC):
             progress: called after each batch with how many rows are done
                 and how many there are.
         Returns: for each row, in order, what can be written as JSON: see the
-            task's server.
+            task's class.
         Raises: ValueError if the model takes another number of texts, or if
             the lists differ in length; BadText for a row that is no text, or
             no list of texts where the model takes that.
         """
         self._check_columns(columns)
-        answer = self.signature()
+        graph = self.signature()
         total = len(columns[0])
         sizes = [sum(_size(c[i]) for c in columns) for i in range(total)]
         order = sorted(range(total), key=sizes.__getitem__)
         found: dict[int, dict[str, Any]] = {}
         for start in range(0, total, batch_size):
-            places = order[start : start + batch_size]
-            batch = [[column[i] for i in places] for column in columns]
-            got = answer(*self._tensors(batch))
+            indices = order[start : start + batch_size]
+            batch = [[column[i] for i in indices] for column in columns]
+            got = graph(*self._tensors(batch))
             rows = self._rows({k: x.numpy() for k, x in got.items()}, batch)
-            found.update(zip(places, rows, strict=True))
+            found.update(zip(indices, rows, strict=True))
             progress(len(found), total)
         return [found[i] for i in range(total)]
 
@@ -173,22 +173,22 @@ class Predictor(tf.Module, abc.ABC):
             check_texts(column, name, several=name in self.several)
         if len({len(column) for column in columns}) > 1:
             lengths = " and ".join(str(len(column)) for column in columns)
-            raise ValueError(f"Got {lengths} texts; wanted as many of each.")
+            raise ValueError(f"Got {lengths} texts; needs as many of each.")
 
 
 def make_predictor(
     model: keras.Model, *, vocabulary: Vocabulary, spec: TaskSpec
 ) -> Any:
-    """What answers texts with a model of a task, without work for padding.
+    """The predictor of a model of a task, without work for padding.
 
     Returns: a Predictor of the task, or a `MaskFiller`.
-    Raises: ValueError if the task gives no answer to a text.
+    Raises: ValueError if the task predicts nothing from texts.
     """
     if spec.task == "encoder":
         raise ValueError(
             "The model's task is 'encoder': it gives a text a vector "
             "(kbert-predict --output=embeddings, kbert.Embedder), and no "
-            "answer before it is trained for a task with kbert-finetune."
+            "prediction before kbert-finetune trains it for a task."
         )
     model = SharedBlocks().of(model)
     predictor = parts.predictor_class(spec.task)
@@ -196,16 +196,16 @@ def make_predictor(
 
 
 class BadText(ValueError):
-    """A row of texts that has no answer.
+    """A row of texts for which there is no prediction.
 
     Args:
-        place: among those given, from 0.
+        row: its index among those given, from 0.
         why: a sentence.
     """
 
-    def __init__(self, place: int, why: str):
-        super().__init__(f"Text {place + 1}: {why}")
-        self.place, self.why = place, why
+    def __init__(self, row: int, why: str):
+        super().__init__(f"Text {row + 1}: {why}")
+        self.row, self.why = row, why
 
 
 def checked(
@@ -214,8 +214,8 @@ def checked(
     """The inputs of a graph, which fails for those that are not as specified.
 
     A server feeds tensors of any shape, whatever the signature says, and some
-    ops read memory that is not theirs if the rank is wrong: nothing may read
-    an input before its rank is known. The error of `ensure_shape` names its
+    ops read outside of their memory if the rank is wrong: nothing may read an
+    input before its rank is known. The error of `ensure_shape` names its
     op and that op's input, so both have the input's name.
 
     Raises: InvalidArgumentError, in the graph, that names the input, for
@@ -260,11 +260,11 @@ def check_counts(
 def check_list(texts: Any) -> None:
     """Raises: ValueError for what has no rows, or is a text itself."""
     if isinstance(texts, str | bytes):
-        raise ValueError(f"Got the text {texts!r}; wanted a list.")
+        raise ValueError(f"Got the text {texts!r}; needs a list.")
     try:
         len(texts)
     except TypeError:
-        raise ValueError(f"Got {texts!r}; wanted a list.") from None
+        raise ValueError(f"Got {texts!r}; needs a list.") from None
 
 
 def check_texts(column: Any, name: str, *, several: bool = False) -> None:
@@ -273,7 +273,7 @@ def check_texts(column: Any, name: str, *, several: bool = False) -> None:
     Raises: ValueError for no list of rows; BadText for another row.
     """
     check_list(column)
-    for place, row in enumerate(column):
+    for index, row in enumerate(column):
         is_list = isinstance(row, Collection) and not isinstance(
             row, str | bytes | Mapping
         )
@@ -281,8 +281,8 @@ def check_texts(column: Any, name: str, *, several: bool = False) -> None:
         if is_list is not several or not all(
             isinstance(text, str | bytes) for text in texts
         ):
-            wanted = "a list of texts" if several else "a text"
-            raise BadText(place, f"{name} is {row!r}; wanted {wanted}.")
+            needed = "a list of texts" if several else "a text"
+            raise BadText(index, f"{name} is {row!r}; needs {needed}.")
 
 
 def text_batches(

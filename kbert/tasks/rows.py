@@ -124,7 +124,7 @@ def read_table(
     if len(names) not in allowed:
         counts = " or ".join(map(str, allowed))
         raise ValueError(
-            f"--text_columns={','.join(names)}: wanted {counts} column "
+            f"--text_columns={','.join(names)}: needs {counts} column "
             f"name{'s' if allowed != (1,) else ''}."
         )
     return tables.read_table(
@@ -173,7 +173,7 @@ def take(rows: R, indices: Sequence[int]) -> R:
 
 
 def split(rows: R, dev_share: float) -> tuple[R, R]:
-    """Training rows and validation rows: see `inputs.is_held_out`.
+    """Training rows and validation rows: see `inputs.is_validation`.
 
     Raises: ValueError, naming the flag, as `inputs.sides` does.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models for graphs that answer: quick to run, small to load."""
+"""Models for graphs that predict: quick to run, small to load."""
 
 from typing import Any
 

@@ -24,8 +24,7 @@ class TaskSpec:
         max_seq_length: most tokens a row may have, [CLS] and [SEP] counted.
         labels: names of the classes, in the order of the logits.
         num_texts: texts in an example, 1 or 2.
-        settings: what else the task has: the `Settings` of its head.py, or
-            None if it has none.
+        settings: the `Settings` of the task's head.py, or None if it has none.
         text_columns: of the table that it was trained on, if it was one;
             readers take them where no others are named.
         choice_columns: the same, of multiple choice.
@@ -50,13 +49,13 @@ class TaskSpec:
         self._check_columns()
         if self.task not in tuple(parts.TASKS):  # it may be no string
             raise ValueError(
-                f"task is {self.task!r}; wanted one of {sorted(parts.TASKS)}."
+                f"task is {self.task!r}; needs one of {sorted(parts.TASKS)}."
             )
         fields = {**vars(self), "labels": list(self.labels)}
         json_files.check(fields, TaskSpec, "")
         if parts.head(self.task).has_labels and len(self.labels) < 2:
             raise ValueError(
-                f"labels are {list(self.labels)}; wanted two or more."
+                f"labels are {list(self.labels)}; needs two or more."
             )
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels {list(self.labels)} repeat a name.")
@@ -84,8 +83,8 @@ class TaskSpec:
     def with_settings(self, **changed: Any) -> "TaskSpec":
         """The same with other values of some settings.
 
-        Raises: ValueError, naming the setting, for one that the task has not,
-            or for a wrong value.
+        Raises: ValueError, naming the setting, for one that the task does not
+            have, or for a wrong value.
         """
         if not changed:
             return self
@@ -103,7 +102,7 @@ class TaskSpec:
         if make is None:
             if self.settings is not None:
                 raise ValueError(
-                    f"settings are {self.settings!r}; wanted none for "
+                    f"settings are {self.settings!r}; needs none for "
                     f"{self.task!r}."
                 )
             return None
@@ -130,7 +129,7 @@ def _checked(given, make, name):
 
 
 def segment_note(config: BertConfig, spec: TaskSpec) -> str:
-    """What to say where a model cannot tell segments apart, or ""."""
+    """What to say if a model has one segment vector for both texts, or ""."""
     has_segments = spec.num_texts == 2 or parts.head(spec.task).has_pairs
     if config.type_vocab_size > 1 or not has_segments:
         return ""

@@ -275,8 +275,8 @@ class Task:
             batch_size: rows of a step, on all replicas together.
             epochs: passes over the rows.
             validation_data: (x, y) or (x, y, sample_weight), or a Dataset.
-            validation_split: share of the rows that is held out for
-                validation; rows of equal texts stay on one side.
+            validation_split: share of the rows that is used for validation
+                instead; rows of equal texts stay on one side.
             class_weight: of the rows' losses, by label.
             sample_weight: (N,) of the rows' losses.
             initial_epoch: the first one, of a run that is resumed.

@@ -539,7 +539,7 @@ def test_another_librarys_folder(names, tmp_path):
         ({"max_seq_length": 10**30}, "max_seq_length is 10*; needs"),
         ({"labels": ["a", ["b"]]}, r"labels\[1\] is .*; needs a string"),
         ({"format_version": True}, "format_version is true; this kbert"),
-        ({"settings": [1]}, r"settings: \[1\]; needs an object|wanted none"),
+        ({"settings": [1]}, r"settings: \[1\]; needs an object|needs none"),
         ({"labels": "ab"}, 'labels is "ab"; needs a list'),
         ({"embedding": {"pooling": "sum"}}, "pooling is 'sum'; needs one of"),
         ({"embedding": [1]}, r"embedding: \[1\]; needs an object|.*needs none"),

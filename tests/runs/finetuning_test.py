@@ -466,7 +466,7 @@ def test_steps_leave_padding_out_unless_xla_takes_them(
         ),
         (["--patience=2", "--dev="], "--patience=2: the model is not scored"),
         (["--keep=best", "--dev="], "scored while it trains; needs --dev too"),
-        (["--metric=bleu"], "--metric=bleu: wanted loss, or a score of the ta"),
+        (["--metric=bleu"], "--metric=bleu: needs loss, or a score of the ta"),
     ],
 )
 def test_settings_that_cannot_be(finetune, tmp_path, flags, message):

@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 
 from kbert.data import tables
-from kbert.runs import answer_files, predicting
+from kbert.runs import predicting, prediction_files
 from kbert.tasks import TaskSpec
 from kbert.tasks.predictor import Predictor
 from kbert.tasks.rows import DataOptions
@@ -42,7 +42,7 @@ class Lengths(Predictor):
         super().__init__(None, vocabulary=vocabulary, spec=spec)
         self.seen = []
 
-    def _answer(self, text):
+    def _outputs(self, text):
         length = tf.strings.length(text)
         longest = tf.zeros_like(length) + tf.reduce_max(length)
         return {"numbers": tf.stack([length, longest], axis=1)}
@@ -66,7 +66,7 @@ class Vectors(Lengths):
 
 
 @functools.cache  # tracing takes a while
-def _server(cls):
+def _predictor(cls):
     return cls()
 
 
@@ -76,7 +76,7 @@ class Choices(Lengths):
     text_inputs = ("text", "choices")
     several = ("choices",)
 
-    def _answer(self, text, choices):
+    def _outputs(self, text, choices):
         return {"numbers": tf.strings.length(choices)}
 
     def _groups(self, text, choices):
@@ -109,22 +109,24 @@ def _run(
     table,
     output,
     progress=lambda *step: None,
-    server=None,
+    predictor=None,
     settings=None,
     columns=("text",),
     keep=(),
 ):
     """Returns the texts that went through the graph."""
-    if server is None:
-        server = _server(Lengths if output.suffix == ".jsonl" else Vectors)
-    server.seen = []
+    if predictor is None:
+        predictor = _predictor(
+            Lengths if output.suffix == ".jsonl" else Vectors
+        )
+    predictor.seen = []
     texts = predicting.file_texts(
-        server, str(table), DataOptions(text_columns=columns), keep
+        predictor, str(table), DataOptions(text_columns=columns), keep
     )
-    predicting.ChunkedPredictor(server, {"batch_size": 3}, progress).to_file(
+    predicting.ChunkedPredictor(predictor, {"batch_size": 3}, progress).to_file(
         texts, output, settings or {"batch_size": 3}
     )
-    return server.seen
+    return predictor.seen
 
 
 class Stop(Exception):
@@ -133,7 +135,7 @@ class Stop(Exception):
 
 def _stop_at(line):
     def progress(step, done, total):
-        if step == "answering" and done >= line:
+        if step == "predicting" and done >= line:
             raise Stop
 
     return progress
@@ -192,7 +194,7 @@ def test_answers_are_in_order_and_progress_tells_lines(table, tmp_path):
     assert sorted(seen) == sorted(_texts())
     assert {p.name for p in tmp_path.iterdir()} == {"texts.tsv", "a.jsonl"}
     names, done, total = zip(*steps, strict=True)
-    assert (set(names), set(total)) == ({"answering"}, {ROWS + 1})
+    assert (set(names), set(total)) == ({"predicting"}, {ROWS + 1})
     assert list(done) == sorted(done)
     assert (done[-1], len(done)) == (ROWS + 1, 3 * 7 + 2 + 1)
 
@@ -292,14 +294,14 @@ def test_nothing_is_left_where_nothing_was_done(table, tmp_path):
         _run(table, output, columns=["t"])
     with pytest.raises(Stop):
         _run(table, output, _stop_at(1))
-    with pytest.raises(ValueError, match="^--text_columns=id,text: wanted 1 c"):
+    with pytest.raises(ValueError, match="^--text_columns=id,text: needs 1 c"):
         _run(table, output, columns=["id", "text"])
     with pytest.raises(FileNotFoundError, match=r"none.tsv'$"):
         _run(tmp_path / "none.tsv", output)
     with pytest.raises(ValueError, match="'.npy'; needs .jsonl, .csv, .tsv"):
-        _run(table, tmp_path / "a.npy", server=_server(Lengths))
+        _run(table, tmp_path / "a.npy", predictor=_predictor(Lengths))
     with pytest.raises(ValueError, match="'.jsonl'; needs .npy, .parquet"):
-        _run(table, output, server=_server(Vectors))
+        _run(table, output, predictor=_predictor(Vectors))
     with pytest.raises(ValueError, match=r"2: no column 'no' \(--keep_col"):
         _run(table, output, keep=["id", "no"])
     with pytest.raises(ValueError, match=r": a folder; needs a file to wri"):
@@ -337,10 +339,12 @@ def _cells(path):
 def test_tables_of_answers_with_columns_of_the_input(
     name, keep, table, tmp_path
 ):
-    server, texts = _server(Nested), _texts()
+    predictor, texts = _predictor(Nested), _texts()
     with pytest.raises(Stop):
-        _run(table, tmp_path / name, _stop_at(43), server, keep=keep)
-    assert len(_run(table, tmp_path / name, server=server, keep=keep)) < ROWS
+        _run(table, tmp_path / name, _stop_at(43), predictor, keep=keep)
+    assert (
+        len(_run(table, tmp_path / name, predictor=predictor, keep=keep)) < ROWS
+    )
     header, *rows = _cells(tmp_path / name)
     assert header == [
         *("id", "input_text", "text", "by_class.a", "by_class.b"),
@@ -350,7 +354,7 @@ def test_tables_of_answers_with_columns_of_the_input(
         [str(i), x, f'"{x}",\\', str(len(x.encode())), "0.5", "[]", ""]
         for i, x in enumerate(texts)
     ]
-    _run(table, tmp_path / f"whole.{name}", server=server, keep=keep)
+    _run(table, tmp_path / f"whole.{name}", predictor=predictor, keep=keep)
     whole = (tmp_path / f"whole.{name}").read_bytes()
     assert (tmp_path / name).read_bytes() == whole
 
@@ -373,33 +377,33 @@ def test_truncated_rows_are_counted(tmp_path):
     """
     texts = ["a " * 6, "a " * 7, "x" * 50, "a " * 8 + "\u00e9"] * 5
     table = _write(tmp_path / "texts.tsv", texts)
-    server, options = _server(Lengths), DataOptions(text_columns=["text"])
+    predictor, options = _predictor(Lengths), DataOptions(text_columns=["text"])
     for progress in (_stop_at(18), lambda *_: None):
-        predictor = predicting.ChunkedPredictor(server, {}, progress)
-        read = predicting.file_texts(server, str(table), options)
-        server.seen = []
+        chunks = predicting.ChunkedPredictor(predictor, {}, progress)
+        read = predicting.file_texts(predictor, str(table), options)
+        predictor.seen = []
         with contextlib.suppress(Stop):
-            predictor.to_file(read, tmp_path / "a.jsonl", {})
-    assert len(server.seen) == 4
-    assert (predictor.num_rows, predictor.num_truncated) == (20, 10)
+            chunks.to_file(read, tmp_path / "a.jsonl", {})
+    assert len(predictor.seen) == 4
+    assert (chunks.num_rows, chunks.num_truncated) == (20, 10)
 
 
 def test_answers_as_parquet(table, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     output = tmp_path / "a.parquet"
-    _run(table, output, server=_server(Nested), keep=["id"])
+    _run(table, output, predictor=_predictor(Nested), keep=["id"])
     rows = parquet.read_table(output).to_pylist()
     assert [row["id"] for row in rows] == [str(i) for i in range(ROWS)]
     assert rows[1]["by_class"] == {"a": len(_texts()[1]), "b": 0.5}
     assert (rows[1]["spans"], rows[1]["none"]) == ([], None)
 
 
-def _answers_to(records, output, keep, server=Lengths):
+def _answers_to(records, output, keep, predictor=Lengths):
     """The rows of a file of answers to JSON Lines, with kept columns."""
     lines = "".join(json.dumps(record) + "\n" for record in records)
     table = output.with_name("in.jsonl")
     table.write_text(lines, "utf-8")
-    _run(table, output, server=_server(server), keep=keep)
+    _run(table, output, predictor=_predictor(predictor), keep=keep)
     if output.suffix == ".jsonl":
         return list(map(json.loads, output.read_text("utf-8").splitlines()))
     if output.suffix == ".parquet":
@@ -433,7 +437,7 @@ def test_a_field_that_some_rows_lack_is_kept(name, early, tmp_path):
     ],
 )
 def test_values_of_no_one_type_are_text(values, cells, tmp_path, monkeypatch):
-    monkeypatch.setattr(answer_files, "_GROUP", 3)
+    monkeypatch.setattr(prediction_files, "GROUP", 3)
     records = [{"text": "a", "id": value} for value in values]
     for name in ("a.parquet", "a.csv"):
         found = _answers_to(records, tmp_path / name, ["id"])
@@ -471,7 +475,7 @@ def test_a_tsv_is_refused_for_what_it_cannot_hold(mark, tmp_path):
 def test_a_fifo_of_another_formats_name_is_refused(name, table, tmp_path):
     os.mkfifo(tmp_path / name)
     with pytest.raises(ValueError, match=f"{name}: a FIFO or .* gets JSON Lin"):
-        _run(table, tmp_path / name, server=_server(Lengths))
+        _run(table, tmp_path / name, predictor=_predictor(Lengths))
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "v.parquet"])
@@ -496,8 +500,8 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
     monkeypatch.setattr(os, "replace", renamed)
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow")
-    server = _server(Vectors if name == "v.parquet" else Lengths)
-    _run(table, tmp_path / name, server=server)
+    predictor = _predictor(Vectors if name == "v.parquet" else Lengths)
+    _run(table, tmp_path / name, predictor=predictor)
     assert synced["renamed"]
 
 
@@ -523,7 +527,7 @@ def test_a_file_that_is_there_is_replaced_at_the_end(table, tmp_path):
 
 def test_vectors_as_numpy_and_parquet_read_them(table, tmp_path, monkeypatch):
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("kbert.runs.answer_files._GROUP", 25)
+    monkeypatch.setattr("kbert.runs.prediction_files.GROUP", 25)
     _run(table, tmp_path / "a.npy")
     _run(table, tmp_path / "a.parquet")
     got = np.load(tmp_path / "a.npy", mmap_mode="r")
@@ -547,19 +551,19 @@ def test_lists_of_texts_stream_and_wrong_ones_are_named(tmp_path):
     columns = ["c", "t"]
     rows = [{"t": ["aa", "b"][: i % 3], "c": f"{i}"} for i in range(12)]
     table.write_text("\n".join(map(json.dumps, rows)) + "\n")
-    _run(table, output, server=_server(Choices), columns=columns)
+    _run(table, output, predictor=_predictor(Choices), columns=columns)
     answers = [json.loads(x) for x in output.read_text().splitlines()]
     assert [row["text"] for row in answers] == [row["c"] for row in rows]
     assert answers[2]["numbers"][:2] == [2, 1]
     for row, message in (
-        ({"c": "x", "t": "y"}, r"a.jsonl:11: choices is 'y'; wanted a list"),
-        ({"c": ["x"], "t": []}, r"a.jsonl:11: text is \['x'\]; wanted a text"),
+        ({"c": "x", "t": "y"}, r"a.jsonl:11: choices is 'y'; needs a list"),
+        ({"c": ["x"], "t": []}, r"a.jsonl:11: text is \['x'\]; needs a text"),
         ({"c": "x", "t": [1]}, "a.jsonl:11: 't' is .*; needs a string or a li"),
     ):
         rows[10] = row
         table.write_text("\n".join(map(json.dumps, rows)) + "\n")
         with pytest.raises(ValueError, match=message):
-            _run(table, output, server=_server(Choices), columns=columns)
+            _run(table, output, predictor=_predictor(Choices), columns=columns)
 
 
 class Classified(Lengths):
@@ -581,11 +585,11 @@ def test_a_file_of_another_kind_is_named(columns, tmp_path):
         next(iter(predicting.file_texts(Classified(), str(path), options).rows))
 
 
-@pytest.mark.parametrize("server", [Classified, Vectors])
-def test_a_text_file_has_a_text_a_line(server, tmp_path):
+@pytest.mark.parametrize("predictor", [Classified, Vectors])
+def test_a_text_file_has_a_text_a_line(predictor, tmp_path):
     path = tmp_path / "a.txt.gz"
     path.write_bytes(gzip.compress(b'id, text\n\n "x"\tb\n'))
-    texts = predicting.file_texts(server(), str(path), DataOptions())
+    texts = predicting.file_texts(predictor(), str(path), DataOptions())
     assert list(texts.rows) == [(1, ["id, text"]), (2, [""]), (3, [' "x"\tb'])]
     assert texts.num_lines == 3
 
@@ -602,7 +606,7 @@ def test_a_table_called_txt_is_refused(header, columns, name, tmp_path):
     path = tmp_path / "a.txt"
     path.write_text(f"{header}\n1,A film.\n")
     options = DataOptions(text_columns=columns)
-    message = f"a.txt:1: .* the header of a table.*; name the file {name}, or"
+    message = f"a.txt:1: .* the header of a table.*; rename the file to {name},"
     with pytest.raises(ValueError, match=message):
         next(iter(predicting.file_texts(Classified(), str(path), options).rows))
 
@@ -618,8 +622,8 @@ class Questions(Lengths):
             task="question_answering", num_texts=2, max_seq_length=8
         )
 
-    def _answer(self, question, context):
-        return super()._answer(context)
+    def _outputs(self, question, context):
+        return super()._outputs(context)
 
 
 def _squad(path, ids):
@@ -632,26 +636,26 @@ def _squad(path, ids):
 
 
 def test_answers_tell_the_ids_of_all_questions(tmp_path):
-    output, server = tmp_path / "out.jsonl", _server(Questions)
+    output, predictor = tmp_path / "out.jsonl", _predictor(Questions)
     ids = [f"q{i}" for i in range(20)]
     table = _squad(tmp_path / "a.json", ids)
     with pytest.raises(Stop):
-        _run(table, output, _stop_at(18), server, columns=None)
+        _run(table, output, _stop_at(18), predictor, columns=None)
     ids[0] = "other"  # whose answer is not that of before
-    _run(_squad(table, ids), output, server=server, columns=None)
+    _run(_squad(table, ids), output, predictor=predictor, columns=None)
     answers = [json.loads(x) for x in output.read_text().splitlines()]
     assert [row["id"] for row in answers] == ids
     assert answers[1]["numbers"] == [1, 1]
 
 
 def test_words_need_no_tags(tmp_path):
-    server = Choices()
-    server.spec = TaskSpec(
+    predictor = Choices()
+    predictor.spec = TaskSpec(
         task="tagging", max_seq_length=8, labels=("O", "B-x")
     )
     table = tmp_path / "a.conll"
     table.write_text("New\nYork\n\nNew\n")
-    texts = predicting.file_texts(server, str(table), DataOptions())
+    texts = predicting.file_texts(predictor, str(table), DataOptions())
     assert list(texts.rows) == [(1, (["New", "York"],)), (2, (["New"],))]
 
 
@@ -705,10 +709,10 @@ def test_a_tsv_for_a_tagger_is_a_table_or_words(text, columns, rows, tmp_path):
     ],
 )
 def test_what_a_task_cannot_read_is_refused(task, name, message, tmp_path):
-    server = Lengths()
+    predictor = Lengths()
     fields = {"settings": {"num_choices": 2}} if "choice" in task else {}
-    server.spec = TaskSpec(task=task, max_seq_length=8, **fields)
-    server.text_inputs = {
+    predictor.spec = TaskSpec(task=task, max_seq_length=8, **fields)
+    predictor.text_inputs = {
         "summarization": ("sentences",),
         "question_answering": ("question", "context"),
         "multiple_choice": ("text", "choices"),
@@ -716,7 +720,7 @@ def test_what_a_task_cannot_read_is_refused(task, name, message, tmp_path):
     (tmp_path / name).write_text("a,b\nA film,Two films\n")
     with pytest.raises(ValueError, match=message) as caught:
         texts = predicting.file_texts(
-            server, str(tmp_path / name), DataOptions()
+            predictor, str(tmp_path / name), DataOptions()
         )
         next(iter(texts.rows))
     assert "\n" not in str(caught.value)

@@ -144,16 +144,16 @@ def test_predict_gives_labels_and_their_probabilities(single):
 
 
 def test_wrong_arguments(single, pairs):
-    with pytest.raises(ValueError, match="Got the text 'good'; wanted a list"):
+    with pytest.raises(ValueError, match="Got the text 'good'; needs a list"):
         single.predict("good")
     with pytest.raises(ValueError, match="Got 2 lists .* takes 1: text"):
         single.predict(["a"], ["b"])
     with pytest.raises(ValueError, match="Got 1 lists .* takes 2: text_a, te"):
         pairs.predict(["a"])
-    with pytest.raises(ValueError, match="Got 2 and 1 texts; wanted as many"):
+    with pytest.raises(ValueError, match="Got 2 and 1 texts; needs as many"):
         pairs.predict(["a", "b"], ["c"])
     for rows in (None, 3, np.array("good")):
-        with pytest.raises(ValueError, match="^Got .*; wanted a list"):
+        with pytest.raises(ValueError, match="^Got .*; needs a list"):
             single.predict(rows)
     for row in (None, 3, ["a"], ("a",), {"a": 1}, np.array(["a"])):
         with pytest.raises(ValueError, match="^Text 2: text is .* a text"):

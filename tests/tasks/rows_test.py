@@ -64,7 +64,7 @@ def test_rows_and_their_labels_stay_together(task, task_of):
     # The rule is that of `fit`.
     for part, out in zip(parts, (False, True), strict=True):
         for texts in zip(*part.texts, strict=True):
-            assert inputs.is_held_out(texts, 0.4) is out
+            assert inputs.is_validation(texts, 0.4) is out
 
 
 def test_a_list_that_was_not_read_stays_empty():
@@ -81,8 +81,8 @@ def test_a_list_that_was_not_read_stays_empty():
         (1.0, "^--dev_share=1: a.csv: needs more than 0, below 1.$"),
         (
             1e-9,
-            "^--dev_share=1e-09: a.csv: of 2 rows 0 are held out; needs some "
-            "on both sides.$",
+            "^--dev_share=1e-09: a.csv: of 2 rows 0 are for validation; "
+            "needs some on both sides.$",
         ),
     ],
 )

@@ -385,7 +385,7 @@ def test_a_share_is_held_out_by_the_texts(classifier):
         ),
         (lambda m: m.predict("good"), "Got 'good'; needs a list"),
         (lambda m: m.predict((["a"], ["b"])), "this model takes 1: text"),
-        (lambda m: m.predict(["a", 3]), "Text 2: text is 3; wanted a text"),
+        (lambda m: m.predict(["a", 3]), "Text 2: text is 3; needs a text"),
         (
             lambda m: m.fit([None, *TEXTS[1:]], LABELS),
             "Row 1: text None; needs a text",
@@ -402,7 +402,7 @@ def test_wrong_input_is_named(classifier, call, message):
     [
         ("Classifier", {}, "it has no head for classification; name the lab"),
         ("Regressor", {"labels": ["a"]}, r"labels=\['a'\]: regression has non"),
-        ("Classifier", {"labels": ["a"]}, "wanted two or more"),
+        ("Classifier", {"labels": ["a"]}, "needs two or more"),
         (
             "Classifier",
             {"labels": ["a", "b"], "multi_labels": True},

@@ -15,13 +15,13 @@ def build_classifier(config: BertConfig, num_classes: int) -> keras.Model:
     """An encoder with a class head on its pooled output.
 
     Inputs: token_ids, segment_ids, padding_mask, each (B, S) int32; a pair
-        of sentences is packed in one row, told apart by segment_ids.
+        of sentences is packed in one row, and segment_ids say which is which.
     Outputs: logits (B, num_classes) float32.
     Raises: ValueError if there are fewer than two classes.
     Source: Devlin et al. 2019, arXiv:1810.04805, section 4.1.
     """
     if num_classes < 2:
-        raise ValueError(f"num_classes is {num_classes}; wanted 2 or more.")
+        raise ValueError(f"num_classes is {num_classes}; needs 2 or more.")
     inputs, logits = pooled_head(config, num_classes, "classifier")
     return keras.Model(inputs, {features.LOGITS: logits}, name="classifier")
 
@@ -29,7 +29,7 @@ def build_classifier(config: BertConfig, num_classes: int) -> keras.Model:
 def losses(multi_label: bool = False) -> dict[str, keras.losses.Loss]:
     """Cross-entropy with the label of each row, for `compile` or the loop.
 
-    With several labels a row, the mean over all labels of their own.
+    With several labels a row, the mean over all labels.
     """
     if multi_label:
         return {features.LOGITS: BinaryCrossentropy()}

@@ -21,7 +21,7 @@ class ClassificationPredictor(Predictor):
         -> {"probabilities": (B, C) float32, in the order of the labels;
         "label": (B,) string}. Texts that are too long are
         truncated.
-        If a row may have several labels: {"probabilities", each of its own;
+        If a row may have several labels: {"probabilities", independent ones;
         "labels": (B, C) int32, 1 for those it has}.
     `predict` gives for each row {"label": the best class, "probabilities":
         {class: probability}}; with several {"labels": [class, ...],
@@ -37,7 +37,7 @@ class ClassificationPredictor(Predictor):
         self.text_inputs = TEXT_INPUTS[spec.num_texts]
         self._settings = spec.settings
 
-    def _answer(self, *texts):
+    def _outputs(self, *texts):
         tokens = [self._tokenizer(text) for text in texts]
         inputs, _ = pack(
             *tokens,
@@ -54,14 +54,14 @@ class ClassificationPredictor(Predictor):
         labels = tf.gather(tf.constant(self.labels), best)
         return {PROBABILITIES: probabilities, LABEL: labels}
 
-    def _rows(self, answers, columns):
+    def _rows(self, outputs, columns):
         rows = []
-        for place, numbers in enumerate(answers[PROBABILITIES].tolist()):
+        for index, numbers in enumerate(outputs[PROBABILITIES].tolist()):
             if self._settings.multi_label:
-                has = zip(self.labels, answers[LABELS][place], strict=True)
+                has = zip(self.labels, outputs[LABELS][index], strict=True)
                 found = {LABELS: [label for label, is_one in has if is_one]}
             else:
-                found = {LABEL: answers[LABEL][place].decode()}
+                found = {LABEL: outputs[LABEL][index].decode()}
             by_label = dict(zip(self.labels, numbers, strict=True))
             rows.append({**found, PROBABILITIES: by_label})
         return rows

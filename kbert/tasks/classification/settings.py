@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a classifier has beside its labels."""
+"""The settings of a classifier, besides its labels."""
 
 import dataclasses
 from typing import Annotated
@@ -13,15 +13,15 @@ _Threshold = Annotated[float, Range(more_than=0, less_than=1)]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a classifier has beside its labels.
+    """The settings of a classifier, besides its labels.
 
     Attributes:
         multi_label: whether a row may have any number of the labels, none
-            included, each with a probability of its own.
-        threshold: the probability from which on a row then has a label; None
+            included, each with its own probability.
+        threshold: the lowest probability of a label that a row then has; None
             for 0.5, or where a row has one label.
     Raises: ValueError for a threshold that is not between 0 and 1, or that
-        there is no use for.
+        has no use.
     """
 
     multi_label: bool = option(
@@ -42,6 +42,6 @@ class Settings:
             return
         if not self.multi_label:
             raise ValueError(
-                f"threshold is {self.threshold!r}; wanted none without "
+                f"threshold is {self.threshold!r}; needs none without "
                 "multi_label."
             )

@@ -60,12 +60,12 @@ class Classifier(LabelledTask):
         if len(labels) < 2:
             raise ValueError(
                 f"{rows.path}: the only label is {', '.join(labels)!r}; "
-                "wanted two or more."
+                "needs two or more."
             )
         if len({frozenset(row) for row in names}) < 2:
             raise ValueError(
                 f"{rows.path}: all rows have the labels "
-                f"{sorted(set(names[0]))}; wanted rows that differ."
+                f"{sorted(set(names[0]))}; needs rows that differ."
             )
         if several and options.class_weights is not None:
             raise ValueError("--class_weights: not with --multi_label.")

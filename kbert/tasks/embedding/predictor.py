@@ -33,7 +33,7 @@ class EmbeddingPredictor(Predictor):
         super().__init__(model, vocabulary=vocabulary, spec=spec)
         self.width: int = model.output[features.SEQUENCE].shape[-1]
 
-    def _answer(self, text):
+    def _outputs(self, text):
         inputs, _ = pack(
             self._tokenizer(text),
             vocabulary=self.vocabulary,
@@ -46,9 +46,9 @@ class EmbeddingPredictor(Predictor):
         )
         return {EMBEDDING: vectors}
 
-    def _rows(self, answers, columns):
+    def _rows(self, outputs, columns):
         # As Python's numbers a large file's would take most of the time.
-        return [{EMBEDDING: np.array(row)} for row in answers[EMBEDDING]]
+        return [{EMBEDDING: np.array(row)} for row in outputs[EMBEDDING]]
 
 
 def spec_of(

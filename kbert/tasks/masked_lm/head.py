@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tokens that a masked-LM output puts in the place of a [MASK]."""
+"""The tokens that a masked-LM output predicts for a [MASK]."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the outputs of pre-training say of texts.
+"""What the outputs of pre-training predict for texts.
 
-The tokens that stand for each [MASK], and whether one text follows another.
+The tokens for each [MASK], and whether one text follows another.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +42,7 @@ class MaskFiller(tf.Module):
         string and "probabilities": (B, P, top_k) float32, the best for each
         of them, where P is the most; "" and 0 where a text has no more}.
     A "[MASK]" in a text is the mask token, anything else that looks like a
-    special token is words. Each [MASK] is answered by itself.
+    special token is words. Each [MASK] is predicted by itself.
 
     Attributes:
         text_inputs: names of the texts of an example: the one.
@@ -74,9 +74,9 @@ class MaskFiller(tf.Module):
         )
         positions = positions_of(inputs, self.vocabulary.mask_id)
         inputs["mask_positions"] = positions.to_tensor(0)
-        return self.answer_features(inputs, top_k)
+        return self.model_outputs(inputs, top_k)
 
-    def answer_features(
+    def model_outputs(
         self, inputs: Mapping[str, tf.Tensor], top_k: int = TOP_K
     ) -> dict[str, tf.Tensor]:
         """The best tokens at the mask_positions, as the call gives them."""
@@ -129,40 +129,40 @@ class MaskFiller(tf.Module):
 
         Args:
             texts: each with one [MASK] or more.
-            top_k: how many tokens are wanted for each.
+            top_k: how many tokens to give for each.
             batch_size: texts that go through the model at once.
             progress: called after each batch with how many texts are done
                 and how many there are.
         Returns: for each text {"masks": [{token: probability}, ...]}, in the
             order of its [MASK]s, the best token first; "##" marks the rest
             of a word.
-        Raises: BadText for one that has no [MASK] or one behind the longest
+        Raises: BadText for one that has no [MASK] or one beyond the longest
             row that the model takes; ValueError if the vocabulary is smaller
             than top_k.
         """
         check_texts(texts, _TEXT.name)
         if not 1 <= top_k <= len(self.vocabulary):
             raise ValueError(
-                f"top_k is {top_k}; wanted 1 to {len(self.vocabulary)}, the "
+                f"top_k is {top_k}; needs 1 to {len(self.vocabulary)}, the "
                 "size of the vocabulary."
             )
-        wanted = [encode(text).count(MASK.encode()) for text in texts]
-        if 0 in wanted:
-            raise BadText(wanted.index(0), f"no {MASK}.")
-        answer = self.__call__.get_concrete_function(
+        counts = [encode(text).count(MASK.encode()) for text in texts]
+        if 0 in counts:
+            raise BadText(counts.index(0), f"no {MASK}.")
+        predict = self.__call__.get_concrete_function(
             tf.TensorSpec((None,), tf.string), top_k
         )
-        answers = []
+        rows = []
         for (batch,) in text_batches([texts], batch_size):
             got = {
-                name: x.numpy().tolist() for name, x in answer(batch).items()
+                name: x.numpy().tolist() for name, x in predict(batch).items()
             }
             for found, *best in zip(
                 got["masks"], got["tokens"], got["probabilities"], strict=True
             ):
-                if found < wanted[len(answers)]:
+                if found < counts[len(rows)]:
                     raise BadText(
-                        len(answers),
+                        len(rows),
                         f"{MASK} number {found + 1} is behind the "
                         f"{self._max_seq_length} tokens that the model takes.",
                     )
@@ -170,9 +170,9 @@ class MaskFiller(tf.Module):
                     {token.decode(): p for token, p in zip(*row, strict=True)}
                     for row in zip(*best, strict=True)
                 ]
-                answers.append({"masks": masks[:found]})
-            progress(len(answers), len(texts))
-        return answers
+                rows.append({"masks": masks[:found]})
+            progress(len(rows), len(texts))
+        return rows
 
 
 class NextSentencePredictor(Predictor):
@@ -185,7 +185,7 @@ class NextSentencePredictor(Predictor):
 
     text_inputs = ("text_a", "text_b")
 
-    def _answer(self, *inputs):
+    def _outputs(self, *inputs):
         packed, _ = pack(
             *(self._tokenizer(text) for text in inputs),
             vocabulary=self.vocabulary,
@@ -198,5 +198,5 @@ class NextSentencePredictor(Predictor):
         is_next = tf.nn.softmax(outputs[features.NSP_LOGITS])[:, 0]
         return {PROBABILITY: is_next}
 
-    def _rows(self, answers, columns):
-        return [{PROBABILITY: x} for x in answers[PROBABILITY].tolist()]
+    def _rows(self, outputs, columns):
+        return [{PROBABILITY: x} for x in outputs[PROBABILITY].tolist()]

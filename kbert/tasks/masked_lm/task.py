@@ -104,7 +104,7 @@ class MaskedLM(Task):
         return [row[PROBABILITY] for row in found]
 
     def _examples(self, x, y, sample_weight, class_weight) -> Examples:
-        """Texts, each a row of its own."""
+        """Texts, each a row."""
         for name, given in {
             "y": y,
             "sample_weight": sample_weight,

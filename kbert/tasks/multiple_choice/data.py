@@ -23,7 +23,7 @@ class Choices:
         lines: for each row the line it starts on, from 1.
         prompts: what is asked.
         choices: for each row as many as for the others.
-        labels: the places, from 0, of the right ones; none if not asked for.
+        labels: the indices, from 0, of the right ones; none if not asked for.
     """
 
     path: str
@@ -34,7 +34,7 @@ class Choices:
 
     @property
     def texts(self) -> tuple[list[str], list[list[str]]]:
-        """As the task's server takes them."""
+        """As the task's predictor takes them."""
         return self.prompts, self.choices
 
     def __len__(self) -> int:
@@ -67,10 +67,10 @@ def read_choices(
         header=header,
         encoding=encoding,
     ):
-        where, wanted = f"{path}:{line}", len((rows.choices or [choices])[0])
-        if not 2 <= len(choices) == wanted:
+        where, count = f"{path}:{line}", len((rows.choices or [choices])[0])
+        if not 2 <= len(choices) == count:
             raise ValueError(
-                f"{where}: {len(choices)} choices; wanted {max(2, wanted)}"
+                f"{where}: {len(choices)} choices; needs {max(2, count)}"
                 f"{', as in the first row' if rows.choices else ' or more'}."
             )
         for text in (prompt, *choices):
@@ -78,7 +78,7 @@ def read_choices(
         rows.lines.append(line)
         rows.prompts.append(prompt)
         rows.choices.append(choices)
-        rows.labels.extend(_place(where, x, wanted) for x in label)
+        rows.labels.extend(_index(where, x, count) for x in label)
     return rows
 
 
@@ -97,18 +97,18 @@ def stream(
     Args:
         path: see `tables.stream`.
         text_columns: one, of what is asked; or a second too, of how all
-            choices of the row begin, which is put before each, with a blank
+            choices of the row begin, which is put before each, with a space
             (SWAG's sent2; Zellers et al. 2018, arXiv:1808.05326).
         choice_columns: two or more, each of a choice; or one, of a .jsonl
             or a .parquet, of a list of all choices.
-        label_column: of the right one's place, from 0; or None.
+        label_column: of the right one's index, from 0; or None.
         header: see `tables.stream`.
         encoding: of the file.
         whole: see `tables.stream`.
     Yields: the line that a row starts on, from 1, and its prompt, the list of
         its choices, then its label if one was asked for, then the whole row.
     Raises: OSError; ValueError, naming file and line, as `tables.stream`
-        does, and for a string in a list's place.
+        does, and for a string instead of a list.
     """
     num_texts, in_list = len(text_columns), len(choice_columns) == 1
     for line, values in tables.stream(
@@ -129,17 +129,17 @@ def stream(
             if isinstance(ends, str):
                 raise ValueError(
                     f"{path}:{line}: {choice_columns[0]!r} is {ends[:40]!r}; "
-                    "wanted a list of strings, or a column for each choice."
+                    "needs a list of strings, or a column for each choice."
                 )
         choices = [" ".join(filter(None, [*beginning, x])) for x in ends]
         yield line, [prompt, choices, *others]
 
 
-def _place(where: str, label: str, num_choices: int) -> int:
-    known = {str(place): place for place in range(num_choices)}
+def _index(where: str, label: str, num_choices: int) -> int:
+    known = {str(index): index for index in range(num_choices)}
     if label not in known:
         raise ValueError(
-            f"{where}: label {label!r}; wanted the place of the right "
+            f"{where}: label {label!r}; needs the index of the right "
             f"choice, 0 to {num_choices - 1}."
         )
     return known[label]

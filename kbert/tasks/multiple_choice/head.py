@@ -23,7 +23,7 @@ def build_multiple_choice(config: BertConfig, num_choices: int) -> keras.Model:
     Source: Devlin et al. 2019, arXiv:1810.04805, section 4.4.
     """
     if num_choices < 2:
-        raise ValueError(f"num_choices is {num_choices}; wanted 2 or more.")
+        raise ValueError(f"num_choices is {num_choices}; needs 2 or more.")
     inputs = {
         name: keras.Input((num_choices, None), dtype="int32", name=name)
         for name in features.ENCODER_INPUTS

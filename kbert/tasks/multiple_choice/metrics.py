@@ -8,9 +8,11 @@ import numpy as np
 METRIC = "accuracy"  # by which the best model is chosen
 
 
-def scores(predicted: Sequence[int], wanted: Sequence[int]) -> dict[str, float]:
-    """The accuracy of the places, from 0, of the choices."""
-    pairs = zip(predicted, wanted, strict=True)
+def scores(
+    predicted: Sequence[int], references: Sequence[int]
+) -> dict[str, float]:
+    """The accuracy of the chosen indices, from 0."""
+    pairs = zip(predicted, references, strict=True)
     return {
         "accuracy": float(np.mean([found == gold for found, gold in pairs]))
     }

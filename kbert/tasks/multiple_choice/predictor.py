@@ -17,11 +17,11 @@ class MultipleChoicePredictor(Predictor):
     """Tells which of its choices fits a text best.
 
     Call: text (B,) string, choices (B, C) string, C as the model was trained
-        -> {"probabilities": (B, C) float32; "choice": (B,) int32, the place
+        -> {"probabilities": (B, C) float32; "choice": (B,) int32, the index
         of the best, from 0}. A text and a choice that are too long are
         truncated.
-        An empty choice is one like others.
-    `predict` gives for each row {"choice": place, "text": that choice,
+        An empty choice is a choice too.
+    `predict` gives for each row {"choice": index, "text": that choice,
         "probabilities": [...]}.
     """
 
@@ -33,7 +33,7 @@ class MultipleChoicePredictor(Predictor):
         count = self.spec.settings.num_choices
         return [text, tf.TensorSpec((None, count), tf.string, choices.name)]
 
-    def _answer(self, text, choices):
+    def _outputs(self, text, choices):
         count = self.spec.settings.num_choices
         tokens = self._tokenizer(tf.reshape(choices, [-1]))
         inputs = pack_choices(
@@ -49,29 +49,29 @@ class MultipleChoicePredictor(Predictor):
 
     def _check_columns(self, columns):
         super()._check_columns(columns)
-        wanted = self.spec.settings.num_choices
-        for place, choices in enumerate(columns[1]):
-            if len(choices) != wanted:
+        count = self.spec.settings.num_choices
+        for row, choices in enumerate(columns[1]):
+            if len(choices) != count:
                 raise BadText(
-                    place,
-                    f"{len(choices)} choices; this model takes {wanted}.",
+                    row,
+                    f"{len(choices)} choices; this model takes {count}.",
                 )
 
     def _groups(self, text, choices):
         return [(text, choice) for choice in choices]
 
-    def _rows(self, answers, columns):
+    def _rows(self, outputs, columns):
         rows = zip(
-            answers[CHOICE].tolist(),
-            answers[PROBABILITIES].tolist(),
+            outputs[CHOICE].tolist(),
+            outputs[PROBABILITIES].tolist(),
             columns[1],
             strict=True,
         )
         return [
             {
-                CHOICE: place,
-                "text": readable(choices[place]),
+                CHOICE: index,
+                "text": readable(choices[index]),
                 PROBABILITIES: numbers,
             }
-            for place, numbers, choices in rows
+            for index, numbers, choices in rows
         ]

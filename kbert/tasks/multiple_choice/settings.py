@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model that chooses has."""
+"""The settings of a model that chooses."""
 
 import dataclasses
 from typing import Annotated
@@ -10,7 +10,7 @@ from kbert.json_files import Range
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a model that chooses has.
+    """The settings of a model that chooses.
 
     Attributes:
         num_choices: C, of each row.

@@ -100,10 +100,10 @@ def _check_columns(columns):
     texts = columns["text_columns"]
     if len(texts) not in (1, 2):
         raise ValueError(
-            f"--text_columns={','.join(texts)}: wanted 1 or 2 column names."
+            f"--text_columns={','.join(texts)}: needs 1 or 2 column names."
         )
     if not columns["choice_columns"]:
         raise ValueError(
-            "--choice_columns is missing: wanted a column for each choice, or "
+            "--choice_columns is missing: needs a column for each choice, or "
             "one of lists."
         )

@@ -24,13 +24,14 @@ def examples(
     several_answers: bool,
     whole_words: bool = False,
 ) -> Examples:
-    """Tokenizes questions and cuts their contexts, once for all epochs.
+    """Tokenizes questions and splits their contexts, once for all epochs.
 
-    Each window is a row. Its labels are (2,) int32, the places of the first
-    and the last token of the question's first answer, or 0 and 0 for [CLS]
-    where it does not hold all of it (google-research/bert, run_squad.py).
-    With several answers they are (2, S) float32, 1 where any answer that it
-    holds starts and where it ends, and the paragraph's tokens alone count.
+    Each window is a row. Its labels are (2,) int32, the positions of the
+    first and the last token of the question's first answer, or 0 and 0 for
+    [CLS] where the window does not hold all of it (google-research/bert,
+    run_squad.py). With several answers they are (2, S) float32, 1 where any
+    answer in it starts and where it ends, and the paragraph's tokens alone
+    count.
 
     Args:
         questions: with answers.
@@ -38,7 +39,7 @@ def examples(
         max_seq_length: most tokens of a row.
         max_query_length: most tokens of a question; longer ones are
             truncated.
-        stride: tokens from one window's begin to the next one's.
+        stride: tokens from one window's start to the next one's.
         several_answers: whether all answers count, or the first.
         whole_words: whether an answer that begins or ends inside a word is
             learnt with all of the word: see `squad.whole_words`.
@@ -72,9 +73,9 @@ def examples(
         first, last = first.values - start, last.values - start
         held = (first >= 0) & (first <= last) & (last < size)
 
-        def held_places(places):
+        def held_positions(positions):
             return tf.RaggedTensor.from_value_rowids(
-                tf.boolean_mask(places + before, held),
+                tf.boolean_mask(positions + before, held),
                 tf.boolean_mask(window, held),
                 windows.ids.nrows(),
             )
@@ -82,8 +83,8 @@ def examples(
         return {
             "question": question,
             "window": windows.ids,
-            "first": held_places(first),
-            "last": held_places(last),
+            "first": held_positions(first),
+            "last": held_positions(last),
             "truncated": tf.cast(
                 tokens.row_lengths() > kept.row_lengths(), tf.int32
             ),
@@ -106,14 +107,14 @@ def examples(
         )
         spans = rows["first"], rows["last"]
         if not several_answers:  # one or none
-            labels = [tf.reduce_sum(places, 1) for places in spans]
+            labels = [tf.reduce_sum(positions, 1) for positions in spans]
             return inputs, {features.LOGITS: tf.stack(labels, 1)}
         shape = tf.shape(inputs["token_ids"])
-        labels = [_indicators(places, shape) for places in spans]
+        labels = [_indicators(positions, shape) for positions in spans]
         size = tf.cast(rows["window"].row_lengths(), tf.int32)[:, tf.newaxis]
         first = tf.cast(rows["question"].row_lengths(), tf.int32) + 2
-        place = tf.range(shape[1]) - first[:, tf.newaxis]
-        weights = finetuning.token_weights((place >= 0) & (place < size))
+        index = tf.range(shape[1]) - first[:, tf.newaxis]
+        weights = finetuning.token_weights((index >= 0) & (index < size))
         return (
             inputs,
             {features.LOGITS: tf.stack(labels, 1)},
@@ -144,8 +145,9 @@ def token_spans(
         ends: (B, None) int32, and end.
         begin: (B, None) int32, the bytes where the spans begin.
         stop: (B, None) int32, and end.
-    Returns: first and last, each (B, None) int32 like the spans, the places
-        of the tokens in their rows; last is before first where there is none.
+    Returns: first and last, each (B, None) int32 like the spans, the
+        positions of the tokens in their rows; last is before first where there
+        is none.
     """
 
     def before(tokens, bytes, side):
@@ -158,24 +160,24 @@ def token_spans(
     return first, before(starts, stop, "left") - 1
 
 
-def _in_all(places: tf.RaggedTensor) -> tf.Tensor:
+def _in_all(positions: tf.RaggedTensor) -> tf.Tensor:
     """One number for each, those of later rows above those before."""
-    row = places.value_rowids()
-    return row * (1 << 32) + tf.cast(places.values, tf.int64)
+    row = positions.value_rowids()
+    return row * (1 << 32) + tf.cast(positions.values, tf.int64)
 
 
-def _indicators(places, shape):
-    """(B, S) float32, 1 at each row's places, which may repeat."""
-    rows = tf.cast(places.value_rowids(), tf.int32)
-    at = tf.stack([rows, places.values], 1)
-    counts = tf.scatter_nd(at, tf.ones_like(places.values), shape)
+def _indicators(positions, shape):
+    """(B, S) float32, 1 at each row's positions, which may repeat."""
+    rows = tf.cast(positions.value_rowids(), tf.int32)
+    at = tf.stack([rows, positions.values], 1)
+    counts = tf.scatter_nd(at, tf.ones_like(positions.values), shape)
     return tf.cast(counts > 0, tf.float32)
 
 
 def _columns(
     questions: Questions, several_answers: bool, whole_words: bool = False
 ) -> dict:
-    """The texts, and the bytes that the answers stand at."""
+    """The texts, and the bytes where the answers are."""
     starts, ends = [], []
     for context, answers in zip(
         questions.contexts, questions.answers, strict=True

@@ -13,7 +13,7 @@ from kbert.tasks.heads import Head, dense
 from kbert.tasks.losses import BinaryCrossentropy
 from kbert.tasks.question_answering.settings import Settings
 
-_MASKED = -1e9  # the logit of what is no place for an answer
+_MASKED = -1e9  # the logit of tokens that no answer may contain
 
 
 def build_question_answerer(config: BertConfig) -> keras.Model:
@@ -34,9 +34,9 @@ def build_question_answerer(config: BertConfig) -> keras.Model:
         inputs["segment_ids"], inputs["padding_mask"]
     )
     is_cls = ops.ones_like(in_paragraph[:, :1])
-    is_place = ops.concatenate([is_cls, in_paragraph[:, 1:]], axis=1)
+    may_answer = ops.concatenate([is_cls, in_paragraph[:, 1:]], axis=1)
     logits = ops.where(
-        ops.expand_dims(is_place, 1),
+        ops.expand_dims(may_answer, 1),
         ops.transpose(logits_BS2, (0, 2, 1)),
         _MASKED,
     )
@@ -50,19 +50,19 @@ def paragraph_tokens(segment_ids, padding_mask):
     Both are (B, S) int, and so is what comes back, of bool.
     """
     is_token = ops.not_equal(padding_mask, 0)
-    goes_on = ops.concatenate(
+    has_next = ops.concatenate(
         [is_token[:, 1:], ops.zeros_like(is_token[:, :1])], axis=1
     )
     in_second = ops.equal(segment_ids, 1)
-    return ops.logical_and(in_second, ops.logical_and(is_token, goes_on))
+    return ops.logical_and(in_second, ops.logical_and(is_token, has_next))
 
 
 def losses(several_answers: bool = False) -> dict[str, keras.losses.Loss]:
     """Half the sum of the start's and the end's cross-entropy.
 
-    Labels are (B, 2) int32, the places of the first and the last token, 0 for
-    no answer in the row. With several answers they are (B, 2, S), 0 or 1, the
-    loss is that of each element, and weights leave the paragraph's tokens.
+    Labels are (B, 2) int32, the positions of the first and the last token, 0
+    for no answer in the row. With several answers they are (B, 2, S), 0 or 1,
+    the loss is that of each element, and weights leave the paragraph's tokens.
     """
     if several_answers:
         return {features.LOGITS: BinaryCrossentropy()}
@@ -110,7 +110,7 @@ def decode(start, end, allowed, *, max_answer_length: int, count: int) -> Spans:
     Args:
         start: (B, N) float, the logits of tokens to be an answer's first.
         end: (B, N) float, to be its last.
-        allowed: (B, N) bool, the paragraph's tokens, which stand side by side.
+        allowed: (B, N) bool, the paragraph's tokens, which are adjacent.
         max_answer_length: most tokens of a span.
         count: K.
     """
@@ -122,12 +122,12 @@ def decode(start, end, allowed, *, max_answer_length: int, count: int) -> Spans:
     batch, size = ops.shape(start)
     flat = ops.reshape(score_BNL, (batch, size * max_answer_length))
     flat = ops.pad(flat, ((0, 0), (0, count)), constant_values=2 * _MASKED)
-    score, place = ops.top_k(flat, count)
+    score, index = ops.top_k(flat, count)
     exists = score > _MASKED / 2
     score = ops.where(exists, score, _MASKED)
-    place = ops.where(exists, ops.cast(place, "int32"), 0)
-    first = place // max_answer_length
-    return Spans(first, first + place % max_answer_length, score, exists)
+    index = ops.where(exists, ops.cast(index, "int32"), 0)
+    first = index // max_answer_length
+    return Spans(first, first + index % max_answer_length, score, exists)
 
 
 def probabilities(spans: Spans, no_answer=None):
@@ -155,7 +155,7 @@ def decode_several(
     """All spans that are probable enough and do not overlap.
 
     A span's probability is that of its start times that of its end. Of two
-    answers side by side the first one's start and the second one's end are
+    adjacent answers the first one's start and the second one's end are
     probable too: a span that begins with one probable span and ends with
     another, which do not overlap, is none. Of those left the most probable is
     taken, then the most probable that does not overlap it, and so on; of
@@ -167,7 +167,7 @@ def decode_several(
     Args:
         start: (B, N) float, the logits of tokens to be an answer's first.
         end: (B, N) float, to be its last.
-        allowed: (B, N) bool, the paragraph's tokens, which stand side by side.
+        allowed: (B, N) bool, the paragraph's tokens, which are adjacent.
         max_answer_length: most tokens of a span.
         threshold: the lowest probability of an answer, above 0.
     Returns: last (B, N) int32, the last token of the answer that starts at
@@ -179,23 +179,23 @@ def decode_several(
     probable_BNL = ops.expand_dims(start, 2) * _ahead(end, span, 0.0)
     backwards_BNL = ops.expand_dims(end, 2) * _behind(start, span, 0.0)
     batch, size = ops.shape(start)
-    place_N = ops.arange(size, dtype="int32")
-    nearest_end = place_N + _first_true(probable_BNL >= threshold)
-    nearest_start = place_N - _first_true(backwards_BNL >= threshold)
+    position_N = ops.arange(size, dtype="int32")
+    nearest_end = position_N + _first_true(probable_BNL >= threshold)
+    nearest_start = position_N - _first_true(backwards_BNL >= threshold)
     holds_two = ops.expand_dims(nearest_end, 2) < _ahead(nearest_start, span, 0)
     is_answer = ops.logical_and(
         probable_BNL >= threshold, ops.logical_not(holds_two)
     )
-    first_N1 = ops.expand_dims(place_N, 1)
+    first_N1 = ops.expand_dims(position_N, 1)
     last_NL = first_N1 + ops.arange(span, dtype="int32")
 
     def take_best(left_BNL, last_BN, probability_BN):
         flat = ops.reshape(left_BNL, (batch, size * span))
-        place_B1 = ops.cast(ops.argmax(flat, axis=1, keepdims=True), "int32")
+        index_B1 = ops.cast(ops.argmax(flat, axis=1, keepdims=True), "int32")
         best_B1 = ops.max(flat, axis=1, keepdims=True)
-        first_B1 = place_B1 // span
-        end_B1 = first_B1 + place_B1 % span
-        here = ops.logical_and(place_N == first_B1, best_B1 > 0)
+        first_B1 = index_B1 // span
+        end_B1 = first_B1 + index_B1 % span
+        here = ops.logical_and(position_N == first_B1, best_B1 > 0)
         first_B11 = ops.expand_dims(first_B1, 2)
         overlaps = ops.logical_and(
             first_N1 <= ops.expand_dims(end_B1, 2), last_NL >= first_B11
@@ -231,14 +231,14 @@ def _behind(values_BN, span: int, fill):
 
 
 def _band(values_BN, span):
-    place_N1 = ops.expand_dims(ops.arange(ops.shape(values_BN)[1]), 1)
-    return place_N1 + ops.arange(span)
+    position_N1 = ops.expand_dims(ops.arange(ops.shape(values_BN)[1]), 1)
+    return position_N1 + ops.arange(span)
 
 
 def _first_true(is_BNL):
-    """(B, N) int32, the first place along the last axis; where none, many."""
-    place = ops.cast(ops.argmax(ops.cast(is_BNL, "int32"), axis=2), "int32")
-    return ops.where(ops.any(is_BNL, axis=2), place, 1 << 30)
+    """(B, N) int32, the first index along the last axis; where none, many."""
+    index = ops.cast(ops.argmax(ops.cast(is_BNL, "int32"), axis=2), "int32")
+    return ops.where(ops.any(is_BNL, axis=2), index, 1 << 30)
 
 
 HEAD = Head(

@@ -23,9 +23,9 @@ def normalized(text: str) -> str:
 
 
 def scores(
-    predicted: Sequence[str], wanted: Sequence[Sequence[str]]
+    predicted: Sequence[str], references: Sequence[Sequence[str]]
 ) -> dict[str, float]:
-    """Exact match and F1 of words, as SQuAD's official evaluations have them.
+    """Exact match and F1 of words, as SQuAD's official scripts compute them.
 
     Each is a mean over questions of the best over a question's answers, from
     0 to 1. Where a question has none, all are scored by the rules of 2.0, by
@@ -34,17 +34,17 @@ def scores(
 
     Args:
         predicted: an answer for each question, or "".
-        wanted: the answers that are right for each, or none.
+        references: the right answers to each, or none.
     """
-    pairs = list(zip(predicted, wanted, strict=True))
-    if all(wanted):
+    pairs = list(zip(predicted, references, strict=True))
+    if all(references):
         return _mean([_by_answers(found, right) for found, right in pairs])
     rows = [question_scores(found, right) for found, right in pairs]
     result = _mean(rows)
     for name, has in (("has_answer", True), ("no_answer", False)):
         some = [
             row
-            for row, right in zip(rows, wanted, strict=True)
+            for row, right in zip(rows, references, strict=True)
             if bool(right) == has
         ]
         if some:
@@ -54,25 +54,27 @@ def scores(
 
 
 def question_scores(
-    predicted: str, wanted: Sequence[str]
+    predicted: str, references: Sequence[str]
 ) -> tuple[float, float]:
     """Exact match and F1 of one question, by the rules of SQuAD 2.0."""
-    wanted = [text for text in wanted if normalized(text)]
-    if wanted:
-        return _by_answers(predicted, wanted)
+    references = [text for text in references if normalized(text)]
+    if references:
+        return _by_answers(predicted, references)
     is_none = float(not normalized(predicted))
     return is_none, is_none
 
 
-def _by_answers(predicted, wanted) -> tuple[float, float]:
-    """Exact match and F1 with the best of one answer or more."""
-    exact = max(normalized(predicted) == normalized(text) for text in wanted)
-    return float(exact), max(_f1(predicted, text) for text in wanted)
+def _by_answers(predicted, references) -> tuple[float, float]:
+    """Exact match and F1 with the best of one or more answers."""
+    exact = max(
+        normalized(predicted) == normalized(text) for text in references
+    )
+    return float(exact), max(_f1(predicted, text) for text in references)
 
 
-def _f1(predicted: str, wanted: str) -> float:
+def _f1(predicted: str, reference: str) -> float:
     found = collections.Counter(normalized(predicted).split())
-    right = collections.Counter(normalized(wanted).split())
+    right = collections.Counter(normalized(reference).split())
     common = (found & right).total()
     return 2 * common / (found.total() + right.total()) if common else 0.0
 
@@ -85,43 +87,44 @@ def _mean(rows) -> dict[str, float]:
 def best_thresholds(
     predicted: Sequence[str],
     no_answer_scores: Sequence[float],
-    wanted: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
 ) -> dict[str, float]:
     """The best scores that a threshold for no answer can give, and where.
 
     The scores are those of the official evaluation of SQuAD 2.0, whose
     threshold is the last no-answer score that is not above it; here it is
-    half way to the next one, at most 0.5 on, so that rounding changes nothing.
+    half way to the next one, at most 0.5 above, so that rounding changes
+    nothing.
 
     Args:
         predicted: the best span of each question, whatever its score.
         no_answer_scores: the higher, the more likely there is no answer.
-        wanted: the answers that are right for each question, or none.
+        references: the right answers to each question, or none.
     """
-    order = sorted(range(len(wanted)), key=no_answer_scores.__getitem__)
-    ranked = [no_answer_scores[place] for place in order]
+    order = sorted(range(len(references)), key=no_answer_scores.__getitem__)
+    ranked = [no_answer_scores[row] for row in order]
     nexts = [*ranked[1:], math.inf]
     result = {}
     for column, name in enumerate(("exact_match", "f1")):
-        total = best = float(sum(not right for right in wanted))
+        total = best = float(sum(not right for right in references))
         threshold = ranked[0] - 0.5
-        for place, score, following in zip(order, ranked, nexts, strict=True):
-            if wanted[place]:
-                total += question_scores(predicted[place], wanted[place])[
+        for row, score, following in zip(order, ranked, nexts, strict=True):
+            if references[row]:
+                total += question_scores(predicted[row], references[row])[
                     column
                 ]
-            elif predicted[place]:
+            elif predicted[row]:
                 total -= 1
             if total > best and following > score:
                 best = total
                 threshold = min((score + following) / 2, score + 0.5)
-        result[f"best_{name}"] = best / len(wanted)
+        result[f"best_{name}"] = best / len(references)
         result[f"best_{name}_threshold"] = threshold
     return result
 
 
 def scores_of_several(
-    predicted: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]]
+    predicted: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
 ) -> dict[str, float]:
     """Exact match and F1 of questions that have any number of answers.
 
@@ -129,16 +132,16 @@ def scores_of_several(
     its F1 is that of whole answers. Both compare normalized texts, and are
     means over the questions.
     """
-    rows = zip(predicted, wanted, strict=True)
+    rows = zip(predicted, references, strict=True)
     return _mean([question_scores_of_several(*row) for row in rows])
 
 
 def question_scores_of_several(
-    predicted: Sequence[str], wanted: Sequence[str]
+    predicted: Sequence[str], references: Sequence[str]
 ) -> tuple[float, float]:
     """Exact match and F1 of one question."""
     found = collections.Counter(map(normalized, predicted))
-    right = collections.Counter(map(normalized, wanted))
+    right = collections.Counter(map(normalized, references))
     if found == right:
         return 1.0, 1.0
     both = (found & right).total()

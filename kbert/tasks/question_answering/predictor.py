@@ -52,7 +52,7 @@ class QuestionPredictor(Predictor):
     A context without tokens has no answer, and 1e9 for no_answer_score.
     `predict` gives for each row {"answer": text, "start", "end", "score",
         "no_answer_score", "answers": [{"text", "start", "end",
-        "probability"}, ...]}, places in characters; with several answers
+        "probability"}, ...]}, positions in characters; with several answers
         the last alone.
     """
 
@@ -90,7 +90,7 @@ class QuestionPredictor(Predictor):
             return rows
         return [{**row, ANSWERS: row[ANSWERS][:n_best]} for row in rows]
 
-    def _answer(self, *texts):
+    def _outputs(self, *texts):
         question, context = texts
         ids, starts, ends = self._tokenizer.with_spans(context)
         questions, windows = question_windows(
@@ -191,23 +191,23 @@ class QuestionPredictor(Predictor):
     def _room(self):
         return self._settings.max_query_length
 
-    def _rows(self, answers, columns):
+    def _rows(self, outputs, columns):
         names = (ANSWERS, STARTS, ENDS, PROBABILITIES)
         several = self._settings.several_answers
         rows = []
-        for place, count in enumerate(answers[COUNT]):
+        for row, count in enumerate(outputs[COUNT]):
             best = zip(
-                *(answers[name][place][:count].tolist() for name in names),
+                *(outputs[name][row][:count].tolist() for name in names),
                 strict=True,
             )
             listed = [
                 {"text": text.decode(), START: a, END: b, "probability": p}
                 for text, a, b, p in best
             ]
-            row = {} if several else {ANSWER: answers[ANSWER][place].decode()}
+            found = {} if several else {ANSWER: outputs[ANSWER][row].decode()}
             for name in () if several else (START, END, SCORE, NO_ANSWER_SCORE):
-                row[name] = answers[name][place].item()
-            rows.append({**row, ANSWERS: listed})
+                found[name] = outputs[name][row].item()
+            rows.append({**found, ANSWERS: listed})
         return rows
 
 
@@ -237,7 +237,7 @@ class _Texts:
 
     def __init__(self, texts, starts, ends):
         self._texts = texts
-        # A token more, so that a place without tokens is one.
+        # One more token, so that a row without tokens has one.
         self._starts, self._ends = (
             tf.pad(x.to_tensor(), [[0, 0], [0, 1]]) for x in (starts, ends)
         )

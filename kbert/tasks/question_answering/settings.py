@@ -14,19 +14,19 @@ _Length = Annotated[int, Range(at_least=1, at_most=MAX_SEQ_LENGTH)]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How paragraphs are cut and answers chosen.
+    """How paragraphs are split and answers chosen.
 
     Attributes:
-        stride: tokens of the paragraph from one window's begin to the next.
+        stride: tokens of the paragraph from one window's start to the next.
         max_query_length: most tokens of a question; longer ones are
             truncated.
         max_answer_length: most tokens of an answer.
         no_answer: whether a question may have none, as in SQuAD 2.0.
-        several_answers: whether it may have any number of them, each with a
-            probability of its own.
-        threshold: with several answers the lowest probability of one, and
-            else the highest no-answer score at which there is one; None for
-            0.5 and 0.
+        several_answers: whether it may have any number of them, each with its
+            own probability.
+        threshold: with several answers the lowest probability of one,
+            otherwise the highest no-answer score at which there is one; None
+            for 0.5 and 0.
         whole_word_answers: whether training widens an answer that begins or
             ends inside a word to all of it; scores are of the given ones.
     Raises: ValueError, naming the field.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions about paragraphs from JSON files of SQuAD 1.1 and 2.0.
 
-The questions stand in articles, in paragraphs, or one a row:
+The questions are in articles, in paragraphs, or one a row:
 
     article    {"paragraphs": [paragraph, ...]}
     paragraph  {"context": "...", "qas": [question, ...]}
@@ -57,10 +57,10 @@ class Questions:
         ids: of the questions, strings or numbers.
         questions: their texts.
         contexts: the paragraph of each.
-        answers: those that are right for each; none if there is none.
-        wrong: how many answers were left out, for they do not stand where
-            the file says.
-        dropped: how many questions had no others.
+        answers: the right ones of each question; empty if there is none.
+        wrong: how many answers were left out, because they are not where the
+            file says.
+        dropped: how many questions had no other answers.
     """
 
     path: str
@@ -73,7 +73,7 @@ class Questions:
 
     @property
     def texts(self) -> tuple[list[str], list[str]]:
-        """Questions and contexts, as a server takes them."""
+        """Questions and contexts, as a predictor takes them."""
         return self.questions, self.contexts
 
     @property
@@ -91,18 +91,18 @@ def read_squad(
 ) -> Questions:
     """Reads the questions of a file.
 
-    Without answers a question has none, which "is_impossible", where it
-    stands, must say too. An answer whose text is empty and whose start is 0
-    or -1 is none, unless "is_impossible" is false.
+    A question without answers has none; "is_impossible", if it is there, must
+    say so too. An answer whose text is empty and whose start is 0 or -1 is
+    none, unless "is_impossible" is false.
 
     Args:
         path: the file.
         encoding: of the file, as Python names it.
-        labelled: whether the answers are wanted; if not, what is there is not
-            looked at, and no question is left out.
+        labelled: whether to read the answers; if not, they are ignored and no
+            question is left out.
     Raises: OSError; ValueError, naming the file, and the line and the
-        question or the place, for what is not of the encoding or not of this
-        form, if more than 1 % of the answers do not stand at their
+        question or the path in the JSON, for what is not of the encoding or
+        not of this form, if more than 1 % of the answers are not at their
         answer_start, if two labelled questions have one id, or if there are
         none.
     """
@@ -141,8 +141,8 @@ def read_squad(
         found.answers.append(right)
     if wrong > _MOST_WRONG * total:
         raise ValueError(
-            f"{first_wrong}: the text of an answer is not what stands at its "
-            f"answer_start; so it is with {wrong:,} of {total:,} answers, "
+            f"{first_wrong}: the text of an answer is not at its "
+            f"answer_start; this is so for {wrong:,} of {total:,} answers, "
             f"more than {_MOST_WRONG:.0%}."
         )
     if not found.ids:
@@ -166,9 +166,9 @@ def whole_words(context: str, answer: Answer) -> Answer:
     return Answer(context[start:end], start)
 
 
-def _is_inside_word(text: str, place: int) -> bool:
-    """Whether a word goes on from the character before to the one there."""
-    pair = text[place - 1 : place + 1] if place else ""
+def _is_inside_word(text: str, position: int) -> bool:
+    """Whether the characters before and at a position are of one word."""
+    pair = text[position - 1 : position + 1] if position else ""
     return (
         len(pair) == 2
         and all(unicodedata.category(x)[0] in "LMN" for x in pair)
@@ -177,7 +177,7 @@ def _is_inside_word(text: str, place: int) -> bool:
 
 
 def _elements(path: str, text: str) -> Iterator[tuple[str, Any]]:
-    """Articles, paragraphs or rows, each with where it stands."""
+    """Articles, paragraphs or rows, each with its path in the file."""
     first = next((x for x in text.split("\n") if x.strip()), "")
     try:
         tree = json.loads(text)
@@ -252,8 +252,9 @@ def _qas(path: str, text: str) -> Iterator[tuple[str, Any, dict]]:
             for j, paragraph in enumerate(
                 _value(where, element, "paragraphs", list)
             ):
-                place = f"{where}.paragraphs[{j}]"
-                yield from _qas_of_paragraph(place, paragraph)
+                yield from _qas_of_paragraph(
+                    f"{where}.paragraphs[{j}]", paragraph
+                )
 
 
 def _qas_of_paragraph(where, paragraph):

@@ -45,7 +45,7 @@ class QuestionAnswerer(LabelledTask):
         rows = squad.read_squad(path, options.encoding)
         if rows.wrong:
             print(
-                f"{path}: {rows.wrong:,} answers do not stand at their "
+                f"{path}: {rows.wrong:,} answers are not at their "
                 f"answer_start; left out, and {rows.dropped:,} questions that "
                 "had no others",
                 file=sys.stderr,
@@ -65,7 +65,7 @@ class QuestionAnswerer(LabelledTask):
     def _spec_fields(cls, rows, options):
         if not any(rows.answers):
             raise ValueError(
-                f"{rows.path}: no question has an answer; wanted some."
+                f"{rows.path}: no question has an answer; needs some."
             )
         settings = {}
         if not options.settings.get("several_answers"):

@@ -20,7 +20,7 @@ class RegressionPredictor(Predictor):
         super().__init__(model, vocabulary=vocabulary, spec=spec)
         self.text_inputs = TEXT_INPUTS[spec.num_texts]
 
-    def _answer(self, *texts):
+    def _outputs(self, *texts):
         tokens = [self._tokenizer(text) for text in texts]
         inputs, _ = pack(
             *tokens,
@@ -30,5 +30,5 @@ class RegressionPredictor(Predictor):
         outputs = self._model(inputs, training=False)
         return {features.VALUE: outputs[features.VALUE]}
 
-    def _rows(self, answers, columns):
-        return [{features.VALUE: x} for x in answers[features.VALUE].tolist()]
+    def _rows(self, outputs, columns):
+        return [{features.VALUE: x} for x in outputs[features.VALUE].tolist()]

@@ -39,7 +39,7 @@ class Regressor(LabelledTask):
         numbers = set(tables.label_numbers(rows))
         if len(numbers) < 2:
             raise ValueError(
-                f"{rows.path}: the only label is {numbers.pop():g}; wanted "
+                f"{rows.path}: the only label is {numbers.pop():g}; needs "
                 "numbers that differ."
             )
         return {"num_texts": len(rows.texts)}

@@ -24,9 +24,9 @@ class Documents:
     Attributes:
         path: the file.
         lines: of each document, from 1.
-        sentences: likewise.
+        sentences: of each document.
         labels: for each sentence 1 if it is of the summary, otherwise 0.
-        summaries: of each document, what a summary is to be compared with.
+        summaries: the reference summary of each document.
     """
 
     path: str
@@ -37,7 +37,7 @@ class Documents:
 
     @property
     def texts(self) -> tuple[list[list[str]]]:
-        """As the task's server takes them."""
+        """As the task's predictor takes them."""
         return (self.sentences,)
 
     def __len__(self) -> int:
@@ -51,9 +51,9 @@ def read_documents(path: str, encoding: str = "utf-8") -> Documents:
         {"sentences": ["One.", "Two."], "labels": [0, 1], "summary": "Two!"}
 
     `labels` has 1 for each sentence of the summary. Where there is no
-    `summary`, these sentences are what a summary is compared with, joined
-    with blanks. Other fields are passed over, and so are empty lines. A
-    sentence may be empty: it is never chosen.
+    `summary`, these sentences are the reference, joined with spaces. Other
+    fields and empty lines are ignored. A sentence may be empty: it is never
+    chosen.
 
     Args:
         path: the file.
@@ -79,7 +79,7 @@ def _sentences(where: str, row: dict) -> list[str]:
     found = row.get("sentences")
     if not isinstance(found, list) or {type(x) for x in found} - {str}:
         raise ValueError(
-            f"{where}: sentences {_shown(found)}; wanted a list of strings."
+            f"{where}: sentences {_shown(found)}; needs a list of strings."
         )
     if not any(map(str.strip, found)):
         raise ValueError(f"{where}: no sentence, or only empty ones.")
@@ -90,17 +90,17 @@ def _labels(where: str, row: dict) -> list[int]:
     found = row.get("labels")
     if not isinstance(found, list):
         raise ValueError(
-            f"{where}: labels {_shown(found)}; wanted a list of 0 and 1."
+            f"{where}: labels {_shown(found)}; needs a list of 0 and 1."
         )
     for label in found:
         if type(label) is not int or label not in (0, 1):
             raise ValueError(
-                f"{where}: a label is {_shown(label)}; wanted 0 or 1."
+                f"{where}: a label is {_shown(label)}; needs 0 or 1."
             )
     if len(found) != len(row["sentences"]):
         raise ValueError(
             f"{where}: {len(found)} labels for {len(row['sentences'])} "
-            "sentences; wanted one each."
+            "sentences; needs one each."
         )
     return found
 
@@ -111,7 +111,7 @@ def _summary(where: str, row: dict) -> str:
         return " ".join(sentence for sentence, label in pairs if label)
     if not isinstance(row["summary"], str):
         raise ValueError(
-            f"{where}: summary {_shown(row['summary'])}; wanted a string."
+            f"{where}: summary {_shown(row['summary'])}; needs a string."
         )
     return row["summary"]
 

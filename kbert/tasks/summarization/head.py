@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sentences of a document that tell the most of it."""
+"""The sentences of a document that say the most."""
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ def build_summarizer(config: BertConfig) -> keras.Model:
 
     Inputs: token_ids, segment_ids, padding_mask, each (B, S) int32, of rows
         that hold several sentences, [CLS] sentence [SEP] each, segments 0 and
-        1 by turns; sentence_positions (B, P) int32, the places of the [CLS]s,
+        1 alternating; sentence_positions (B, P) int32, those of the [CLS]s,
         the first of them 0, and 0 where there are no more.
     Outputs: logits (B, P) float32, one a sentence.
     Source: Liu 2019, arXiv:1903.10318, sections 2.1 and 2.2 (the simple
@@ -57,7 +57,7 @@ def decode(logits, given, count: int):
         given: (B, N) bool, whether there is such a sentence.
         count: k, how many to choose at most.
     Returns: probabilities (B, N) float32, 0 where there is no sentence, and
-        the places of the best (B, k) int32, from 0, with -1 at the end where
+        the indices of the best (B, k) int32, from 0, with -1 at the end where
         there are fewer. Of equal ones the first is better.
     """
     logits = ops.cast(logits, "float32")
@@ -65,12 +65,12 @@ def decode(logits, given, count: int):
     ranked = ops.where(given, logits, none)
     # More than k, for a document with fewer sentences.
     ranked = ops.pad(ranked, ((0, 0), (0, count)), constant_values=none)
-    best, places = ops.top_k(ranked, count)
+    best, indices = ops.top_k(ranked, count)
     last = np.iinfo("int32").max
-    places = ops.where(best > none, ops.cast(places, "int32"), last)
-    places = ops.sort(places, axis=-1)
-    places = ops.where(ops.equal(places, last), -1, places)
-    return ops.where(given, ops.sigmoid(logits), 0.0), places
+    indices = ops.where(best > none, ops.cast(indices, "int32"), last)
+    indices = ops.sort(indices, axis=-1)
+    indices = ops.where(ops.equal(indices, last), -1, indices)
+    return ops.where(given, ops.sigmoid(logits), 0.0), indices
 
 
 HEAD = Head(

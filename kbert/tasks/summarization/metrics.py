@@ -11,7 +11,7 @@ _ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 
 
 def check_rouge() -> None:
-    """Sees that the library of `rouge` is there.
+    """Checks that the library of `rouge` is installed.
 
     Raises: ValueError that says how to install it.
     """
@@ -48,20 +48,20 @@ def scores(
     summaries: Sequence[str],
     references: Sequence[str],
     chosen: Sequence[Sequence[int]],
-    wanted: Sequence[Sequence[int]],
+    labelled: Sequence[Sequence[int]],
 ) -> dict[str, float]:
     """The means of `rouge`, and how many sentences were rightly chosen.
 
     Args:
         summaries: of all documents.
         references: what they should be.
-        chosen: the places of each summary's sentences.
-        wanted: the places of those that are labelled 1.
+        chosen: the indices of each summary's sentences.
+        labelled: the indices of those that are labelled 1.
     Returns: rouge_1, rouge_2, rouge_l; precision, the share of all chosen
         sentences that are labelled 1, 0 where none was chosen.
     """
     rows = rouge(summaries, references)
-    pairs = zip(chosen, wanted, strict=True)
+    pairs = zip(chosen, labelled, strict=True)
     right = sum(len({*found} & {*gold}) for found, gold in pairs)
     return {
         **{

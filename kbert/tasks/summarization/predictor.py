@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sentences of documents to those that tell the most."""
+"""The sentences of documents to those that say the most."""
 
 from types import MappingProxyType
 
@@ -31,21 +31,21 @@ class SummarizationPredictor(Predictor):
 
     Call: sentences (B, N) string, num_sentences (B,) int32, how many a
         document has -> {"scores": (B, N) float32, how probably
-        each is of the summary; "best": (B, k) int32, the places of the k
+        each is of the summary; "best": (B, k) int32, the indices of the k
         best, from 0, in their order, and -1 where there are no more}.
-        A string that is empty or of blanks is no sentence, wherever it
-        stands: its score is 0 and it is never chosen. A document of any
+        A string that is empty or of white space is no sentence, at any
+        index: its score is 0 and it is never chosen. A document of any
         length is read as a whole, in rows; a sentence that is longer than a
         row is truncated.
     `predict` gives for each document {"summary": the chosen sentences,
-        "sentences": their places, "scores": those of all sentences}.
+        "sentences": their indices, "scores": those of all sentences}.
     """
 
     text_inputs = (SENTENCES,)
     several = (SENTENCES,)
     counts = MappingProxyType({SENTENCES: NUM_SENTENCES})
 
-    def _answer(self, *inputs):
+    def _outputs(self, *inputs):
         sentences, counts_B = inputs
         sentences = no_wider_than_full(sentences)
         with tf.control_dependencies(
@@ -73,7 +73,7 @@ class SummarizationPredictor(Predictor):
 
         num_rows = tf.cast(rows.ids.nrows(), tf.int32)
         (logits,) = map_in_chunks(step, num_rows, [(None,)])
-        # Those of all sentences in their order, back to where they stand.
+        # Those of all sentences in their order, back to their indices.
         logits_BN = tf.scatter_nd(
             tf.where(given_BN),
             logits,
@@ -87,21 +87,21 @@ class SummarizationPredictor(Predictor):
     def _groups(self, sentences):
         return [(sentence,) for sentence in sentences]
 
-    def _rows(self, answers, columns):
+    def _rows(self, outputs, columns):
         rows = zip(
-            answers[BEST].tolist(),
-            answers[SCORES].tolist(),
+            outputs[BEST].tolist(),
+            outputs[SCORES].tolist(),
             columns[0],
             strict=True,
         )
         found = []
-        for places, numbers, sentences in rows:
-            places = [place for place in places if place >= 0]
-            summary = [readable(sentences[place]) for place in places]
+        for indices, numbers, sentences in rows:
+            indices = [index for index in indices if index >= 0]
+            summary = [readable(sentences[index]) for index in indices]
             found.append(
                 {
                     "summary": summary,
-                    SENTENCES: places,
+                    SENTENCES: indices,
                     SCORES: numbers[: len(sentences)],
                 }
             )

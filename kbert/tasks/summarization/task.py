@@ -43,8 +43,7 @@ class Summarizer(LabelledTask):
         labels = set().union(*rows.labels)
         if len(labels) < 2:
             raise ValueError(
-                f"{rows.path}: the only label is {labels.pop()}; wanted 0 "
-                "and 1."
+                f"{rows.path}: the only label is {labels.pop()}; needs 0 and 1."
             )
         return {}
 

@@ -38,7 +38,7 @@ class Sentences:
 
     @property
     def texts(self) -> tuple[list[list[str]]]:
-        """As a tagger's server takes them."""
+        """As a tagger's predictor takes them."""
         return (self.words,)
 
     def __len__(self) -> int:
@@ -53,17 +53,17 @@ def read(
 
     A line's first field is a word, its last one the word's tag, whatever is
     between; fields are parted by tabs or, in a line without any, by blanks.
-    CoNLL-U is told by its numbers: its words are FORM, their tags UPOS. Lines
-    that begin with # and have other fields are comments. A line of white
+    CoNLL-U is recognized by its numbers: its words are FORM, their tags UPOS.
+    Lines that begin with # and have other fields are comments. A line of white
     space ends a sentence, and so does one that begins with -DOCSTART-.
 
-    Tags O, and B-, I-, E-, S-, L-, U- or M- and a type, mark entities and tell
-    their scheme: BIOES if there is an E- or S-, BILOU if there is an L- or
+    Tags O, and B-, I-, E-, S-, L-, U- or M- and a type, mark entities and
+    show their scheme: BIOES if there is an E- or S-, BILOU if there is an L- or
     U-, BMES if there is an M-; IOB2 if each I- continues an entity; else IOB1.
     No file with an entity marks others in another of them: what a sentence's
-    first entity begins with tells IOB1 from IOB2, and what it ends with tells
-    BIOES. If no tag marks an entity, they are classes of words, such as parts
-    of speech.
+    first entity begins with distinguishes IOB1 from IOB2, and what it ends
+    with shows BIOES. If no tag marks an entity, they are classes of words, such
+    as parts of speech.
 
     Args:
         path: the file.
@@ -109,7 +109,7 @@ def of_lists(
 def read_texts(path: str, encoding: str = "utf-8") -> Sentences | Rows:
     """Reads what is to be tagged: columns as `read` does, or a text a line.
 
-    Of columns the tags are not looked at, and there may be none. A text may
+    The tags of columns are ignored, and there may be none. A text may
     be an empty line.
 
     Args:
@@ -246,13 +246,13 @@ def _scheme(path: str, lines: list[list[int]], tags: list[list[str]]) -> str:
 
 
 def _first_fault(lines, tags, scheme) -> tuple[int, str] | None:
-    """The line and what stands there."""
+    """Its line, and what is wrong."""
     for line, row in zip(lines, tags, strict=True):
-        place = tag_schemes.fault(row, scheme)
-        if place is None:
+        index = tag_schemes.fault(row, scheme)
+        if index is None:
             continue
-        before = repr(row[place - 1]) if place else "the sentence's start"
-        if place == len(row):
+        before = repr(row[index - 1]) if index else "the sentence's start"
+        if index == len(row):
             return line[-1], f"{before} before the sentence's end"
-        return line[place], f"tag {row[place]!r} after {before}"
+        return line[index], f"tag {row[index]!r} after {before}"
     return None

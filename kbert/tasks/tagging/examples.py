@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences of words with a tag each, long ones cut into windows."""
+"""Sentences of words with a tag each, long ones split into windows."""
 
 import itertools
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ def examples(
 ) -> Examples:
     """Tokenizes sentences once, for all epochs.
 
-    A word's tag is learnt by its first piece, in the window that shows it
-    with the most context, and its other pieces by none (Devlin et al. 2019,
+    A word's tag is the label of its first token, in the window that shows it
+    with the most context, and its other tokens have none (Devlin et al. 2019,
     arXiv:1810.04805, section 5.3). A word of which cleaning leaves nothing
     is not learnt.
 
@@ -46,9 +46,9 @@ def examples(
     def tokenize(columns):
         ids, word_of = alignment.tokenize_words(columns["words"], tokenizer)
         labels = alignment.label_first_subwords(columns["tags"], word_of)
-        places = ids.with_values(tf.range(tf.size(ids.values)))
+        indices = ids.with_values(tf.range(tf.size(ids.values)))
         cut = windows.sliding_windows(
-            places, length=max_seq_length - 2, stride=stride
+            indices, length=max_seq_length - 2, stride=stride
         )
         ids = tf.gather(ids.values, cut.ids.values)
         labels = tf.gather(labels.values, cut.ids.values)

@@ -34,7 +34,7 @@ def build_tagger(config: BertConfig, num_tags: int) -> keras.Model:
     Source: Devlin et al. 2019, arXiv:1810.04805, section 5.3.
     """
     if num_tags < 2:
-        raise ValueError(f"num_tags is {num_tags}; wanted 2 or more.")
+        raise ValueError(f"num_tags is {num_tags}; needs 2 or more.")
     inputs = features.keras_inputs(features.ENCODER_INPUTS)
     hidden = encode(config, inputs).sequence
     logits = dense_head(config, hidden, num_tags, "tagger")

@@ -24,12 +24,12 @@ def entities(tags: Tags, strict: bool = False) -> list[Entity]:
     """
     found: list[Entity] = []
     open_type = None  # of the entity that the last word was in
-    for place, tag in enumerate(tags):
+    for word, tag in enumerate(tags):
         letter, name = tag[0], None if tag == OUTSIDE else tag[2:]
         if name is not None and name == open_type and letter in "IELM":
-            found[-1] = (name, found[-1][1], place)
+            found[-1] = (name, found[-1][1], word)
         elif name is not None and (letter in "BSU" or not strict):
-            found.append((name, place, place))
+            found.append((name, word, word))
             open_type = name
         else:
             open_type = None
@@ -39,7 +39,7 @@ def entities(tags: Tags, strict: bool = False) -> list[Entity]:
 
 
 def scores(
-    predicted: Sequence[Tags], wanted: Sequence[Tags]
+    predicted: Sequence[Tags], references: Sequence[Tags]
 ) -> dict[str, float]:
     """Precision, recall and F1 of all entities together.
 
@@ -49,13 +49,13 @@ def scores(
 
     Args:
         predicted: the tags of each sentence.
-        wanted: likewise, as many.
+        references: the same, as many.
     """
     found = {}
     for prefix, strict in (("", False), ("strict_", True)):
         pairs = [
-            _counts(set(entities(p, strict)), set(entities(w, strict)))
-            for p, w in zip(predicted, wanted, strict=True)
+            _counts(set(entities(p, strict)), set(entities(r, strict)))
+            for p, r in zip(predicted, references, strict=True)
         ]
         report = _report(*map(sum, zip(*pairs, strict=True)))
         for name in ("precision", "recall", "f1"):
@@ -64,17 +64,17 @@ def scores(
 
 
 def class_report(
-    predicted: Sequence[Tags], wanted: Sequence[Tags]
+    predicted: Sequence[Tags], references: Sequence[Tags]
 ) -> dict[str, dict[str, float]]:
     """Precision, recall, F1 and the number of entities of each type.
 
     Args:
         predicted: the tags of each sentence.
-        wanted: likewise, as many.
+        references: the same, as many.
     """
     found, gold = (
         {(i, *e) for i, tags in enumerate(rows) for e in entities(tags)}
-        for rows in (predicted, wanted)
+        for rows in (predicted, references)
     )
     return {
         name: _report(

@@ -32,7 +32,7 @@ FIRST_WORDS, LAST_WORDS = "first_words", "last_words"
 
 
 class _Tagger(Predictor):
-    """Finds entities among words, wherever those come from."""
+    """Finds entities among words, given or of a text."""
 
     def __init__(self, model, *, vocabulary, spec, tokenizer=None):
         super().__init__(
@@ -44,14 +44,14 @@ class _Tagger(Predictor):
     def _tag_words(self, ids, word_of, num_words):
         """The tags and probabilities, (B, W) int32 and float32, of words.
 
-        Each word has those of its first piece, a word without pieces -1 and 0.
+        Each word has those of its first token, a word without tokens -1 and 0.
 
         Args:
-            ids: (B, None) int32, pieces.
+            ids: (B, None) int32, of tokens.
             word_of: (B, None) int32, the word that each is of.
             num_words: W, int64.
         """
-        tags, scores = self._tag_pieces(ids)
+        tags, scores = self._tag_tokens(ids)
         row = ids.value_rowids()
         word = tf.stack([row, tf.cast(word_of.values, tf.int64)], axis=1)
         before = tf.concat([-tf.ones_like(word[:1]), word[:-1]], 0)
@@ -62,48 +62,48 @@ class _Tagger(Predictor):
             tf.scatter_nd(word, tf.gather(scores, first), shape),
         )
 
-    def _tag_pieces(self, ids):
-        """Those of all rows' pieces, each from the window that is best."""
+    def _tag_tokens(self, ids):
+        """Those of all rows' tokens, each from its best window."""
         cut = windows.sliding_windows(
             ids.with_values(tf.range(tf.size(ids.values))),
             length=self.spec.max_seq_length - 2,
             stride=self.spec.settings.stride,
         )
-        place = cut.ids
+        index = cut.ids
 
         def step(first, end):
-            some = place[first:end]
+            some = index[first:end]
             inputs, _ = pack(
                 some.with_values(tf.gather(ids.values, some.values)),
                 vocabulary=self.vocabulary,
                 seq_length=self.spec.max_seq_length,
             )
             logits = self._model(inputs, training=False)[features.LOGITS]
-            is_piece = tf.sequence_mask(
+            is_token = tf.sequence_mask(
                 some.row_lengths(), tf.shape(logits)[1] - 1
             )
-            return [tf.boolean_mask(logits[:, 1:], is_piece)]  # no [CLS]
+            return [tf.boolean_mask(logits[:, 1:], is_token)]  # no [CLS]
 
         (logits,) = map_in_chunks(
             step, tf.size(cut.row), [(None, len(self.spec.labels))]
         )
         best = _where(cut.best.values)
-        place = tf.gather(place.values, best)[:, tf.newaxis]
+        index = tf.gather(index.values, best)[:, tf.newaxis]
         tags, scores = head.decode(tf.gather(logits, best))
         shape = [tf.size(ids.values)]
-        return (tf.scatter_nd(place, x, shape) for x in (tags, scores))
+        return (tf.scatter_nd(index, x, shape) for x in (tags, scores))
 
     def _groups(self, *row):
         return []  # all is read, in windows
 
     def _entities(self, tags_BW, scores_BW):
-        """What the answers have in common, and where the entities are.
+        """What both signatures have in common, and where the entities are.
 
         Args:
             tags_BW: int32, -1 where there is no word.
-            scores_BW: float32, 0 for words without pieces, which do not count.
+            scores_BW: float32, 0 for words without tokens, which do not count.
         Returns: {entities, types, scores}; a function that pads a value of
-            each entity to (B, E); row and place of the first and the last
+            each entity to (B, E); row and index of the first and the last
             words, each (entities, 2) int64.
         """
         type_BW, first_BW, last_BW = head.entity_bounds(tags_BW, self._table)
@@ -125,12 +125,12 @@ class _Tagger(Predictor):
             tf.math.segment_sum(x, entity) for x in (scores, counted)
         )
         type_of = tf.gather_nd(type_BW, firsts)  # 0 to pad
-        answers = {
+        outputs = {
             ENTITIES: count_B,
             TYPES: tf.gather(tf.constant(["", *self.types]), padded(type_of)),
             SCORES: padded(tf.math.divide_no_nan(scores, counted)),
         }
-        return answers, padded, firsts, lasts
+        return outputs, padded, firsts, lasts
 
 
 class WordTagger(_Tagger):
@@ -148,7 +148,7 @@ class WordTagger(_Tagger):
     several = (WORDS,)
     counts = MappingProxyType({WORDS: NUM_WORDS})
 
-    def _answer(self, *inputs):
+    def _outputs(self, *inputs):
         words_BW, counts_B = inputs
         words_BW = no_wider_than_full(words_BW)
         with tf.control_dependencies(
@@ -160,17 +160,17 @@ class WordTagger(_Tagger):
         tags_BW, scores_BW = self._tag_words(ids, word_of, num_words)
         is_word_BW = tf.sequence_mask(counts_B, num_words)
         tags_BW = tf.where(is_word_BW, self._without_gaps(tags_BW), -1)
-        answers, padded, firsts, lasts = self._entities(tags_BW, scores_BW)
+        outputs, padded, firsts, lasts = self._entities(tags_BW, scores_BW)
         return {
-            **answers,
+            **outputs,
             TAGS: tf.gather(tf.constant(["", *self.spec.labels]), tags_BW + 1),
             FIRST_WORDS: padded(tf.cast(firsts[:, 1], tf.int32)),
             LAST_WORDS: padded(tf.cast(lasts[:, 1], tf.int32)),
         }
 
     def _without_gaps(self, tags_BW):
-        """The same, where words without pieces have a tag by those around."""
-        # Each row begins with a word of no tag, which parts it from others.
+        """The same; words without tokens get a tag from those around them."""
+        # A word without a tag before each row separates it from the others.
         is_tag = tf.pad(tags_BW >= 0, [[0, 0], [1, 0]], constant_values=True)
         tags = tf.pad(tags_BW, [[0, 0], [1, 0]], constant_values=-1)
         given = tf.concat([tf.boolean_mask(tags, is_tag), [-1]], 0)
@@ -180,22 +180,22 @@ class WordTagger(_Tagger):
         by_others = head.between(before, after, self._table)
         return tf.where(tags_BW >= 0, tags_BW, by_others)
 
-    def _rows(self, answers, columns):
+    def _rows(self, outputs, columns):
         rows = []
         lists: Any = columns[0]
-        for place, row in enumerate(lists):
+        for index, row in enumerate(lists):
             words = [readable(word) for word in row]
             text = " ".join(words)
             lengths = (len(word) + 1 for word in words)
             starts = list(itertools.accumulate(lengths, initial=0))
             found = []
             for entity, (first, last) in _found(
-                answers, place, FIRST_WORDS, LAST_WORDS
+                outputs, index, FIRST_WORDS, LAST_WORDS
             ):
                 start, end = starts[first], starts[last + 1] - 1
                 entity |= {"text": text[start:end], "start": start, "end": end}
                 found.append(entity | {"first_word": first, "last_word": last})
-            tags = answers[TAGS][place, : len(words)].tolist()
+            tags = outputs[TAGS][index, : len(words)].tolist()
             rows.append({ENTITIES: found, TAGS: [x.decode() for x in tags]})
         return rows
 
@@ -218,11 +218,11 @@ class TaggingPredictor(_Tagger):
     "B-" and at an "I-" that continues none: see `Settings` for other
     ways. Where labels are classes of words, each word is an entity whose type
     is its class. A word of which cleaning leaves nothing belongs to an entity
-    that goes on behind it. Texts of any length are read whole, in windows.
+    that continues after it. Texts of any length are read whole, in windows.
 
     Attributes:
         types: of the entities.
-        words: what answers lists of words; another signature of an export.
+        words: the predictor of lists of words; another signature of an export.
     """
 
     text_inputs = (TEXT,)
@@ -236,7 +236,7 @@ class TaggingPredictor(_Tagger):
             tokenizer=self._tokenizer,
         )
 
-    def _answer(self, *texts):
+    def _outputs(self, *texts):
         (texts_B,) = texts
         ids, starts, ends = self._tokenizer.with_spans(texts_B)
         begin = word_starts(texts_B, starts, ends)
@@ -252,32 +252,32 @@ class TaggingPredictor(_Tagger):
             ids.with_values(word_of),
             tf.cast(longest, tf.int64),
         )
-        answers, padded, firsts, lasts = self._entities(tags_BW, scores_BW)
+        outputs, padded, firsts, lasts = self._entities(tags_BW, scores_BW)
 
-        first_piece = _where(begin.values)
+        first_token = _where(begin.values)
         stop = tf.ones_like(begin.values[:1])
-        last_piece = _where(tf.concat([begin.values[1:], stop], 0))
-        for piece, words_in_row, offsets, names in (
-            (first_piece, firsts, starts, (BYTE_STARTS, STARTS)),
-            (last_piece, lasts, ends, (BYTE_ENDS, ENDS)),
+        last_token = _where(tf.concat([begin.values[1:], stop], 0))
+        for token, words_in_row, offsets, names in (
+            (first_token, firsts, starts, (BYTE_STARTS, STARTS)),
+            (last_token, lasts, ends, (BYTE_ENDS, ENDS)),
         ):
             row, word = (
                 words_in_row[:, 0],
                 tf.cast(words_in_row[:, 1], tf.int32),
             )
-            place = tf.gather(piece, tf.gather(words, row) + word)
+            index = tf.gather(token, tf.gather(words, row) + word)
             characters = alignment.character_offsets(texts_B, offsets)
             for name, values in zip(names, (offsets, characters), strict=True):
-                answers[name] = padded(tf.gather(values.values, place))
-        return answers
+                outputs[name] = padded(tf.gather(values.values, index))
+        return outputs
 
-    def _rows(self, answers, columns):
+    def _rows(self, outputs, columns):
         rows = []
         texts: Any = columns[0]
-        for place, text in enumerate(texts):
+        for index, text in enumerate(texts):
             found = []
             for entity, (start, end, *in_bytes) in _found(
-                answers, place, STARTS, ENDS, BYTE_STARTS, BYTE_ENDS
+                outputs, index, STARTS, ENDS, BYTE_STARTS, BYTE_ENDS
             ):
                 part = readable(encode(text)[slice(*in_bytes)])
                 found.append(
@@ -295,7 +295,7 @@ class TaggingPredictor(_Tagger):
         batch_size=32,
         progress=lambda done, total: None,
     ):
-        """Answers texts and lists of words, as `Predictor.predict` does."""
+        """For texts and lists of words, as `Predictor.predict`."""
         if len(columns) != 1:
             return super().predict(*columns)  # which refuses them
         (rows,) = columns
@@ -307,37 +307,37 @@ class TaggingPredictor(_Tagger):
         ]
         check_texts(lists, WORDS, several=True)
         found: dict[int, dict[str, Any]] = {}
-        for one, answer in (
+        for one, predict in (
             (True, super().predict),
             (False, self.words.predict),
         ):
-            places = [i for i, x in enumerate(is_text) if x is one]
-            if not places:  # the graph is not made in vain
+            indices = [i for i, x in enumerate(is_text) if x is one]
+            if not indices:  # no need to make the graph
                 continue
             before = len(found)
-            answers = answer(
-                [rows[i] for i in places],
+            rows_of_kind = predict(
+                [rows[i] for i in indices],
                 batch_size=batch_size,
                 progress=lambda done, _, before=before: progress(
                     before + done, len(rows)
                 ),
             )
-            found.update(zip(places, answers, strict=True))
+            found.update(zip(indices, rows_of_kind, strict=True))
         return [found[i] for i in range(len(rows))]
 
 
 def _where(condition):
-    """The places in one axis where it is True."""
+    """The indices in one axis where it is True."""
     return tf.where(condition)[:, 0]
 
 
-def _found(answers, place, *names):
+def _found(outputs, row, *names):
     """Type and score of each entity of a row, and its numbers by name."""
-    for number in range(answers[ENTITIES][place]):
+    for number in range(outputs[ENTITIES][row]):
         yield (
             {
-                "type": answers[TYPES][place, number].decode(),
-                "score": float(answers[SCORES][place, number]),
+                "type": outputs[TYPES][row, number].decode(),
+                "score": float(outputs[SCORES][row, number]),
             },
-            [int(answers[name][place, number]) for name in names],
+            [int(outputs[name][row, number]) for name in names],
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a tagger has beside its labels."""
+"""The settings of a tagger, besides its labels."""
 
 import dataclasses
 from typing import Annotated
@@ -14,17 +14,17 @@ AGGREGATIONS = ("first", "simple", "joined")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a tagger has beside its labels.
+    """The settings of a tagger, besides its labels.
 
     Attributes:
         stride: tokens between the starts of the windows over a sentence
             that is longer than the model.
         aggregation: how tags become entities, as transformers' pipeline for
             token classification names it. "first": a word has the tag of its
-            first token. "simple": in a text, each token has its own, so that
-            an entity may be a part of a word; a given word is as by "first".
-            "joined": as "first", and entities of one type side by side are
-            one.
+            first token. "simple": in a text, each token has its own tag, so
+            that an entity may be a part of a word; a given word is as by
+            "first". "joined": as "first", and entities of one type side by side
+            are one.
     Raises: ValueError, naming the field.
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ways to mark entities with a tag a word, and their change to IOB2.
+"""The ways to mark entities with a tag a word, and their conversion to IOB2.
 
 Of an entity of type x, the words are tagged, with "O" for all others:
     IOB1   I-x; the first B-x if an entity of the same type ends before it
@@ -36,18 +36,18 @@ def split(tag: str) -> tuple[str, str]:
 
 
 def fault(tags: Sequence[str], scheme: str) -> int | None:
-    """The first place where tags break the rules of a scheme, if any.
+    """The first word whose tag breaks the rules of a scheme, if any.
 
     Args:
         tags: of a sentence.
         scheme: one of SCHEMES.
-    Returns: a word's place; its number for what its end breaks.
+    Returns: its index; the number of words if the end breaks them.
     """
     before = _OUTSIDE
-    for place, tag in enumerate([*tags, "O"]):
+    for index, tag in enumerate([*tags, "O"]):
         now = split(tag)
         if not _RULES[scheme](before, now):
-            return place
+            return index
         before = now
     return None
 
@@ -104,7 +104,7 @@ def _iob2(before, now) -> bool:
 
 def _bioes(before, now) -> bool:
     (letter_before, type_before), (letter, name) = before, now
-    if letter_before in "BI":  # it has to go on
+    if letter_before in "BI":  # its entity has to continue
         return letter in "IE" and type_before == name
     return letter in "BSO"
 

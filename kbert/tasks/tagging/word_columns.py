@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tells files of columns, a word a line, from files of a text a line.
 
-By what stands in them, as their names do not tell:
+By their content, as their names do not say it:
 
     CoNLL      the word first and its tag last, between tabs or blanks; or the
                word alone
     numbered   the words of a sentence are numbered from 1 in the first column
-               and stand in the second, as in CoNLL-U (whose tag is UPOS, its
+               and are in the second, as in CoNLL-U (whose tag is UPOS, its
                fourth of ten columns) or GermEval (whose tag is the last)
     texts      anything else that is text, if it has no tabs
 
@@ -29,7 +29,7 @@ _NUMBER = re.compile(r"(\d+)(?:-(\d+)|\.\d+)?")
 _UPPER = re.compile("[A-Z]")
 _CONLL_U = 10  # columns
 _UPOS = 3  # of them
-_MOST, _FEW = 0.8, 10  # of the lines; lines that say nothing
+_MOST, _FEW = 0.8, 10  # of the lines; lines that prove nothing
 _NO_TEXT = ("{", "[{", '["', "<?xml", "<!DOCTYPE")
 _NEEDED = "expected a word and its tag"
 
@@ -56,7 +56,7 @@ class Line(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where words and tags stand.
+    """Where words and tags are.
 
     Attributes:
         word: index of the word's field.

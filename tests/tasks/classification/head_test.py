@@ -85,5 +85,5 @@ def test_a_threshold_is_a_probability(threshold):
 
 def test_a_threshold_is_of_several_labels():
     assert Settings(multi_label=True).threshold == 0.5
-    with pytest.raises(ValueError, match="wanted none without multi_label"):
+    with pytest.raises(ValueError, match="needs none without multi_label"):
         Settings(threshold=0.5)

@@ -162,14 +162,14 @@ def test_class_weights_shift_what_is_answered(learn):
 
 
 BROKEN = [
-    ("ab", {"class_weights": {"a": 1.0}}, r"--class_weights: .* \['a'\]; want"),
-    ("aa", {}, "rows.tsv: the only label is 'a'; wanted two or more"),
+    ("ab", {"class_weights": {"a": 1.0}}, r"--class_weights: .* \['a'\]; n"),
+    ("aa", {}, "rows.tsv: the only label is 'a'; needs two or more"),
     (
         ["a|b", "b|a"],
         {"settings": {"multi_label": True}},
-        r"rows.tsv: all rows have the labels \['a', 'b'\]; wanted rows that",
+        r"rows.tsv: all rows have the labels \['a', 'b'\]; needs rows that",
     ),
-    (["3", "3.0"], {"task": "regression"}, "rows.tsv: the only label is 3; w"),
+    (["3", "3.0"], {"task": "regression"}, "rows.tsv: the only label is 3; n"),
     (["1", "x"], {"task": "regression"}, "rows.tsv:3: label 'x'; needs a num"),
     (["nan"], {"task": "regression"}, "rows.tsv:2: label 'nan'; needs a num"),
     (["a", "NA"], {}, "rows.tsv:3: label 'NA' usually means a missing"),
@@ -183,7 +183,7 @@ BROKEN = [
     ("ab", {"labels": ["a", "b", "a"]}, "^--labels=a,b,a: needs names that d"),
     ("ab", {"labels": []}, "^--labels=: needs names that differ"),
     ("ab", {"task": "regression", "labels": ["a"]}, "--labels: not of --task"),
-    ("ab", {"settings": {"threshold": 0.5}}, "threshold is 0.5; wanted none"),
+    ("ab", {"settings": {"threshold": 0.5}}, "threshold is 0.5; needs none"),
     ("ab", {"task": "regression", "class_weights": "balanced"}, "--class_we"),
 ]
 
@@ -258,5 +258,5 @@ def test_a_flag_of_another_task_is_named(call, tmp_path):
     with pytest.raises(ValueError, match="--class_weights=a:x: wanted balance"):
         call("finetune", *flags, "--class_weights=a:x")
     flags[0] = "--task=classification"
-    with pytest.raises(ValueError, match="--threshold is 0.4; wanted none wi"):
+    with pytest.raises(ValueError, match="--threshold is 0.4; needs none wi"):
         call("finetune", *flags, "--threshold=0.4")

@@ -106,9 +106,9 @@ def test_what_cannot_be_filled_in_is_named(filler):
         ValueError, match="^Text 3: .* number 2 is behind .* 10"
     ):
         filler.predict(["[MASK]", "[MASK]", long], batch_size=2)
-    with pytest.raises(ValueError, match="top_k is 16; wanted 1 to 15"):
+    with pytest.raises(ValueError, match="top_k is 16; needs 1 to 15"):
         filler.predict(["[MASK]"], top_k=16)
-    with pytest.raises(ValueError, match="Got the text .*; wanted a list"):
+    with pytest.raises(ValueError, match="Got the text .*; needs a list"):
         filler.predict("[MASK]")
     with pytest.raises(ValueError, match=r"^Text 2: text is \['\[MASK\]'\]; "):
         filler.predict(["[MASK]", ["[MASK]"]])

@@ -65,13 +65,13 @@ def test_a_column_of_lists(table):
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        ('"c": ["a"]', r"x.jsonl:2: 1 choices; wanted 2, as in the first row"),
-        ('"c": ["a", "b", "c"]', "x.jsonl:2: 3 choices; wanted 2, as in the"),
-        ('"c": "a"', "x.jsonl:2: 'c' is 'a'; wanted a list of strings, or a"),
+        ('"c": ["a"]', r"x.jsonl:2: 1 choices; needs 2, as in the first row"),
+        ('"c": ["a", "b", "c"]', "x.jsonl:2: 3 choices; needs 2, as in the"),
+        ('"c": "a"', "x.jsonl:2: 'c' is 'a'; needs a list of strings, or a"),
         ('"c": ["a", 1]', r"x.jsonl:2: 'c' is \[\"a\", 1\]; needs a string"),
         (r'"c": ["a", "\ud800"]', "x.jsonl:2: .*: half of a surrogate pair"),
         ('"t": ["x"], "c": ["a", "b"]', "x.jsonl:2: 't' is .*; needs a str"),
-        ('"l": 2, "c": ["a", "b"]', "x.jsonl:2: label '2'; wanted .*, 0 to 1"),
+        ('"l": 2, "c": ["a", "b"]', "x.jsonl:2: label '2'; needs .*, 0 to 1"),
     ],
 )
 def test_lists_that_are_not_as_those_before(table, second, message):
@@ -86,7 +86,7 @@ def test_lists_that_are_not_as_those_before(table, second, message):
 
 def test_a_single_choice(table):
     path = table('{"t": "x", "c": ["a"]}\n', "x.jsonl")
-    with pytest.raises(ValueError, match="x.jsonl:1: 1 choices; wanted 2 or"):
+    with pytest.raises(ValueError, match="x.jsonl:1: 1 choices; needs 2 or"):
         read_choices(path, ["t"], ["c"], None)
     with pytest.raises(ValueError, match="swag.csv:2: 'sent1' is 'The film."):
         read_choices(table(SWAG), ["sent2"], ["sent1"], None)
@@ -95,10 +95,10 @@ def test_a_single_choice(table):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ((",1\n1", ",2\n1"), r"swag.csv:2: label '2'; wanted .*, 0 to 1\."),
-        (("bad,0", "bad,-1"), "swag.csv:3: label '-1'; wanted the place of"),
-        (("bad,0", "bad,gold"), "swag.csv:3: label 'gold'; wanted the place"),
-        (("bad,0", "bad,"), "swag.csv:3: label ''; wanted the p"),
+        ((",1\n1", ",2\n1"), r"swag.csv:2: label '2'; needs .*, 0 to 1\."),
+        (("bad,0", "bad,-1"), "swag.csv:3: label '-1'; needs the index of"),
+        (("bad,0", "bad,gold"), "swag.csv:3: label 'gold'; needs the index"),
+        (("bad,0", "bad,"), "swag.csv:3: label ''; needs the i"),
         (("ending1,", "ending2,"), "swag.csv:1: no column 'ending1'"),
         (("bad,0", "bad"), "swag.csv:3: 7 fields; the header has 8"),
     ],

@@ -65,5 +65,5 @@ def test_accuracy():
 def test_too_few_choices(settings, tiny_config):
     with pytest.raises(ValueError, match=r"num_choices is .*; needs"):
         TaskSpec(task="multiple_choice", max_seq_length=8, settings=settings)
-    with pytest.raises(ValueError, match="num_choices is 1; wanted 2"):
+    with pytest.raises(ValueError, match="num_choices is 1; needs 2"):
         head.build_multiple_choice(tiny_config, 1)

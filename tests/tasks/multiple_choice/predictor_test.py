@@ -94,7 +94,7 @@ def test_another_number_of_choices_is_named(server):
     message = "Text 2: 2 choices; this model takes 3"
     with pytest.raises(ValueError, match=message):
         server.predict(TEXTS[:2], [CHOICES[0], CHOICES[1][:2]])
-    with pytest.raises(ValueError, match="wanted a list"):
+    with pytest.raises(ValueError, match="needs a list"):
         server.predict(TEXTS[:1], ["abc"])
 
 

@@ -109,11 +109,11 @@ def test_dev_has_as_many_choices_as_train(call, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "--text_columns=: wanted 1 or 2 column names"),
-        ({"text_columns": ["a"]}, "--choice_columns is missing: wanted a col"),
+        ({}, "--text_columns=: needs 1 or 2 column names"),
+        ({"text_columns": ["a"]}, "--choice_columns is missing: needs a col"),
         (
             {"text_columns": ["a", "b", "c"], "choice_columns": ["d", "e"]},
-            "--text_columns=a,b,c: wanted 1 or 2 column names",
+            "--text_columns=a,b,c: needs 1 or 2 column names",
         ),
     ],
 )

@@ -168,7 +168,7 @@ def test_answers_elsewhere_are_counted_and_left_out(read):
     many[5] = question("5", start=900)
     with pytest.raises(
         ValueError,
-        match="n:1: question '5': the text .* with 3 of 250 answers, more than",
+        match="n:1: question '5': the text .* for 3 of 250 answers, more than",
     ):
         read(tree(*many))
 

@@ -212,7 +212,7 @@ def test_answers_that_are_elsewhere_are_reported(read, capsys):
     _, rows = read(tree)
     assert len(rows) == 149
     assert (
-        "squad.json: 1 answers do not stand at their answer_start; left out, "
+        "squad.json: 1 answers are not at their answer_start; left out, "
         "and 1 questions that had no others" in capsys.readouterr().err
     )
 

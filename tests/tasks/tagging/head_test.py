@@ -192,7 +192,7 @@ def test_the_model_and_its_settings(tiny_config, batch):
     logits = model(inputs)["logits"].numpy()
     assert logits.shape == (3, 8, 5)
     assert np.ptp(logits, axis=1).min() > 0  # each token has its own
-    with pytest.raises(ValueError, match="num_tags is 1; wanted 2 or more"):
+    with pytest.raises(ValueError, match="num_tags is 1; needs 2 or more"):
         head.build_tagger(tiny_config, num_tags=1)
     spec = TaskSpec(
         task="tagging",

@@ -275,19 +275,18 @@ def test_a_row_that_is_neither_text_nor_words(row, server):
 
 
 @pytest.fixture
-def by_token(vocabulary, monkeypatch):
-    """A function of labels, settings and logits of each token: a server."""
+def by_token(vocabulary):
+    """A function of labels, settings and logits of each token: a predictor."""
 
     def by_token(labels, logits, **settings):
-        def tag_pieces(self, ids):
-            found = tf.gather(tf.constant(logits, tf.float32), ids.values)
-            return head.decode(found)
+        def model(inputs, training):
+            table = tf.constant(logits, tf.float32)
+            return {"logits": tf.gather(table, inputs["token_ids"])}
 
-        monkeypatch.setattr(serving._Tagger, "_tag_pieces", tag_pieces)
         spec = TaskSpec(
             task="tagging", max_seq_length=9, labels=labels, settings=settings
         )
-        return serving.TaggingPredictor(None, vocabulary=vocabulary, spec=spec)
+        return serving.TaggingPredictor(model, vocabulary=vocabulary, spec=spec)
 
     return by_token
 

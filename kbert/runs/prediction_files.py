@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that answers are written to, a part at a time.
+"""The formats of files of predictions, which are written in chunks.
 
-A file begins with `head`, goes on with what `encode` makes of some answers,
-and so on, and is made ready by `finish`. Up to then it is no more than bytes
-at whose end there may be others, which is what lets a run go on.
+A file begins with `head`, followed by what `encode` makes of each chunk of
+predictions, and `finish` completes it. Up to then bytes are only appended,
+so that a run can be resumed.
 """
 
 import abc
@@ -23,31 +23,31 @@ from kbert import json_files
 from kbert.tasks.embedding.predictor import EMBEDDING
 from kbert.tasks.predictor import BadText
 
-Answers = Sequence[Mapping[str, Any]]  # as a server gives them
+Predictions = Sequence[Mapping[str, Any]]  # as a predictor returns them
 
 _HEADER = 128  # bytes
 _FLOAT = 4  # bytes
-_GROUP = 8192  # rows of a Parquet file's group
+GROUP = 8192  # rows of a Parquet file's group
 
 
-class AnswerFile(abc.ABC):
+class PredictionFile(abc.ABC):
     """A format."""
 
     head: bytes = b""
 
     @abc.abstractmethod
-    def encode(self, answers: Answers) -> bytes:
-        """Some answers.
+    def encode(self, predictions: Predictions) -> bytes:
+        """Some predictions.
 
         Raises: BadText for one that the format cannot hold.
         """
 
     @abc.abstractmethod
     def finish(self, path: pathlib.Path) -> pathlib.Path:
-        """Makes the file whole, or another one beside it: which it returns."""
+        """Completes the file, or writes another next to it: returns it."""
 
 
-def of(path: str | os.PathLike, width: int | None) -> AnswerFile:
+def of(path: str | os.PathLike, width: int | None) -> PredictionFile:
     """The format of a file of that name.
 
     Args:
@@ -57,7 +57,7 @@ def of(path: str | os.PathLike, width: int | None) -> AnswerFile:
         .parquet needs is missing.
     """
     extension = pathlib.Path(path).suffix.lower()
-    forms: dict[str, Callable[[], AnswerFile]]
+    forms: dict[str, Callable[[], PredictionFile]]
     if width is None:
         forms = {
             ".jsonl": JsonLines,
@@ -79,7 +79,7 @@ def of(path: str | os.PathLike, width: int | None) -> AnswerFile:
 
 
 def check_stream(path: str | os.PathLike) -> None:
-    """Sees that a FIFO or a device may get JSON Lines, by its name.
+    """Checks that a FIFO or a device may get JSON Lines, by its name.
 
     Raises: ValueError, naming the path, for one such as a.csv.
     """
@@ -91,14 +91,14 @@ def check_stream(path: str | os.PathLike) -> None:
         )
 
 
-class JsonLines(AnswerFile):
+class JsonLines(PredictionFile):
     """A JSON object a line."""
 
-    def encode(self, answers):
+    def encode(self, predictions):
         # A kept column of a .parquet can hold dates and the like.
         lines = [
             json.dumps(row, ensure_ascii=False, default=str) + "\n"
-            for row in answers
+            for row in predictions
         ]
         # A lone surrogate becomes what JSON calls it.
         return "".join(lines).encode("utf-8", "backslashreplace")
@@ -145,24 +145,24 @@ class Tsv(Csv):
     Nothing is quoted or escaped, as in the GLUE files: a backslash is one.
     """
 
-    def encode(self, answers):
-        for place, row in enumerate(answers):
+    def encode(self, predictions):
+        for index, row in enumerate(predictions):
             for name, cell in _cells(row).items():
                 if set(name + cell) & set("\t\r\n"):
                     raise BadText(
-                        place,
+                        index,
                         f"{name!r} is {cell[:40]!r}, and a .tsv holds no tab "
                         "or line break; needs an --output_file with .csv, "
                         ".jsonl or .parquet.",
                     )
-        return super().encode(answers)
+        return super().encode(predictions)
 
     def _line(self, cells):
         return "\t".join(cells)
 
 
 class ParquetTable(JsonLines):
-    """A Parquet file of the answers' fields, made of JSON Lines at the end.
+    """A Parquet file of the predictions' fields, made of JSON Lines at the end.
 
     A field whose values have no one type is text, as in a CSV's cell.
 
@@ -228,7 +228,7 @@ def _json_rows(path):
 
 def _groups(path):
     rows = _json_rows(path)
-    while group := list(itertools.islice(rows, _GROUP)):
+    while group := list(itertools.islice(rows, GROUP)):
         yield group
 
 
@@ -261,7 +261,7 @@ def _check_pyarrow(other: str) -> None:
         )
 
 
-class Npy(AnswerFile):
+class Npy(PredictionFile):
     """Vectors as a NumPy array (rows, H) float32.
 
     Source: numpy.lib.format, version 1.0.
@@ -278,8 +278,8 @@ class Npy(AnswerFile):
         begin = b"\x93NUMPY\x01\x00" + struct.pack("<H", _HEADER - 10)
         return begin + text.ljust(_HEADER - 11).encode() + b"\n"
 
-    def encode(self, answers):
-        vectors = np.stack([row[EMBEDDING] for row in answers])
+    def encode(self, predictions):
+        vectors = np.stack([row[EMBEDDING] for row in predictions])
         return vectors.astype("<f4").tobytes()
 
     def num_rows(self, path: pathlib.Path) -> int:
@@ -314,8 +314,8 @@ class Parquet(Npy):
             parquet.ParquetWriter(whole, schema) as writer,
         ):
             file.seek(_HEADER)
-            for start in range(0, self.num_rows(path), _GROUP):
-                rows = min(_GROUP, self.num_rows(path) - start)
+            for start in range(0, self.num_rows(path), GROUP):
+                rows = min(GROUP, self.num_rows(path) - start)
                 flat = np.fromfile(file, "<f4", rows * self.width)
                 column = pyarrow.FixedSizeListArray.from_arrays(
                     pyarrow.array(flat), self.width
