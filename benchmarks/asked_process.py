@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that works when it is asked, and sleeps otherwise.
+"""A child process that works only when it receives a request.
 
-Several can so be alive at once while only one computes. Parent and child
-speak in lines of JSON: each question has one answer.
+So several can be alive while only one computes. Parent and child exchange
+lines of JSON: each request has one answer.
 """
 
 import json
@@ -14,10 +14,10 @@ from typing import Any
 
 
 class AskedProcess:
-    """The parent's end.
+    """The process, as the parent uses it.
 
     Args:
-        arguments: of Python, such as ("-m", "benchmarks.serving").
+        arguments: Python's arguments, such as ("-m", "benchmarks.serving").
     """
 
     def __init__(self, *arguments: str):
@@ -31,7 +31,10 @@ class AskedProcess:
         )
 
     def ask(self, question: Any) -> Any:
-        """Waits for the answer. Raises: OSError if the process ends."""
+        """Sends a request and waits for the answer.
+
+        Raises: OSError if the process ends.
+        """
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
@@ -48,7 +51,7 @@ class AskedProcess:
 
 
 def questions() -> tuple[Iterator[Any], Callable[[Any], None]]:
-    """The child's end: what it is asked, and a function that answers."""
+    """Returns, in the child, the requests and a function that answers."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries may print
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of several sides, in turn, whose finished rows are kept in a file."""
+"""Runs several sides one after another and keeps finished rows in a file."""
 
 import argparse
 import concurrent.futures

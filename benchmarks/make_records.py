@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Times kbert's record writer and Model Garden's, in turn, on the same text.
+r"""Times kbert's and Model Garden's record writers, alternately, on one text.
 
-Model Garden's is tf-models-official's create_pretraining_data, called as its
-command does: one process, which holds all in memory. kbert's is make_records
-with one process, on one core too, and with two. Each side starts anew for
-each round; its time begins after its imports, and ends when all records are
+Model Garden's is tf-models-official's create_pretraining_data, called as by its
+command: one process, which has everything in memory. kbert's is make_records
+with one process, also on one core, and with two. Each side starts a new process
+for each round; its time starts after its imports, and ends when all records are
 written. Lengths, shares and the number of passes are the same.
 
 kbert has costs that do not grow with the text: it builds its tokenizer and

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times kbert-predict on tables of many lines, and tells its most memory.
+"""Measures time and peak memory of kbert-predict on tables of many lines.
 
-A classifier of 2 x 128 with new weights answers lines of 1 to 12 words. Each
-table is made, answered by a process of its own and removed. Time holds the
-start of the process. The table on standard output is ready for RESULTS.md:
+A newly initialized 2 x 128 classifier predicts lines of 1 to 12 words. Each
+table is written, predicted by a separate process and removed. Times include
+the start of the process. The table on standard output is ready for RESULTS.md:
 
     python -m benchmarks.predict_lines
 """

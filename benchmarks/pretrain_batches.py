@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up pre-training batches, shaped like those of real records.
+"""Makes synthetic pre-training batches, shaped like those of real records.
 
 A batch is a dict of arrays with the names of `kbert.features`:
 token_ids, segment_ids, padding_mask (B, S) int32; mask_positions, mask_ids

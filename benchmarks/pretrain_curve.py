@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pre-trains beside PyTorch's BertForPreTraining: same start, same batches.
+"""Compares pre-training with PyTorch's BertForPreTraining on the same batches.
 
-    kbert           what kbert-pretrain does
-    pytorch         transformers', with the logits of predicted tokens only
-    kbert_bfloat16  what kbert-pretrain --dtype=bfloat16 does
+    kbert           as kbert-pretrain
+    pytorch         transformers, with logits only at the predicted tokens
+    kbert_bfloat16  as kbert-pretrain --dtype=bfloat16
 
-All train without dropout on the processor, one after the other. Held-out
-scores go to OUTPUT_DIR/SIDE.jsonl as they come, the curves to
-OUTPUT_DIR/curves.png, and a table to standard output. A side whose file is
-whole is not run again:
+All start from the same weights and train without dropout on the CPU, one after
+another. Validation scores are written to OUTPUT_DIR/SIDE.jsonl as they are
+computed, the curves to OUTPUT_DIR/curves.png, and a table to standard output.
+A side whose file is complete is not run again:
 
     python -m benchmarks.pretrain_curve --records=DIR --held_out=DIR
 
@@ -87,13 +87,15 @@ def _sides(names: str) -> list[str]:
 
 
 def _check_same(path: pathlib.Path, settings: dict[str, Any]) -> None:
-    """One folder is for one run: its sides are compared step by step."""
+    """Checks that a folder has only one run, whose sides can be compared."""
     free = {"sides", "output_dir", "start"}
     now = {n: str(v) for n, v in sorted(settings.items()) if n not in free}
     if not path.exists():
         path.write_text(json.dumps(now, indent=2), encoding="utf-8")
-    if (begun := json.loads(path.read_text(encoding="utf-8"))) != now:
-        sys.exit(f"{path}: {begun}, but now {now}; give another --output_dir.")
+    if (earlier := json.loads(path.read_text(encoding="utf-8"))) != now:
+        sys.exit(
+            f"{path}: {earlier}, but now {now}; give another --output_dir."
+        )
 
 
 def _in_new_process(function, *arguments) -> None:

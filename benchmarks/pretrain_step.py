@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times one pre-training step of kbert and of its peers, in turn.
+"""Times one pre-training step of kbert and of its peers, alternately.
 
-A step is forward, backward, clipping and AdamW, on the processor, on the
-same batches, with dropout 0.1. Each side is one process; they take turns, a
-few steps each, for some rounds, so that all see the same machine. `products`
-is no side of its own, but the step's matrix products alone. The table on
-standard output is ready for RESULTS.md:
+A step is forward, backward, clipping and AdamW, on the CPU, on the same
+batches, with dropout 0.1. Each side is a process; they alternate every few
+steps for some rounds, so that all run under the same conditions. `products`
+computes only the step's matrix products. The table on standard output is ready
+for RESULTS.md:
 
     python -m benchmarks.pretrain_step --layers=2 --hidden_size=128 --batch=32
     python -m benchmarks.pretrain_step --layers=6 --hidden_size=384 --batch=16
@@ -204,8 +204,8 @@ def processor() -> str:
         text = file.read_text(encoding="utf-8")
     names = [line for line in text.splitlines() if "model name" in line]
     name = names[0].split(":")[1].strip() if names else platform.processor()
-    wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-    found = [flag for flag in wanted if f" {flag} " in text]
+    products = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+    found = [flag for flag in products if f" {flag} " in text]
     return f"{name}, {len(os.sched_getaffinity(0))} cores, {' '.join(found)}"
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Times kbert's pre-training step on JAX beside Hugging Face on PyTorch.
+r"""Times kbert's pre-training step on JAX and Hugging Face's on PyTorch.
 
-A step is forward, backward, clipping and AdamW, with dropout 0.1, on made-up
-batches that are on the device already. Both compute logits at the predicted
-positions alone. It needs jax, Keras and numpy; the peer, which needs torch
-and transformers, is left out where they are missing. The table on standard
-output is ready for RESULTS.md:
+A step is forward, backward, clipping and AdamW, with dropout 0.1, on synthetic
+batches that are already on the device. Both compute logits only at the
+predicted positions. It needs jax, Keras and numpy; the peer needs torch and
+transformers, and is left out if they are missing. The table on standard output
+is ready for RESULTS.md:
 
     python -m benchmarks.pretrain_step_jax --models=base,large \
         --lengths=128,512 --peak_tflops=989
@@ -39,7 +39,7 @@ _SEED = 1
 
 
 def main() -> None:
-    """Runs each side in a process of its own and prints the table."""
+    """Runs each side in a separate process and prints the table."""
     args = _parse_args()
     if args.only:
         _serve(args)

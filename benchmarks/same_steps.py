@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kbert's steps and PyTorch's from one point, on the same batches.
+"""Compares training steps of kbert and PyTorch on the same batches.
 
-Both begin with the same encoder and the same head, without dropout. kbert
-gives batches, head and its own outputs; PyTorch then takes the same steps.
+Both start from the same encoder and head, without dropout. kbert's side writes
+the batches, the head and its outputs; PyTorch then takes the same steps.
 """
 
 import importlib
@@ -19,11 +19,11 @@ _NEAR = 0.01  # numbers that agree are this near to each other
 
 
 def compare(run: Run) -> dict[str, Any]:
-    """Runs both sides, each in a process of its own.
+    """Runs both sides, each in a separate process.
 
-    Returns: "head", transformers' class; "difference", the largest of any
-        logit after one step; "agree", the share of dev predictions that are
-        the same after all; "predictions", how many; "versions".
+    Returns: "head", transformers' class; "difference", the largest difference
+        of a logit after one step; "agree", the share of equal dev predictions
+        after all steps; "predictions", their number; "versions".
     """
     given, ours = finetune_runs.in_new_process(_train, "kbert", run)
     head, theirs = finetune_runs.in_new_process(_train, "pytorch", run, given)
@@ -56,7 +56,8 @@ def agree(
 
     Args:
         ours: (B,) values, or logits, (B, C), (B, S, C) or (B, 2, S).
-        theirs: likewise; tokens that may not be chosen have their logits.
+        theirs: the same of PyTorch, including logits of tokens that are not
+            valid answers.
         batch: with "weights_<output>" where some tokens do not count.
         output: "value" or "logits".
     """

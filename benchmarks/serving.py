@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times raw text to vectors in kbert's export and in its peers, in turn.
+"""Times raw text to vectors in kbert's export and in its peers, alternately.
 
-Each side is a process of its own that loads a model and then answers when it
-is asked, while the others sleep: kbert's export; KerasHub's layers exported
+Each side is a separate process that loads a model and then answers requests,
+while the others sleep: kbert's export; KerasHub's layers exported
 with fixed length; onnxruntime and PyTorch with transformers' tokenizer,
 padded to the longest; and, as a limit, the matrix products of the texts' own
 tokens. Texts are movie sentences and those of WikiGold, drawn once, in batches
@@ -174,7 +174,7 @@ def main() -> None:
         for side in _SIDES:
             finetune_runs.in_new_process(_prepare, side, model)
         print(_loading_report(size, model, args.rounds), flush=True)
-        for kind in texts:  # by itself, for it takes long
+        for kind in texts:  # print each report as soon as it is done
             some = {kind: texts[kind][: _TEXTS[size]]}
             print(_report(size, *_run(model, some, args.rounds)), flush=True)
     return None

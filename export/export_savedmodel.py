@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exports a trained model as a SavedModel; kbert-export is the same.
+"""Exports a trained model as a SavedModel, as kbert-export does.
 
 python export/export_savedmodel.py --model=DIR --output_dir=BASE
 """

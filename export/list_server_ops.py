@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints the ops that a TensorFlow Serving of this environment's age links.
+"""Prints the ops that a TensorFlow Serving links.
 
-For kbert/serving/server_ops/: a server links the ops of TensorFlow's and
-tensorflow_text's own packages. Run it where those of its version are installed
-(for servers 2.12 to 2.19: tensorflow-cpu 2.12.0 and tensorflow-text 2.12.1,
-on Python 3.11):
+It makes the files of kbert/serving/server_ops/. A server links the ops of the
+packages tensorflow and tensorflow-text. Run it where the server's versions are
+installed (for servers 2.12 to 2.19: tensorflow-cpu 2.12.0 and tensorflow-text
+2.12.1, on Python 3.11):
 
     python export/list_server_ops.py > kbert/serving/server_ops/2.12.txt
 """

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pre-training in kbert and in PyTorch, on the same batches, one file each.
 
-Each module has `train(task) -> Iterator[Point]` and takes a fresh process.
-Both begin with the same weights, take the same steps (AdamW of the numbers
-below, biases and norms not decayed, clipping by global norm, linear warm-up
-and decay, no dropout), and score the same held-out rows.
+Each module has `train(task) -> Iterator[Point]` and needs a new process. Both
+start from the same weights, take the same steps (AdamW with the numbers below,
+biases and norms not decayed, clipping by global norm, linear warm-up and decay,
+no dropout), and evaluate on the same rows.
 """
 
 import dataclasses

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kbert's pre-training, made of what `kbert-pretrain` calls."""
+"""kbert's pre-training, with the functions that `kbert-pretrain` calls."""
 
 import time
 from collections.abc import Iterator

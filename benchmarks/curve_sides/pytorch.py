@@ -73,12 +73,12 @@ def _outputs(model, inputs, labels, weights):
         token_type_ids=tensors["segment_ids"],
         attention_mask=tensors["padding_mask"],
     )
-    rows, places = torch.from_numpy(weights["mlm_logits"]).nonzero().T
+    rows, positions = torch.from_numpy(weights["mlm_logits"]).nonzero().T
     predicted = hidden.last_hidden_state[
-        rows, tensors["mask_positions"][rows, places]
+        rows, tensors["mask_positions"][rows, positions]
     ]
     mlm, nsp = model.cls(predicted, hidden.pooler_output)
-    words = torch.from_numpy(labels["mlm_logits"]).long()[rows, places]
+    words = torch.from_numpy(labels["mlm_logits"]).long()[rows, positions]
     return mlm, nsp, words, torch.from_numpy(labels["nsp_logits"]).long()
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fine-tuning in kbert and in PyTorch, one file each.
 
-Each side has `finetune(run) -> Result` and takes a fresh process. What is the
-same on all sides stands here: AdamW with 10 % linear warm-up and then linear
-decay, clipping, decay of all but biases and norms, dropout as in the model's
+Each side has `finetune(run) -> Result` and needs a new process. This module has
+what all sides share: AdamW with 10 % linear warm-up and then linear decay,
+clipping, weight decay except for biases and norms, dropout as in the model's
 config.
 """
 
@@ -19,12 +19,12 @@ CLIP_NORM = 1.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-    """A task's files, with all that says how they are read and trained on.
+    """The files of a task and the settings to read them.
 
     Attributes:
-        task: as `kbert-finetune --task` has it.
-        train: file to train on.
-        dev: file to score on.
+        task: the value of `kbert-finetune --task`.
+        train: the training file.
+        dev: the validation file.
         options: fields of kbert's DataOptions.
     """
 

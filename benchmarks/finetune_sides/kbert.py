@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kbert's fine-tuning, made of what `kbert-finetune` calls.
+"""kbert's fine-tuning, with the functions that `kbert-finetune` calls.
 
-Epochs are timed with their input: batches are made while the model trains.
-The first epoch also holds the tracing of the step.
+Epoch times include the input: batches are made while the model trains. The
+first epoch also includes tracing the step.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kbert's batches for other sides, made in a process of their own.
+"""Makes kbert's batches for other sides in a separate process.
 
-The sides so have processes without TensorFlow's threads.
+So the processes of the sides have no threads of TensorFlow.
 """
 
 import concurrent.futures

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""transformers' models, in PyTorch's usual way.
+"""transformers' models with a standard PyTorch training loop.
 
-Batches are drawn at random and padded to their longest row. Tokenizing is
-done before and is not timed. The optimizer is the fused AdamW, which is the
-default of transformers' Trainer.
+Batches are drawn at random and padded to their longest row. Tokenization is
+done before and not timed. The optimizer is the fused AdamW, the default of
+transformers' Trainer.
 """
 
 import importlib

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch's model on kbert's own length-bucketed batches of classified texts.
+"""PyTorch's model on kbert's length-bucketed batches of classified texts.
 
-The batches are made before, in another process, and are not timed: PyTorch
-so has a process without TensorFlow's threads, as in `pytorch`.
+The batches are made before, in another process, and are not timed. So the
+process has no threads of TensorFlow, as in `pytorch`.
 """
 
 import torch

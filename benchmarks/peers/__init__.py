@@ -27,11 +27,11 @@ class Steps:
     """A model that is ready to be trained.
 
     Attributes:
-        parameters: how many numbers are trained.
-        run: takes one step on the batch of this number, and on a processor
-            is over when it returns, but for JAX's.
-        loss: the loss of the last step, from what `run` returned.
-        wait: for the last step to be over, likewise.
+        parameters: the number of trainable parameters.
+        run: takes one step on the batch with this number. On a CPU the step is
+            finished when it returns, except JAX's.
+        loss: a function from the result of `run` to the loss of the step.
+        wait: waits for the step to finish, given the result of `run`.
     """
 
     parameters: int

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hugging Face's BertForPreTraining on PyTorch, eager, in its usual way.
+"""Hugging Face's BertForPreTraining on PyTorch, eager.
 
-It computes the logits of every token, predicted or not: labels are -100
-where nothing is predicted. The optimizer is its Trainer's default, the fused
-AdamW.
+It computes the logits of every token: labels are -100 at tokens that are not
+predicted. The optimizer is the default of Trainer, the fused AdamW.
 """
 
 import numpy as np
@@ -70,9 +69,9 @@ def parameter_groups(model: torch.nn.Module) -> list[dict]:
 
 def _inputs(batch: Batch) -> dict[str, torch.Tensor]:
     labels = np.full(batch["token_ids"].shape, _NOT_PREDICTED)
-    rows, places = np.nonzero(batch["mask_weights"])
-    positions = batch["mask_positions"][rows, places]
-    labels[rows, positions] = batch["mask_ids"][rows, places]
+    rows, columns = np.nonzero(batch["mask_weights"])
+    positions = batch["mask_positions"][rows, columns]
+    labels[rows, positions] = batch["mask_ids"][rows, columns]
     arrays = {
         "input_ids": batch["token_ids"],
         "token_type_ids": batch["segment_ids"],

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hugging Face's BertForPreTraining on PyTorch, as fast as it goes.
+"""Hugging Face's BertForPreTraining on PyTorch, as fast as possible.
 
-torch.compile, PyTorch's own attention, the fused AdamW, autocast for
-bfloat16; and logits at the predicted positions alone, for which its modules
-are called one by one: it would make those of every token.
+It uses torch.compile, PyTorch's attention, the fused AdamW and autocast for
+bfloat16. Logits are computed only at the predicted positions, by calling the
+modules one by one; the model would compute them for every token.
 """
 
 import numpy as np

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kbert's model, losses and optimizer on JAX, in a compiled step of its own.
+"""kbert's model, losses and optimizer on JAX, in a separate compiled step.
 
 It needs KERAS_BACKEND=jax, and no TensorFlow.
 """
@@ -71,10 +71,10 @@ def make_step(
     """A compiled training step: state and batch to new state and loss.
 
     Args:
-        model: of `build_pretrainer`, with both outputs.
-        optimizer: it clips by itself, if it shall.
-    Returns: a function of a state, whose memory it takes over for the new
-        one, and a batch of (inputs, labels, weights), dicts by name.
+        model: a model of `build_pretrainer` with both outputs.
+        optimizer: the optimizer, which also clips gradients.
+    Returns: a function of a state, whose memory is reused for the new state,
+        and a batch of (inputs, labels, weights), dicts by name.
     """
     parts = losses.pretraining_losses()
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The matrix products of a pre-training step, and nothing else.
+"""Only the matrix products of a pre-training step.
 
-How fast a step could be at best: forward and backward products of the sizes
-that kbert's model has, one feeding the next, without embeddings, norms,
-biases, activations, softmax, dropout, losses or optimizer. The last block
-works for the tokens that the outputs read, as kbert's does.
+They are a lower limit of a step's time: forward and backward products with the
+sizes of kbert's model, one after another, without embeddings, norms, biases,
+activations, softmax, dropout, losses or optimizer. As in kbert, the last block
+computes only the tokens that the heads read.
 """
 
 import math
@@ -73,16 +73,16 @@ def _block_kernels(width: int) -> dict[str, tf.Variable]:
 
 
 def _block(
-    rows: tf.Tensor, kernels: dict[str, tf.Variable], work: Work, places: int
+    rows: tf.Tensor, kernels: dict[str, tf.Variable], work: Work, positions: int
 ) -> tf.Tensor:
-    """An encoder block that reads all rows and gives `places` of each text."""
+    """An encoder block with outputs at `positions` tokens of each text."""
     width = work.hidden_size // work.heads
 
     def heads(rows: tf.Tensor, length: int) -> tf.Tensor:
         # (B * N, length, D) without the transposition that true heads need.
         return tf.reshape(rows, [work.batch * work.heads, length, width])
 
-    query = heads(rows[: work.batch * places] @ kernels["query"], places)
+    query = heads(rows[: work.batch * positions] @ kernels["query"], positions)
     key = heads(rows @ kernels["key"], work.length)
     value = heads(rows @ kernels["value"], work.length)
     context = tf.matmul(query, key, transpose_b=True) @ value

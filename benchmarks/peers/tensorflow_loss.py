@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pre-training loss for peers that bring none of their own."""
+"""The pre-training loss for peers without one."""
 
 import tensorflow as tf
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Raw text to vectors, in kbert and in its peers, one file each.
 
-Each module has `prepare(model)`, which writes what it needs below the folder
-of a `Model` that is not there yet, and `make(model) -> answer`: from a list
-of texts to (B, H) float32, the mean of each text's tokens in the top layer.
-Both take fresh processes. Rows are cut at `LONGEST` tokens.
+Each module has `prepare(model)`, which writes missing files to the folder of a
+`Model`, and `make(model) -> answer`, which returns a function from a list of
+texts to (B, H) float32, the mean of each text's tokens in the top layer. Both
+need new processes. Rows are truncated to `LONGEST` tokens.
 """
 
 import pathlib

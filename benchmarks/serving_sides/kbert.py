@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kbert's export, asked in Python."""
+"""kbert's export, called from Python."""
 
 from typing import Any
 

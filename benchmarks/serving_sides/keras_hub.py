@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KerasHub's layers in a SavedModel that takes strings, of fixed length."""
+"""KerasHub's layers in a SavedModel for strings, with fixed length."""
 
 import numpy as np
 

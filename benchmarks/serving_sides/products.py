@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The matrix products of the texts' own tokens, and nothing else.
+"""Only the matrix products for the tokens of the texts.
 
-How fast it could be at best: those of the dense layers, one feeding the next,
-in TensorFlow. Tokens are counted before, and padding, attention, norms and
-activations are left out. What is answered means nothing.
+They are a lower limit of the time: the products of the dense layers, one after
+another, in TensorFlow. Tokens are counted before; padding, attention, norms and
+activations are left out. The results have no meaning.
 """
 
 import functools

@@ -12,14 +12,14 @@ Arrays = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """What kbert gives PyTorch.
+    """The data that kbert's side writes for PyTorch's.
 
     Attributes:
         output: the name of kbert's output.
         batches: inputs, labels and weights of each step.
-        dev: likewise of dev rows.
-        kernel: (H, C), of the head.
-        bias: (C,).
+        dev: inputs, labels and weights of batches of dev rows.
+        kernel: (H, C), the kernel of the head.
+        bias: (C,), the bias of the head.
     """
 
     output: str

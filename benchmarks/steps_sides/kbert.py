@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kbert's steps, and the batches and the head that they begin with."""
+"""kbert's steps, with the batches and the initial head."""
 
 import dataclasses
 import importlib.metadata

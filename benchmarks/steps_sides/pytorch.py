@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch's steps, from the head and on the batches that it is given."""
+"""PyTorch's steps, with kbert's batches and initial head."""
 
 import importlib.metadata
 from typing import Any

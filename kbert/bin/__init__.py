@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands: each module is its flags, the objects made of them, one call.
+"""The commands: each module defines flags, makes objects and makes one call.
 
 A command's module ends with
 
@@ -10,8 +10,8 @@ A command's module ends with
     if __name__ == "__main__":
         cli()
 
-and imports TensorFlow, Keras and the rest of kbert inside `main` only, so that
-`--help` is quick and nothing is printed before the environment is set.
+and imports TensorFlow, Keras and the rest of kbert only inside `main`, so that
+`--help` is quick and libraries print nothing before the environment is set.
 """
 
 import functools
@@ -29,7 +29,7 @@ from kbert.bin import flag_errors, number_ranges, quiet, standard_streams
 from kbert.input_files import check_regular
 from kbert.runs import stop_signals
 
-# Here, not in `run`, for the processes that a command starts: they import it.
+# Not in `run`: the processes that a command starts only import this module.
 sys.meta_path.insert(0, quiet.TensorFlowFinder())
 
 
@@ -41,25 +41,25 @@ def run(
 ) -> None:
     """Runs one command and exits.
 
-    0 done or help, 1 bad input, 130 Ctrl-C, 141 where nobody reads stdout any
-    more, 75 of a command that resumes where SIGTERM ended it. What is printed
-    is UTF-8, whatever the locale.
+    The exit status is 0 for success or help, 1 for bad input, 130 for Ctrl-C,
+    141 if stdout is a pipe that its reader closed, and 75 if SIGTERM ended a
+    command that can resume. Output is UTF-8, whatever the locale.
 
-    ValueError, OSError and wrong flags become one line on stderr, such as
+    ValueError, OSError and invalid flags become one line on stderr, such as
     `kbert-pretrain: error: vocab.txt: no [MASK].`; any other exception is a
     bug and keeps its traceback.
 
     Args:
-        main: Takes what is left of argv once the flags are parsed.
-        module_file: `__file__` of the command, whose name names the command.
-        resumes: whether it resumes when it is started again.
+        main: a function of the arguments that are not flags.
+        module_file: `__file__` of the command, which determines its name.
+        resumes: whether the command resumes when it is started again.
     """
     if resumes:
         stop_signals.exit_to_be_resumed()
     command = "kbert-" + pathlib.Path(module_file).stem.replace("_", "-")
     quiet.quieten_libraries()
     process.use_onednn()
-    # The commands are TensorFlow programs, whatever ~/.keras/keras.json says.
+    # The commands need TensorFlow, whatever ~/.keras/keras.json has.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     _name_module_for_help(main, command)
 
@@ -78,10 +78,10 @@ def run(
 
 
 def _parse(command, argv):
-    """What is left of argv."""
+    """Parses flags; returns the other arguments."""
     try:
         check_flagfiles(argv[1:])
-        left = absl_flags.FLAGS(argv)
+        remaining = absl_flags.FLAGS(argv)
     except absl_flags.Error as error:
         _end(command, ValueError(flag_errors.describe(error)))
     except (ValueError, OSError) as error:  # a --flagfile that is not text
@@ -89,20 +89,22 @@ def _parse(command, argv):
     except SystemExit:  # absl has printed help, but exits with 1
         sys.exit(0)
     if absl_flags.FLAGS["verbosity"].using_default_value:
-        # Else absl shows the libraries' messages from "info" upwards.
+        # By default absl shows the libraries' messages from "info" upwards.
         absl_flags.FLAGS.verbosity = absl_logging.WARNING
-    return left
+    return remaining
 
 
 def check_flagfiles(
     arguments: Sequence[str], within: Sequence[str] = ()
 ) -> None:
-    """Sees that all files of flags are regular ones, also those within one.
+    """Checks that flag files, also nested ones, are regular files.
+
+    absl would wait for the end of a pipe.
 
     Args:
-        arguments: of a command; those after "--" are not its own.
-        within: the files of flags that these arguments are in.
-    Raises: ValueError or OSError, as absl would wait for a pipe's end.
+        arguments: the arguments of a command; those after "--" are ignored.
+        within: the flag files that contain these arguments.
+    Raises: ValueError; OSError.
     """
     for index, argument in enumerate(arguments):
         if argument == "--":
@@ -112,7 +114,7 @@ def check_flagfiles(
             continue
         path = path if is_given else "".join(arguments[index + 1 : index + 2])
         path = os.path.expanduser(path.strip())
-        if path and path not in within:  # else absl says what is wrong
+        if path and path not in within:  # else absl reports the error
             check_regular(path)
             lines = pathlib.Path(path).read_text().splitlines()
             named = [x for x in lines if x.lstrip("-").startswith("flagfile=")]
@@ -120,7 +122,7 @@ def check_flagfiles(
 
 
 def _end(command, error):
-    """Exits with the error as a line, or without one if nobody reads it."""
+    """Exits with the error as one line, or silently if stderr is closed."""
     if standard_streams.is_closed_pipe(error):
         raise BrokenPipeError from None
     message = " ".join(str(error).split()) or type(error).__name__
@@ -128,10 +130,10 @@ def _end(command, error):
 
 
 def _name_module_for_help(main, command):
-    """Lets absl find the flags and the docstring that `--help` prints.
+    """Makes absl find the flags and the docstring that `--help` prints.
 
-    absl takes the flags of the module that argv[0] names and the docstring of
-    `__main__`. Under a console script both belong to the script.
+    absl uses the flags of the module named by argv[0] and the docstring of
+    `__main__`. With a console script both would be the script's.
     """
     module = sys.modules[main.__module__]
     if module.__name__ != "__main__":

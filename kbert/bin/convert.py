@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes a kbert model of another library's, or another library's of kbert's.
+"""Converts models of other libraries to kbert, and models to other libraries.
 
-Without --to it writes a kbert model of --input, whose format is recognized by
-its files, or is that of --from. --to=FORMAT writes another library's model of
-an --input of any format. FORMAT is one of
+Without --to it converts --input to a kbert model; the format is recognized by
+the files, or given by --from. With --to=FORMAT it converts a model of any
+format to that of another library. FORMAT is one of
 
   huggingface   a folder as save_pretrained writes it: config.json, weights
-                (a pickle needs PyTorch), tokenizer; both ways. So is one of
-                sentence-transformers, with its pooling
-  keras_hub     a KerasHub preset, a folder or, with --from, a name; both ways
-  google        the TF1 checkpoints of google-research/bert; --lower_case is
-                needed; only --from
-  model_garden  checkpoints of tf-models-official; --lower_case is needed;
+                (a pickle needs PyTorch), tokenizer; --from and --to. Also a
+                folder of sentence-transformers, with its pooling
+  keras_hub     a KerasHub preset, a folder or, with --from, a name; --from
+                and --to
+  google        TF1 checkpoints of google-research/bert; needs --lower_case;
                 only --from
+  model_garden  checkpoints of tf-models-official; needs --lower_case; only
+                --from
 
-What is read, missing or left out is printed. KerasHub's BertBackbone has the
-tanh form of GELU alone; a model of another activation cannot go there.
+Prints what was read, missing or left out. KerasHub's BertBackbone only has the
+tanh form of GELU; a model with another activation cannot be converted to it.
 """
 
 import dataclasses
@@ -30,10 +31,10 @@ _FROM = flags.DEFINE_enum(
     "from",
     None,
     ["huggingface", "keras_hub", "google", "model_garden"],
-    "Whose format --input has; by default its files say it.",
+    "Format of --input; by default recognized by its files.",
 )
 _TO = flags.DEFINE_enum(
-    "to", None, ["huggingface", "keras_hub"], "Whose format --output gets."
+    "to", None, ["huggingface", "keras_hub"], "Format of --output."
 )
 _INPUT = flags.DEFINE_string(
     "input", None, "The model to convert.", required=True
@@ -45,19 +46,20 @@ _LOWER_CASE = shared.lower_case()
 _NUM_TEXTS = flags.DEFINE_integer(
     "num_texts",
     None,
-    "Without --to: texts in an example of a classifier or a regression, 1 or "
-    "2.",
+    "Without --to: texts per example of a classifier or a regression, 1 or 2.",
 )
 _NUM_CHOICES = flags.DEFINE_integer(
-    "num_choices", None, "Without --to: choices in an example, if no file says."
+    "num_choices",
+    None,
+    "Without --to: choices per example, if no file gives the number.",
 )
 _NO_ANSWER = flags.DEFINE_boolean(
-    "no_answer", None, "Without --to: whether a question may have no answer."
+    "no_answer", None, "Without --to: whether questions may have no answer."
 )
 
 
-# What no file says of models for some tasks.
-_OF_TASKS = (
+# Settings that no file of a foreign model has, and their tasks.
+_TASK_SETTINGS = (
     (_NUM_TEXTS, ("classification", "regression")),
     (_NUM_CHOICES, ("multiple_choice",)),
     (_NO_ANSWER, ("question_answering",)),
@@ -65,7 +67,7 @@ _OF_TASKS = (
 
 
 def main(argv):
-    """Reads the flags, converts and prints what was read and left out."""
+    """Converts the model and prints what was read and left out."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     if _FROM.value and _TO.value:
@@ -80,10 +82,10 @@ def _import():
     from kbert import tasks
     from kbert.checkpoints import folder
 
-    folder.check_replaceable(_OUTPUT.value)  # before the work, not after
+    folder.check_replaceable(_OUTPUT.value)  # fails before the work starts
     loaded = _read()
-    spec, model = _stated(loaded.spec), loaded.model
-    if spec != loaded.spec:  # such as of more choices, with the same weights
+    spec, model = _with_settings(loaded.spec), loaded.model
+    if spec != loaded.spec:  # such as more choices, with the same weights
         model = tasks.build(loaded.config, spec)
         folder.copy_weights(loaded.model, model)
     folder.save(
@@ -96,11 +98,11 @@ def _import():
     )
     if note := tasks.segment_note(loaded.config, spec):
         print(note)
-    print(f"{_OUTPUT.value}: a kbert model, its task: {spec.task}")
+    print(f"{_OUTPUT.value}: a kbert model for the task {spec.task}")
 
 
 def _read():
-    """The foreign model at --input; prints what is said of it."""
+    """Reads the foreign model of --input; prints the reader's messages."""
     if _FROM.value:
         foreign = importlib.import_module(f"kbert.checkpoints.{_FROM.value}")
         return foreign.load(
@@ -119,9 +121,9 @@ def _read():
     return loaded
 
 
-def _stated(spec):
-    """The spec with what the flags say of it."""
-    for holder, names in _OF_TASKS:
+def _with_settings(spec):
+    """Returns the spec with the settings of the flags."""
+    for holder, names in _TASK_SETTINGS:
         if holder.value is None:
             continue
         if spec.task not in names:
@@ -129,11 +131,11 @@ def _stated(spec):
                 f"--{holder.name}: {_INPUT.value} is for {spec.task!r}; needs "
                 f"a model for {' or '.join(names)}."
             )
-        stated = {holder.name: holder.value}
+        change = {holder.name: holder.value}
         if holder is not _NUM_TEXTS:
-            stated = {"settings": dataclasses.replace(spec.settings, **stated)}
+            change = {"settings": dataclasses.replace(spec.settings, **change)}
         try:
-            spec = dataclasses.replace(spec, **stated)
+            spec = dataclasses.replace(spec, **change)
         except ValueError as error:
             raise ValueError(f"--{holder.name}: {error}") from None
     return spec
@@ -142,9 +144,9 @@ def _stated(spec):
 def _export(foreign):
     from kbert.checkpoints import formats
 
-    for holder, _ in _OF_TASKS:
+    for holder, _ in _TASK_SETTINGS:
         if holder.value is not None:
-            raise app.UsageError(f"--{holder.name} does not go with --to.")
+            raise app.UsageError(f"--{holder.name} cannot be used with --to.")
     loaded = formats.load(_INPUT.value, lower_case=_LOWER_CASE.value)
     try:
         foreign.save(loaded, _OUTPUT.value, report=print)

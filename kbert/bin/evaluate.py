@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores a model: on a file of its task, or a pre-trained one on records.
+"""Evaluates a model: on a file of its task, or a pre-trained one on records.
 
-Beside the masked-LM and the next-sentence loss stands the entropy of their
-labels' own frequencies: what a model reaches that has learnt nothing else.
+For pre-trained models it also prints the entropies of the label frequencies:
+the losses of a model that predicts these frequencies and nothing else.
 """
 
 import sys
@@ -19,27 +19,26 @@ _TASK = shared.task()
 _INPUT = flags.DEFINE_string(
     "input",
     None,
-    "A file as kbert-finetune --train takes it; for a pre-trained model "
-    "records.",
+    "A file for kbert-finetune --train; for a pre-trained model records.",
     required=True,
 )
 _READING = shared.reading()
 _BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 32, "Rows at once.", lower_bound=1
+    "batch_size", 32, "Rows per batch.", lower_bound=1
 )
 _MASKING = shared.masking()
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the scores.")
 _REPORT_DIR = flags.DEFINE_string(
     "report_dir",
     None,
-    "Folder for tables of the scores by class and by length, and for the "
-    "worst rows; of fine-tuned models.",
+    "Folder for tables of scores by class and by length, and for the worst "
+    "rows; for fine-tuned models.",
 )
 option_flags.define(FinetuneConfig, "worst")
 
 
 def main(argv):
-    """Reads the flags, evaluates and prints the scores."""
+    """Evaluates the model and prints the scores."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     from kbert import tasks
@@ -54,15 +53,15 @@ def main(argv):
         scores = _of_records(loaded)
     elif _MASKING():
         raise app.UsageError(
-            "--max_predictions and the other flags of masking are for "
-            "pre-trained models."
+            "--max_predictions and the other masking flags are for pre-trained "
+            "models."
         )
     elif loaded.spec.task in tasks.FINE_TUNED:
         scores = _of_task(loaded)
     else:
         raise ValueError(
-            f"{_MODEL.value}: a model for {loaded.spec.task!r} has nothing to "
-            "score; wanted one of kbert-pretrain or kbert-finetune."
+            f"{_MODEL.value}: a model for {loaded.spec.task!r} has no scores; "
+            "needs one of kbert-pretrain or kbert-finetune."
         )
     for name, value in scores.items():
         print(f"{name.replace('_', ' ')}: {value:.4f}")
@@ -87,7 +86,7 @@ def _of_records(loaded):
 
 
 def _of_task(loaded):
-    """And writes the report, if one is wanted."""
+    """Returns the scores; writes the report if --report_dir is given."""
     from kbert import tasks
     from kbert.runs import scoring
     from kbert.tasks.rows import DataOptions

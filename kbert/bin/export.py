@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exports a model as a SavedModel that TensorFlow Serving takes as it is.
+"""Exports a model as a SavedModel for TensorFlow Serving.
 
 Writes <output_dir>/<version>/: graphs that take strings, warm-up requests, a
-README with requests and answers, a model card. It is there when all of it is
-written, and when a process without kbert has answered from it.
+README with requests and answers, a model card. The folder appears when it is
+complete, and after a process without kbert has answered requests from it.
 
-With --dtype=bfloat16 or --quantize=int8 the encoder's matrices have fewer
-bits. What that costs is measured on --dev and told in the export's README.
+With --dtype=bfloat16 or --quantize=int8 the encoder's matrices have reduced
+precision. The loss in score is measured on --dev and reported in the export's
+README.
 """
 
 import dataclasses
@@ -27,69 +28,68 @@ _OUTPUT_DIR = flags.DEFINE_string(
 _VERSION = flags.DEFINE_integer(
     "version",
     None,
-    "A new version's number; by default one more than the highest there is.",
+    "Number of the new version; by default the highest version plus one.",
     lower_bound=1,
-    upper_bound=2**63 - 1,  # a server takes no more
+    upper_bound=2**63 - 1,  # the maximum of a server
 )
 _MIN_SERVER = flags.DEFINE_string(
     "min_server",
     "2.12",
-    "Version of the oldest TensorFlow Serving that is to load it.",
+    "Version of the oldest TensorFlow Serving that must load it.",
 )
 _AGGREGATION = shared.aggregation()
 _LICENSE = flags.DEFINE_string(
     "license",
     None,
-    "Of the weights, for the model card, such as apache-2.0; by default the "
-    "names of the model's licence files.",
+    "Licence of the weights, for the model card, such as apache-2.0; by "
+    "default the names of the model's licence files.",
 )
 _LANGUAGE = flags.DEFINE_list(
     "language",
     [],
-    "Codes of the texts' languages, such as en, for the model card.",
+    "Language codes of the texts, such as en, for the model card.",
 )
 _DATASETS = flags.DEFINE_list(
     "datasets",
     [],
-    "Names of what the model was trained on, such as glue, for the model card.",
+    "Names of the training data sets, such as glue, for the model card.",
 )
 _SAMPLE_TEXT = flags.DEFINE_multi_string(
     "sample_text",
     [],
-    "A text of the row that the export's README shows an answer to; once for "
-    "each text that a row has. By default it is a neutral one.",
+    "A text for the request in the export's README; give the flag once for "
+    "each text of a row. By default a neutral text.",
 )
 _DTYPE = flags.DEFINE_enum(
     "dtype",
     "float32",
     ["float32", "bfloat16"],
-    "Of the encoder's matrix products, and of its matrices in the file.",
+    "Type of the encoder's matrix products and of its matrices in the file.",
 )
 _QUANTIZE = flags.DEFINE_enum(
     "quantize",
     "float32",
     ["float32", "int8"],
-    "How the encoder's matrices are kept in the file. The server makes them "
-    "float32 when it loads it.",
+    "Type of the encoder's matrices in the file. The server converts them to "
+    "float32 when it loads the file.",
 )
 _DEV = flags.DEFINE_string(
     "dev",
     None,
-    "A file as kbert-evaluate --input takes it, on which fewer bits are "
-    "compared with float32.",
+    "A file for kbert-evaluate --input, on which reduced precision is compared "
+    "with float32.",
 )
 _READING = shared.reading(file_flag="dev")
 _MAX_SCORE_DROP = flags.DEFINE_float(
     "max_score_drop",
     0.01,
-    "By how much the task's score may be lower with fewer bits than in "
-    "float32.",
+    "Maximum loss in the task's score with reduced precision.",
     lower_bound=0.0,
 )
 
 
 def main(argv):
-    """Reads the flags, exports and prints the version's folder."""
+    """Exports the model and prints the version's folder."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     from kbert import tasks
@@ -140,7 +140,7 @@ def main(argv):
 
 
 def _precision():
-    """float32, or what --dtype or --quantize says, which needs --dev."""
+    """Returns float32, or the value of --dtype or --quantize."""
     reduced = [x for x in (_DTYPE, _QUANTIZE) if x.value != "float32"]
     if len(reduced) > 1:
         raise ValueError("Give one of --dtype and --quantize.")
@@ -148,7 +148,7 @@ def _precision():
         if not _DEV.value:
             raise ValueError(
                 f"--{holder.name}={holder.value} needs --dev, a file to "
-                "measure its cost on."
+                "measure the loss in score on."
             )
         return holder.value
     for holder in (_DEV, _MAX_SCORE_DROP):
@@ -167,8 +167,8 @@ def _reduced(loaded, precision, reading):
     task = loaded.spec.task
     if task not in tasks.FINE_TUNED:
         raise ValueError(
-            f"{_MODEL.value}: no score tells what {precision} costs a model "
-            f"for {task!r}; wanted one of kbert-finetune."
+            f"{_MODEL.value}: a model for {task!r} has no score to measure "
+            f"the loss by {precision}; needs one of kbert-finetune."
         )
     return precisions.reduce(
         loaded,

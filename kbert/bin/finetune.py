@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fine-tunes a model for a task.
 
-    classification       texts or pairs, each with a class, or several
-    regression           texts or pairs, each with a number
-    tagging              words with tags, in CoNLL's columns: entities
+    classification       texts or pairs with one class, or with several
+    regression           texts or pairs with a number
+    tagging              words with entity tags, in CoNLL's columns
     question_answering   questions whose answers are spans of a paragraph, in
-                         SQuAD's JSON (1.1, or 2.0, where some have none)
-    multiple_choice      texts, each with several choices, one of them right
-    summarization        documents, some of whose sentences tell the most
+                         SQuAD's JSON (1.1, or 2.0 with unanswerable questions)
+    multiple_choice      texts with several choices, one of them correct
+    summarization        documents whose most important sentences are labelled
 
-Begins with the model of --init, whose encoder is trained further. It may be of
-another library: kbert-convert is not needed before. The labels are those of the
-training file. Runs on all visible GPUs, or on the processor.
+Starts from the model of --init, of any format that kbert reads. The labels are
+those of the training file. Runs on all visible GPUs, or on the CPU.
 The model is written to <output_dir>/model; with --dev, its scores to
-evaluation.json, and to report/ what it is good and bad at: tables by class and
-by length, and the worst rows.
+evaluation.json, and tables by class and by length and the worst rows to
+report/.
 """
 
 from absl import app, flags
@@ -26,17 +25,17 @@ from kbert.training.config import FinetuneConfig
 _TRAIN = flags.DEFINE_string(
     "train",
     None,
-    "A .tsv, .csv, .jsonl or .parquet file to train on, zipped (.csv.gz) or "
-    "not; for tagging a CoNLL one, for questions SQuAD's JSON.",
+    "A .tsv, .csv, .jsonl or .parquet file to train on, optionally compressed "
+    "(.csv.gz); for tagging a CoNLL file, for questions SQuAD's JSON.",
     required=True,
 )
-_DEV = flags.DEFINE_string("dev", None, "A file to score the model on.")
+_DEV = flags.DEFINE_string("dev", None, "A file to evaluate the model on.")
 _DEV_SHARE = flags.DEFINE_float(
     "dev_share",
     None,
-    "Instead of --dev: use about this share of the rows of --train for "
-    "validation, such as 0.1. A row's texts alone decide on which side it is, "
-    "so rows of equal texts stay together.",
+    "Instead of --dev: the approximate share of the rows of --train to use as "
+    "the validation set, such as 0.1. The split depends only on the texts of a "
+    "row: rows with equal texts stay together.",
     lower_bound=0.0,
     upper_bound=1.0,
 )
@@ -50,7 +49,7 @@ option_flags.define(FinetuneConfig)
 
 
 def main(argv):
-    """Reads the flags and the files, trains, scores and saves the model."""
+    """Reads the files; trains, evaluates and saves the model."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     from kbert import tasks
@@ -78,7 +77,7 @@ def main(argv):
 
 
 def _rows(task, data):
-    """Those to train on, those to score the model on or None, and its spec.
+    """Returns training rows, validation rows or None, and the spec.
 
     Raises: ValueError, naming file and line or the flag; OSError.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a command says of flags that are missing or that it does not have."""
+"""Formats errors about missing and unknown flags."""
 
 import difflib
 import re
@@ -9,7 +9,7 @@ from typing import Any
 from absl import flags
 
 _MISSING = re.compile(r"Flag --(\w+) must have a value other than None\.")
-# What transformers and google-research/bert call what a command has.
+# Names in transformers and google-research/bert for kbert's flags.
 _OTHER_NAMES = {
     "output_dir": ("output", "out_dir", "export_dir", "save_path"),
     "epochs": ("num_train_epochs", "n_epochs", "num_epochs"),
@@ -79,10 +79,10 @@ _OTHER_NAMES = {
 
 
 def describe(error: Any) -> str:
-    """An error of parsing, with all missing flags at once, or a suggestion.
+    """Describes a parsing error: all missing flags, or a suggestion.
 
     Args:
-        error: an exception of absl's, whose message is otherwise as it is.
+        error: an exception of absl; other messages are kept.
     """
     if isinstance(error, flags.UnrecognizedFlagError):
         return _unknown(error.flagname)
@@ -101,14 +101,14 @@ def _unknown(name):
 
 
 def suggestions(name: str, known: Collection[str]) -> list[str]:
-    """Up to two flags that may have been meant.
+    """Returns up to two flags that may have been meant.
 
     Args:
-        name: that was given.
+        name: the unknown flag.
         known: all flags of the command.
     """
     name = name.replace("-", "_").lower()
-    if name in known:  # but for its case, or its dashes
+    if name in known:  # only case or dashes differ
         return [name]
     same = [x for x, others in _OTHER_NAMES.items() if name in others]
     same = [x for x in same if x in known]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flags that several commands have: one function defines one flag.
+"""Flags that several commands share: each function defines one or more.
 
-A command calls the functions it needs, `_MODEL = shared.model()`, and has no
-other flags than those. absl then counts the flag as the command's own.
+A command calls the functions that it needs, as in `_MODEL = shared.model()`.
+absl then treats the flag as the command's.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from absl import flags
 if TYPE_CHECKING:  # it takes seconds to import
     from kbert.data.masking import Masking
 
-flags.disclaim_key_flags()  # they belong to the module that calls
+flags.disclaim_key_flags()  # flags belong to the calling module
 
 
-# What `kbert.checkpoints.formats` reads.
+# The formats of `kbert.checkpoints.formats`.
 FORMATS = (
     "a folder of kbert, Hugging Face, sentence-transformers or KerasHub, or a "
     "checkpoint of TensorFlow 1 or Model Garden"
@@ -26,20 +26,20 @@ FORMATS = (
 
 
 def model() -> flags.FlagHolder[str | None]:
-    """--model, a trained model of any format; it must be given."""
+    """Defines --model, a trained model of any format; it is required."""
     return flags.DEFINE_string(
         "model", None, f"The trained model: {FORMATS}.", required=True
     )
 
 
 def task() -> Callable[[str | None], None]:
-    """--task, which a model's folder says; given, another one is refused.
+    """Defines --task, which refuses a model for another task.
 
-    Returns: a function of the task of the model that was read, None where
-        models of any do; it raises ValueError, naming the flag.
+    Returns: a function that checks the task of the model, or None where any
+        task is allowed; it raises ValueError, naming the flag.
     """
     holder = flags.DEFINE_string(
-        "task", None, "Refuse a --model of another task than this."
+        "task", None, "Refuse a --model for any other task."
     )
 
     def check(found):
@@ -54,44 +54,46 @@ def task() -> Callable[[str | None], None]:
 
 
 def lower_case() -> flags.FlagHolder[bool | None]:
-    """--lower_case, for a vocabulary of which no file says it."""
+    """Defines --lower_case, for a vocabulary whose casing is in no file."""
     return flags.DEFINE_boolean(
         "lower_case",
         None,
-        "Casing of a vocabulary, where no file says it: of a vocab.txt without "
-        "a vocab.json next to it, of a checkpoint of TensorFlow 1 or Model "
+        "Casing of a vocabulary, if no file gives it: for a vocab.txt without "
+        "a vocab.json in its folder, or a checkpoint of TensorFlow 1 or Model "
         "Garden.",
     )
 
 
 def masking() -> Callable[[], Masking | None]:
-    """The fields of Masking, for records whose rows are not masked.
+    """Defines the flags of Masking, for records whose rows are not masked.
 
-    Returns: a function that gives the Masking, or None if no flag was given;
+    Returns: a function that returns the Masking, or None if no flag was given;
         it raises ValueError, naming the flag.
     """
     holders = {
         "max_predictions": flags.DEFINE_integer(
             "max_predictions",
             None,
-            "Tokens to predict in a row at most, for records that are not "
-            "masked; so are the next three.",
+            "Maximum predictions per row, for records that are not masked, as "
+            "are the next three flags.",
         ),
         "masked_lm_prob": flags.DEFINE_float(
             "masked_lm_prob", 0.15, "Share of the tokens to predict."
         ),
         "whole_words": flags.DEFINE_boolean(
-            "whole_words", False, "Hide all pieces of a word."
+            "whole_words", False, "Mask all tokens of a word together."
         ),
         "max_ngram": flags.DEFINE_integer(
-            "max_ngram", 1, "Most tokens, or whole words, hidden in one go."
+            "max_ngram",
+            1,
+            "Maximum tokens, or whole words, masked as one span.",
         ),
     }
 
     def given():
         from kbert.data.masking import Masking
 
-        # Not `present`: a run's flags.txt names every flag.
+        # Not `present`: a run's flags.txt has every flag.
         if all(holder.value == holder.default for holder in holders.values()):
             return None
         return Masking(**{name: h.value for name, h in holders.items()})
@@ -100,46 +102,48 @@ def masking() -> Callable[[], Masking | None]:
 
 
 def reading(file_flag: str = "input") -> Callable[..., dict[str, Any]]:
-    """How the files of a task are read: those fields of DataOptions.
+    """Defines the flags about reading the files of a task.
 
     Args:
-        file_flag: what names the file, where there may be none.
-    Returns: a function of whether there is a file, that gives them; it raises
-        ValueError, naming a flag that was given in vain.
+        file_flag: the flag that names the file.
+    Returns: a function of whether there is a file, which returns these fields
+        of DataOptions; it raises ValueError, naming a flag that is given
+        without a file.
     """
     holders = {
         "text_columns": flags.DEFINE_list(
             "text_columns",
             None,
-            "Column with the text, or two for pairs: a,b. kbert-predict takes "
-            "those that are named as the model's inputs, such as text.",
+            "Column with the text, or two for pairs: a,b. By default "
+            "kbert-predict takes those named like the model's inputs, such as "
+            "text.",
         ),
         "choice_columns": flags.DEFINE_list(
             "choice_columns",
             None,
-            "Columns with the choices, for multiple_choice, or one of lists "
-            "in a .jsonl or a .parquet; the label is the index of the right "
-            "one, from 0. A second text column is then the beginning of each "
+            "Columns with the choices, for multiple_choice, or one with lists "
+            "in a .jsonl or a .parquet; the label is the index of the correct "
+            "one, from 0. A second text column is then the start of each "
             "choice.",
         ),
         "label_column": flags.DEFINE_string(
-            "label_column", None, "Column of the label; by default label."
+            "label_column", None, "Column with the label; by default label."
         ),
         "header": flags.DEFINE_list(
             "header",
             None,
-            "Names of all columns, of a table without a line of them on top.",
+            "Names of all columns, for a table without a header line.",
         ),
         "tag_scheme": flags.DEFINE_enum(
             "tag_scheme",
             None,
             ["strict", "lenient"],
-            "tagging: whether tags of entities that break the rules of IOB1, "
-            "IOB2, BIOES, BILOU and BMES, such as an I- after an O, are "
-            "refused, as by default, or read as CoNLL's conlleval reads them.",
+            "tagging: whether tags that break the rules of IOB1, IOB2, BIOES, "
+            "BILOU and BMES, such as an I- after an O, are refused (strict, "
+            "the default), or read as CoNLL's conlleval does (lenient).",
         ),
         "encoding": flags.DEFINE_string(
-            "encoding", "utf-8", "Of the files, such as latin-1."
+            "encoding", "utf-8", "Encoding of the files, such as latin-1."
         ),
     }
 
@@ -152,31 +156,34 @@ def reading(file_flag: str = "input") -> Callable[..., dict[str, Any]]:
 
 
 def _refuse(holders, why):
-    """Raises: ValueError, naming one that was given."""
+    """Checks that no flag was given.
+
+    Raises: ValueError, naming one.
+    """
     for name, holder in holders.items():
         if holder.value != holder.default:
             raise ValueError(f"--{name}: {why}.")
 
 
 def aggregation() -> Callable[..., dict[str, Any]]:
-    """--aggregation, of a tagger, instead of the one of its folder.
+    """Defines --aggregation, which replaces that of a tagger's folder.
 
-    Returns: a function of whether answers are wanted, that gives the settings
-        that are other than the folder's, see `TaskSpec.with_settings`; it
-        raises ValueError, naming the flag, if it was given in vain.
+    Returns: a function of whether predictions are made, which returns the
+        settings to change, see `TaskSpec.with_settings`; it raises ValueError,
+        naming the flag, if it is given without predictions.
     """
     holder = flags.DEFINE_enum(
         "aggregation",
         None,
         ["first", "simple", "joined"],
-        "How a tagger's tags become entities, if not as it was fine-tuned for. "
-        "first: a word has the tag of its first token; simple: each token of a "
-        "text has its own; joined: as first, and entities of one type side by "
-        "side are one.",
+        "How a tagger's tags become entities; by default as in its folder. "
+        "first: a word has the tag of its first token; simple: each token has "
+        "its own tag; joined: like first, and adjacent entities of one type "
+        "are merged.",
     )
 
-    def given(wanted=True):
-        if not wanted:
+    def given(predicts=True):
+        if not predicts:
             _refuse({holder.name: holder}, "only for --output=answers")
         return {holder.name: holder.value} if holder.value else {}
 
@@ -184,32 +191,33 @@ def aggregation() -> Callable[..., dict[str, Any]]:
 
 
 def embedding() -> Callable[[bool], dict[str, Any]]:
-    """How texts become vectors: arguments of kbert.Embedder.
+    """Defines the flags of embeddings: arguments of kbert.Embedder.
 
-    Returns: a function of whether vectors are wanted, that gives them, or
-        nothing; it raises ValueError, naming a flag that was given in vain.
+    Returns: a function of whether embeddings are computed, which returns the
+        arguments that were given; it raises ValueError, naming a flag that is
+        given without embeddings.
     """
     holders = {
         "pooling": flags.DEFINE_enum(
             "pooling",
             None,
             ["cls", "mean", "max"],
-            "How those of a text's tokens become an embedding; by default as "
-            "the folder of an encoder says, and the mean for other models.",
+            "Pooling of the token vectors; by default that of an encoder's "
+            "folder, and mean for other models.",
         ),
         "normalize": flags.DEFINE_boolean(
             "normalize",
             None,
-            "Whether embeddings have length 1; by default as the folder of an "
-            "encoder says, and not for other models.",
+            "Whether embeddings have length 1; by default as in an encoder's "
+            "folder, and false for other models.",
         ),
         "layer": flags.DEFINE_integer(
-            "layer", -1, "Of embeddings: 0 is the lowest, -1 the top."
+            "layer", -1, "Layer of the embeddings: 0 is the lowest, -1 the top."
         ),
     }
 
-    def given(wanted):
-        if not wanted:
+    def given(embeds):
+        if not embeds:
             _refuse(holders, "only for --output=embeddings")
             return {}
         values = {name: holder.value for name, holder in holders.items()}

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes pre-training records from text files.
 
-The text holds one sentence or one paragraph a line, and a blank line between
-documents; files may be zipped, NAME.gz. Give the records a vocabulary of
-kbert-make-vocab, or a vocab.txt of others together with --lower_case or
---nolower_case. A run that was killed goes on when it is started again.
+The text has one sentence or one paragraph per line, and a blank line between
+documents; files may be compressed, NAME.gz. Give a vocabulary of
+kbert-make-vocab, or another vocab.txt with --lower_case or --nolower_case. A
+run that was killed resumes when it is started again.
 
-With --runner the work is an Apache Beam pipeline's, and Beam's own flags
-follow after --, such as
+With --runner an Apache Beam pipeline does the work, and Beam's flags follow
+after --, such as
 
     --runner=DirectRunner -- --direct_num_workers=8
 
-Beam's workers need kbert (see Beam's --environment_type), and see the text and
-the output folder under the same paths, in a file system that they share.
-`-- --help` tells Beam's flags.
+Beam's workers need kbert (see Beam's --environment_type), and the text and the
+output folder under the same paths, in a shared file system. `-- --help` prints
+Beam's flags.
 """
 
 import dataclasses
@@ -27,7 +27,10 @@ from kbert.bin import run
 from kbert.runs.progress import Progress
 
 _INPUT = flags.DEFINE_string(
-    "input", None, "Text files: paths and globs, by commas.", required=True
+    "input",
+    None,
+    "Text files: comma-separated paths and globs.",
+    required=True,
 )
 _VOCAB = flags.DEFINE_string("vocab", None, "The vocab.txt.", required=True)
 _LOWER_CASE = shared.lower_case()
@@ -35,44 +38,46 @@ _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "New folder for the records.", required=True
 )
 _NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", 1, "Processes, each on one core."
+    "num_workers", 1, "Number of processes, each on one core."
 )
 _RUNNER = flags.DEFINE_string(
     "runner",
     None,
-    "Apache Beam's runner of the work, instead of --num_workers; it needs "
+    "Apache Beam's runner for the work, instead of --num_workers; needs "
     "pip install 'kbert-keras[beam]'.",
 )
-# The others are the fields of RecordOptions.
+# The other flags are the fields of RecordOptions.
 for _name, _default, _help in (
-    ("max_seq_length", 128, "Tokens of a row; shorter ones are padded."),
-    ("max_predictions", 20, "Tokens to predict in a row at most."),
-    ("max_ngram", 1, "Most tokens, or whole words, hidden in one go."),
-    ("dupe_factor", 1, "How often to use the text, with other choices."),
-    ("num_shards", 16, "Files to write, if there is enough text."),
-    ("seed", 0, "The same one gives the same files, whoever makes them."),
+    ("max_seq_length", 128, "Tokens per row; shorter rows are padded."),
+    ("max_predictions", 20, "Maximum predictions per row."),
+    ("max_ngram", 1, "Maximum tokens, or whole words, masked as one span."),
+    ("dupe_factor", 1, "Passes over the text, with other random choices."),
+    ("num_shards", 16, "Number of files, if there is enough text."),
+    ("seed", 0, "Random seed; it determines the files."),
 ):
     flags.DEFINE_integer(_name, _default, _help)
 flags.DEFINE_float("masked_lm_prob", 0.15, "Share of the tokens to predict.")
-flags.DEFINE_boolean("whole_words", False, "Hide all pieces of a word.")
+flags.DEFINE_boolean(
+    "whole_words", False, "Mask all tokens of a word together."
+)
 flags.DEFINE_float(
     "short_seq_prob", 0.1, "Share of the texts that are made shorter."
 )
 flags.DEFINE_boolean(
     "next_sentence",
     True,
-    "Pairs with next-sentence labels, or else rows of full sentences.",
+    "Make pairs with next-sentence labels, or else rows of full sentences.",
 )
 flags.DEFINE_boolean(
-    "packed", False, "Several texts in a row; with --nonext_sentence only."
+    "packed", False, "Pack several texts into a row; needs --nonext_sentence."
 )
 flags.DEFINE_boolean(
-    "masked", True, "Masked rows, or else for a run that masks each epoch anew."
+    "masked", True, "Mask the rows now, or else in training, in each epoch."
 )
 
 
 def main(argv):
-    """Reads the flags, makes the records and prints what was counted."""
+    """Makes the records and prints the counts."""
     workers = _workers(argv[1:])
     import tensorflow as tf
 
@@ -114,9 +119,9 @@ def _workers(beam_flags):
     if _NUM_WORKERS.value != _NUM_WORKERS.default:
         raise app.UsageError(
             f"--num_workers={_NUM_WORKERS.value} and --runner are both given; "
-            "Beam has flags of its own for that."
+            "use Beam's flags for the number of workers."
         )
-    logging.disable(logging.WARNING)  # Beam tells what else it could do
+    logging.disable(logging.WARNING)  # Beam lists missing optional packages
     try:
         from kbert.data.beam_workers import BeamWorkers
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learns a vocabulary of word pieces from text files.
+"""Learns a WordPiece vocabulary from text files.
 
-Writes vocab.txt, one piece a line, and vocab.json, its size and casing.
+Writes vocab.txt, one token per line, and vocab.json, its size and casing.
 """
 
 import pathlib
@@ -13,14 +13,15 @@ from kbert.bin import run
 _INPUT = flags.DEFINE_string(
     "input",
     None,
-    "Text files, also zipped ones (NAME.gz): paths and globs, by commas.",
+    "Text files, also compressed ones (NAME.gz): comma-separated paths and "
+    "globs.",
     required=True,
 )
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder for vocab.txt and vocab.json.", required=True
 )
 _VOCAB_SIZE = flags.DEFINE_integer(
-    "vocab_size", 30522, "Pieces wanted; a small text gives fewer."
+    "vocab_size", 30522, "Number of tokens; a small text gives fewer."
 )
 _LOWER_CASE = flags.DEFINE_boolean(
     "lower_case", True, "Lower-case the text and strip its accents."
@@ -28,21 +29,21 @@ _LOWER_CASE = flags.DEFINE_boolean(
 
 
 def main(argv):
-    """Reads the flags, learns, saves and prints what was learnt."""
+    """Learns and saves the vocabulary, and prints its size."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     from kbert.text import files, vocabulary
 
     folder = pathlib.Path(_OUTPUT_DIR.value)
     paths = files.expand(_INPUT.value)
-    folder.mkdir(parents=True, exist_ok=True)  # fails before the work is done
-    learnt = vocabulary.learn(
+    folder.mkdir(parents=True, exist_ok=True)  # fails before the work starts
+    learned = vocabulary.learn(
         paths, size=_VOCAB_SIZE.value, lower_case=_LOWER_CASE.value
     )
-    learnt.save(folder)
-    casing = "uncased" if learnt.lower_case else "cased"
+    learned.save(folder)
+    casing = "uncased" if learned.lower_case else "cased"
     path = folder / vocabulary.VOCABULARY_FILE
-    print(f"{path}: {len(learnt):,} pieces, {casing}")
+    print(f"{path}: {len(learned):,} tokens, {casing}")
 
 
 def cli():

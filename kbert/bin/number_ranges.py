@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers that flags may have, whichever command has the flag."""
+"""Checks the ranges of numeric flags, for all commands."""
 
 from absl import flags
 
 from kbert.json_files import Range
 from kbert.limits import RANGES
 
-# Of a flag that has no range there: finite and of less than 64 bits.
+# For a flag without a range: finite and less than 64 bits.
 _ANY = Range(at_least=1 - 2**63, at_most=2**63 - 1)
 
 
 def check() -> None:
-    """Sees that all flags that are numbers lie in their ranges.
+    """Checks that all numeric flags are in their ranges.
 
     Raises: ValueError, naming the flag.
     """
@@ -21,6 +21,6 @@ def check() -> None:
             continue
         limits = RANGES.get(name, _ANY)
         if value not in limits:
-            # The range of any number says no more than that it is finite.
+            # Print "a finite number" and not the range of 64-bit integers.
             needed = "a finite number" if limits is _ANY else limits
             raise ValueError(f"--{name}={value}: needs {needed}.")

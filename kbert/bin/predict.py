@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Predicts for texts with a trained model, one JSON object a line.
+"""Prints a trained model's predictions for texts, one JSON object per line.
 
-The texts are a table's columns (--input, --text_columns), or given as flags:
+The texts are columns of a table (--input, --text_columns), or flags:
 
     kbert-predict --model=DIR --text="A fine film." --text="Two dull hours."
 
-A model that was pre-trained fills in each [MASK] of a text instead:
+A pre-trained model fills in each [MASK] of a text:
 
     kbert-predict --model=DIR --text="New [MASK] is a city." --top_k=3
 
 With --output=embeddings any model gives a vector for each text. A run with an
---output_file resumes where it was stopped.
+--output_file resumes if it was stopped.
 """
 
 import sys
@@ -26,37 +26,38 @@ _TASK = shared.task()
 _INPUT = flags.DEFINE_string(
     "input",
     None,
-    "A table as kbert-finetune --train takes it, a .txt of a text a line, or a "
-    "file of the task's own kind. A tagger's .tsv is a table if its header has "
+    "A table as for kbert-finetune --train, a .txt with one text per line, or "
+    "a file in the task's format. A tagger's .tsv is a table if its header has "
     "the column text or --text_columns names one, else words and tags.",
 )
 _READING = shared.reading()
 _TEXT = flags.DEFINE_multi_string(
-    "text", [], "A text; give the flag once for each."
+    "text", [], "A text; give the flag once for each text."
 )
 _TEXT_B = flags.DEFINE_multi_string(
     "text_b", [], "The second text of a pair, as often as --text."
 )
 _OUTPUT = flags.DEFINE_enum(
-    "output", "answers", ["answers", "embeddings"], "What to write."
+    "output", "answers", ["answers", "embeddings"], "The kind of output."
 )
 _EMBEDDING = shared.embedding()
 _AGGREGATION = shared.aggregation()
 _OUTPUT_FILE = flags.DEFINE_string(
     "output_file",
     None,
-    "Instead of JSON Lines on stdout: .jsonl, .csv, .tsv or .parquet for "
+    "File for the output instead of stdout: .jsonl, .csv, .tsv or .parquet for "
     "answers, with a column for each class's probability in .csv and .tsv "
-    "(which holds no tab or line break); .npy or .parquet for embeddings.",
+    "(which cannot contain tabs or line breaks); .npy or .parquet for "
+    "embeddings.",
 )
 _KEEP_COLUMNS = flags.DEFINE_list(
     "keep_columns",
     [],
-    "Columns of --input that the answers have too, or * for all; one that an "
-    "answer has itself becomes input_NAME.",
+    "Columns of --input to copy to the output, or * for all; one with the name "
+    "of an output column becomes input_NAME.",
 )
 _BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 32, "Texts at once.", lower_bound=1
+    "batch_size", 32, "Texts per batch.", lower_bound=1
 )
 _TOP_K = flags.DEFINE_integer(
     "top_k", None, "Tokens for each [MASK]; by default 5.", lower_bound=1
@@ -64,14 +65,14 @@ _TOP_K = flags.DEFINE_integer(
 _N_BEST = flags.DEFINE_integer(
     "n_best",
     None,
-    "How many of the best answers to a question are listed; by default 20.",
+    "Number of best answers to list for a question; by default 20.",
     lower_bound=1,
     upper_bound=20,
 )
 
 
 def main(argv):
-    """Reads the flags and the texts, and writes the predictions."""
+    """Reads the texts and writes the predictions."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     _check_flags()
@@ -103,9 +104,9 @@ def main(argv):
 
 
 def _load(how, changed):
-    """The model, of vectors if `how` has their settings.
+    """Loads the model; an Embedder if `how` has settings of embeddings.
 
-    Raises: ValueError if it is of another --task, or gives vectors alone.
+    Raises: ValueError if it is not for --task, or only gives embeddings.
     """
     import kbert
 
@@ -119,15 +120,15 @@ def _load(how, changed):
     _TASK(model.spec.task)
     if model.spec.task == "encoder":
         raise ValueError(
-            f"{_MODEL.value}: The model's task is 'encoder': it gives a text "
-            "a vector (--output=embeddings), and no prediction before "
-            "kbert-finetune trains it for a task."
+            f"{_MODEL.value}: The model's task is 'encoder', which only gives "
+            "vectors (--output=embeddings); for predictions train it for a "
+            "task with kbert-finetune."
         )
     return model
 
 
 def _options(predictor):
-    """Of the predictor's `predict`."""
+    """Returns the keyword arguments of the predictor's `predict`."""
     from kbert.tasks.masked_lm.predictor import MaskFiller
     from kbert.tasks.question_answering.predictor import QuestionPredictor
 
@@ -143,14 +144,17 @@ def _options(predictor):
             or settings.several_answers
         ):
             raise ValueError(
-                f"--n_best: {_MODEL.value} gives no list of the best answers."
+                f"--n_best: {_MODEL.value} does not list best answers."
             )
         options["n_best"] = _N_BEST.value
     return options
 
 
 def _check_flags():
-    """Raises: ValueError, naming a flag that does not go with the others."""
+    """Checks that the flags fit together.
+
+    Raises: ValueError, naming a flag.
+    """
     if bool(_INPUT.value) == bool(_TEXT.value):
         raise ValueError("Give one of --input and --text.")
     is_vectors = _OUTPUT.value == "embeddings"

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pre-trains a BERT on records: masked-LM and next-sentence prediction.
 
-Records without next-sentence labels train the masked-LM output alone, and
-records whose rows are not masked are masked anew in each epoch.
+Records without next-sentence labels train only the masked-LM head. Records
+whose rows are not masked are masked differently in each epoch.
 
-Begins with random weights of a --model_config, or with the model of --init.
-Runs on all visible GPUs, or on the processor. The model is written to
+Starts from a newly initialized --model_config, or from the model of --init.
+Runs on all visible GPUs, or on the CPU. The model is written to
 <output_dir>/model.
 """
 
@@ -18,16 +18,16 @@ from kbert.training.config import PretrainConfig
 _INPUT = flags.DEFINE_string(
     "input",
     None,
-    "Records: folders, paths and globs, by commas.",
+    "Records: comma-separated folders, paths and globs.",
     required=True,
 )
 _EVAL_INPUT = flags.DEFINE_string(
     "eval_input",
     None,
-    "Records to score the model on, before and after and at --eval_every.",
+    "Records to evaluate on, before and after training and at --eval_every.",
 )
 _VOCAB = flags.DEFINE_string(
-    "vocab", None, "The vocab.txt of records that were not made by kbert."
+    "vocab", None, "The vocab.txt of records that kbert did not make."
 )
 _LOWER_CASE = shared.lower_case()
 _MODEL_CONFIG = flags.DEFINE_string(
@@ -43,7 +43,7 @@ option_flags.define(PretrainConfig)
 
 
 def main(argv):
-    """Reads the flags, trains, scores and saves the model."""
+    """Trains, evaluates and saves the model."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     from kbert.runs.pretraining import Start, pretrain

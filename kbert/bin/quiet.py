@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps off stderr what libraries say about themselves.
+"""Suppresses the messages of libraries on stderr.
 
-A command's stderr is for its own words. Who sets TF_CPP_MIN_LOG_LEVEL, or
-Python's warning options, sees what they ask for.
+TF_CPP_MIN_LOG_LEVEL and Python's warning options take precedence.
 """
 
 import functools
@@ -18,7 +17,7 @@ _FATAL_ONLY = "3"
 
 
 def quieten_libraries() -> None:
-    """Sets what has to be set before TensorFlow and Keras are imported."""
+    """Sets log levels; call it before TensorFlow and Keras are imported."""
     os.environ.setdefault(_LEVEL, _FATAL_ONLY)
     for name in ("tensorflow", "apache_beam"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -27,11 +26,11 @@ def quieten_libraries() -> None:
 
 
 class TensorFlowFinder(importlib.abc.MetaPathFinder):
-    """Sends file descriptor 2 away while TensorFlow starts.
+    """Redirects file descriptor 2 to /dev/null while TensorFlow starts.
 
-    On a machine without a GPU it writes there, when it is imported and when
-    it first looks for devices ("failed call to cuInit"), some of it before it
-    looks at TF_CPP_MIN_LOG_LEVEL. An exception still gets out.
+    On a machine without a GPU TensorFlow writes to it on import and when it
+    first searches for devices ("failed call to cuInit"), partly before it
+    reads TF_CPP_MIN_LOG_LEVEL. Exceptions are still raised.
     """
 
     def find_spec(self, fullname, path, target=None):
@@ -48,8 +47,8 @@ class TensorFlowFinder(importlib.abc.MetaPathFinder):
 def _load_silently(load, module):
     sys.stderr.flush()
     kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    with open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), 2)
     try:
         load(module)
         module.config.list_physical_devices()

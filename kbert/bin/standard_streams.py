@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a command writes on stdout and stderr: UTF-8, while somebody reads."""
+"""Makes stdout and stderr UTF-8, and handles closed pipes."""
 
 import contextlib
 import io
@@ -13,13 +13,13 @@ CLOSED_PIPE = 141  # as a shell reports a process that SIGPIPE ended
 
 @contextlib.contextmanager
 def utf8_until_closed() -> Iterator[None]:
-    """Writes UTF-8 whatever the locale, and ends when no reader is left.
+    """Writes UTF-8 whatever the locale, and exits when a pipe is closed.
 
-    A reader such as `head -1` closes its end of a pipe: the process then
-    exits with CLOSED_PIPE, without a message.
+    When a reader such as `head -1` closes its end of a pipe, the process exits
+    with CLOSED_PIPE, without a message.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+        if isinstance(stream, io.TextIOWrapper):  # None if it is closed
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         try:
@@ -31,13 +31,13 @@ def utf8_until_closed() -> Iterator[None]:
         if not is_closed_pipe(error):
             raise
         for descriptor in _without_reader():
-            # Python flushes at its end what is still in the buffers.
+            # Python flushes its buffers on exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
         sys.exit(CLOSED_PIPE)
 
 
 def is_closed_pipe(error: BaseException) -> bool:
-    """Whether an error came of a standard stream that nobody reads."""
+    """Returns whether an error was caused by a closed standard stream."""
     found = isinstance(error.__cause__ or error, BrokenPipeError)
     return found and bool(_without_reader())
 

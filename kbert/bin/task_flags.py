@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flags of a task that is to be learned."""
+"""The flags of a task to train for."""
 
 import math
 import typing
@@ -13,35 +13,35 @@ flags.disclaim_key_flags()  # they belong to the command that calls `define`
 
 
 def define() -> None:
-    """Defines --task and what a task can be told."""
+    """Defines --task and the settings of tasks."""
     flags.DEFINE_enum(
-        "task", tasks.FINE_TUNED[0], list(tasks.FINE_TUNED), "What to learn."
+        "task", tasks.FINE_TUNED[0], list(tasks.FINE_TUNED), "The task."
     )
     flags.DEFINE_integer(
         "max_seq_length",
         128,
-        "Most tokens of a row; longer texts are truncated. For "
-        "question_answering, which reads them in windows, 384 is usual.",
+        "Maximum tokens per row; longer texts are truncated. For "
+        "question_answering, which splits them into windows, 384 is usual.",
         lower_bound=3,
     )
     flags.DEFINE_list(
         "labels",
         None,
-        "All labels, in their order, some of which --train may lack: a,b,c. "
-        "For tagging the types of the entities. By default those of --train.",
+        "All labels in their order, a,b,c; --train may lack some. For tagging "
+        "the entity types. By default the labels of --train.",
     )
     flags.DEFINE_list(
         "class_weights",
         None,
-        "How much the rows of each label count in the loss: balanced, or "
-        "label:weight,... for all labels.",
+        "Weights of the labels in the loss: balanced, or label:weight,... for "
+        "all labels.",
     )
     for name, (kind, texts) in _settings_flags().items():
         option_flags.define_unset(name, kind, " ".join(texts))
 
 
 def _settings_flags() -> dict[str, tuple[type, list[str]]]:
-    """Of each setting of any task its type, and its help by task."""
+    """Returns, for each setting of any task, its type and its help by task."""
     found = {}
     for task in tasks.FINE_TUNED:
         settings = tasks.settings_class(task)
@@ -56,10 +56,10 @@ def _settings_flags() -> dict[str, tuple[type, list[str]]]:
 
 
 def data_options(reading):
-    """The DataOptions that the flags say.
+    """Returns the DataOptions of the flags.
 
     Args:
-        reading: those fields that say how files are read.
+        reading: the fields about reading files.
     Raises: ValueError, naming the flag.
     """
     from kbert.tasks.rows import DataOptions
@@ -75,7 +75,7 @@ def data_options(reading):
 
 
 def _class_weights(given):
-    """None, "balanced" or a dict."""
+    """Returns None, "balanced" or a dict."""
     if given in (None, ["balanced"]):
         return given and given[0]
     try:
@@ -86,13 +86,13 @@ def _class_weights(given):
         return weights
     except ValueError:
         raise ValueError(
-            f"--class_weights={','.join(given)}: wanted balanced or "
+            f"--class_weights={','.join(given)}: needs balanced or "
             "label:weight,..., all above 0."
         ) from None
 
 
 def _settings(values):
-    """Those of the task that were given."""
+    """Returns the settings of the task that were given."""
     settings = tasks.settings_class(values.task)
     names = options.helps(settings) if settings else ()
     given = {x: values[x].value for x in _settings_flags()}
@@ -103,6 +103,6 @@ def _settings(values):
     try:
         if settings and given:
             settings(**given)
-    except ValueError as error:  # which begins with the name
+    except ValueError as error:  # its message starts with the name
         raise ValueError(f"--{error}") from None
     return given

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Fine-tunes with all combinations of some settings, and compares them.
+r"""Fine-tunes with all combinations of given settings and compares the scores.
 
     kbert-tune --output_dir=out/tune --learning_rate=5e-5,3e-5,2e-5 \
         --batch_size=16,32 --epochs=2,3,4 --seed=0,1,2 -- \
         --init=DIR --train=train.tsv --dev=dev.tsv --text_columns=sentence
 
-What stands after -- goes to kbert-finetune as it is. Each trial is a run of
-its own, in a folder of its own, and without the checkpoints once it is done.
-search.md has a row for each setting: mean, standard deviation and best score
-over the seeds; search.json has all of it. The best trial of the setting with
-the best mean is copied to model/.
+The flags after -- are passed to kbert-finetune. Each trial is a separate run
+in its own folder; its checkpoints are removed when it is done. search.md has a
+row for each setting: mean, standard deviation and best score over the seeds;
+search.json has all results. The best trial of the setting with the best mean is
+copied to model/.
 
-SIGTERM or Ctrl-C saves the trial at work and exits with 75; a second Ctrl-C
-does not wait for it. Started again, the search resumes: trials that are done
-are not run again, those that failed are.
-Without lists it shows the table of a folder, of a search at work too.
+SIGTERM or Ctrl-C saves the current trial and exits with 75; a second Ctrl-C
+does not wait for it. Started again, the search resumes: it runs unfinished and
+failed trials.
+Without lists it prints the table of a folder, also of a running search.
 """
 
 import sys
@@ -27,20 +27,20 @@ from kbert.bin import check_flagfiles, run
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder of the search.", required=True
 )
-# Of the paper's size (Devlin et al. 2019, Appendix A.3).
+# The settings that the paper varies (Devlin et al. 2019, Appendix A.3).
 _LISTS = {
     name: (flags.DEFINE_list(name, None, text), number)
     for name, number, text in (
         ("learning_rate", float, "Rates to try, such as 5e-5,3e-5,2e-5."),
-        ("batch_size", int, "Rows of a step to try, such as 16,32."),
-        ("epochs", int, "Passes to try, such as 2,3,4."),
-        ("seed", int, "Seeds of each setting, such as 0,1,2."),
+        ("batch_size", int, "Batch sizes to try, such as 16,32."),
+        ("epochs", int, "Numbers of epochs to try, such as 2,3,4."),
+        ("seed", int, "Seeds for each setting, such as 0,1,2."),
     )
 }
 
 
 def main(argv):
-    """Reads the flags, runs the trials, and prints the table."""
+    """Runs the trials and prints the table."""
     from kbert.runs import stop_signals
     from kbert.runs.tune import FAILED, Search
 
@@ -67,19 +67,22 @@ def main(argv):
 
 
 def _check(command, grid):
-    """Raises: app.UsageError for flags that no trial can do with."""
+    """Checks the flags of kbert-finetune.
+
+    Raises: app.UsageError for flags that no trial can use.
+    """
     given = {x.split("=")[0].lstrip("-") for x in command}
     for name in ("output_dir", *grid):
         if name in given:
-            raise app.UsageError(f"--{name} stands before and after the --.")
-    if not given & {"dev", "dev_share", "flagfile"}:  # the last may have one
+            raise app.UsageError(f"--{name} is given before and after the --.")
+    if not given & {"dev", "dev_share", "flagfile"}:  # a flagfile may have one
         raise app.UsageError(
-            "Give --dev or --dev_share after the --: its score decides."
+            "Give --dev or --dev_share after the --: trials are compared on it."
         )
 
 
 def _inputs(command):
-    """The paths of --init, --train and --dev, the last ones given."""
+    """Returns the paths of --init, --train and --dev; the last ones count."""
     check_flagfiles(command)
     expanded = flags.FlagValues().read_flags_from_files(command)
     found = {}
@@ -91,7 +94,7 @@ def _inputs(command):
 
 
 def _grid():
-    """The values of each list that was given, each once."""
+    """Returns the distinct values of each list that was given."""
     grid = {}
     for name, (holder, number) in _LISTS.items():
         if not holder.value:
@@ -102,7 +105,8 @@ def _grid():
             values = [-1]
         if min(values) < 0 or (name != "seed" and not min(values)):
             raise ValueError(
-                f"--{name}={','.join(holder.value)}: wanted numbers by commas."
+                f"--{name}={','.join(holder.value)}: needs comma-separated "
+                "numbers."
             )
         grid[name] = values
     return grid

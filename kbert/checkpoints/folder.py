@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kbert's model folder: everything that a trained model needs.
+"""Reads and writes kbert's model folder: everything that a model needs.
 
     bert_config.json         BertConfig
     vocab.txt, vocab.json    Vocabulary
     task.json                format_version and the fields of TaskSpec
-    model.weights.h5         as `keras.Model.save_weights` writes it, and a
-                             list of the variables' paths and shapes
-    model.weights.h5.sha256  checksums of these files, as `sha256sum -c` takes
-                             them; before kbert checked them all, of the
-                             weights alone
-    LICENSE and the like     of the weights, where they came from elsewhere
+    model.weights.h5         the file of `keras.Model.save_weights`, and a list
+                             of the variables' paths and shapes
+    model.weights.h5.sha256  checksums of these files, for `sha256sum -c`;
+                             older folders have only that of the weights
+    LICENSE, NOTICE, ...     of the weights, if they came with any
 
-Keras addresses a variable in the file by its layer's class and its place
-among the layers of that class. So the layers' automatic names do not matter,
-but two variables of one shape would change places unnoticed if the code that
-builds the model did. Hence the list, which `load` compares. And HDF5 reads
-some damaged files without an error, hence the checksum.
+Keras identifies a variable in the file by its layer's class and the layer's
+index among the layers of this class. So automatic layer names do not matter,
+but two variables of one shape would be swapped unnoticed if the code built
+their layers in another order. `load` compares the list to prevent this. The
+checksum is needed because HDF5 reads some damaged files without an error.
 """
 
 import contextlib
@@ -50,20 +49,20 @@ _WEIGHTS = "model.weights.h5"
 _CHECKSUM = "model.weights.h5.sha256"
 _FILES = (_CONFIG, VOCABULARY_FILE, CASING_FILE, _TASK, _WEIGHTS, _CHECKSUM)
 _SUMMED = tuple(name for name in _FILES if name != _CHECKSUM)
-_VARIABLES = "kbert_variables"  # in the HDF5 file, beside what Keras writes
+_VARIABLES = "kbert_variables"  # the list in the HDF5 file
 
-# What other libraries' folders hold: Hugging Face's, google-research/bert's,
-# KerasHub's presets, saved models.
+# Files in the folders of other libraries: Hugging Face, google-research/bert,
+# KerasHub presets, saved models.
 _FOREIGN = (
     *("config.json", "modules.json", "metadata.json", "saved_model.pb"),
     *("*.safetensors", "*.bin", "*.ckpt*", "*.keras"),
 )
 
-# The layers of kbert.models.encoder without the pooler, which not all models
-# have; all others are heads.
+# The layers of kbert.models.encoder without the pooler, which some models lack;
+# all other layers are heads.
 _ENCODER_LAYER = re.compile(r"token_embedding|embeddings|block_\d+")
 
-_MAX_LICENCE_BYTES = 16 * 2**20  # a PDF's; text has some thousands
+_MAX_LICENCE_BYTES = 16 * 2**20  # enough for a PDF
 _LICENCE = re.compile(
     r"(model[-_])?(licen[cs]e|copying|notice)[\w-]*"
     r"(\.(txt|md|rst|html|pdf))?",
@@ -73,13 +72,13 @@ _LICENCE = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
-    """A model and what belongs to it."""
+    """A model with its config, vocabulary, spec and licences."""
 
     model: keras.Model
     config: BertConfig
     vocabulary: Vocabulary
     spec: TaskSpec
-    # Of the weights, by file name, if there are any.
+    # The licences of the weights, by file name.
     licences: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
 
@@ -92,12 +91,12 @@ def save(
     spec: TaskSpec,
     licences: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:
-    """Writes a model folder, complete or not at all.
+    """Writes a model folder, atomically.
 
-    A kbert model of that name is replaced.
+    An existing kbert model is replaced.
 
-    Raises: ValueError if a folder of that name holds anything else, or if
-        the parts do not belong together; OSError.
+    Raises: ValueError if the folder contains anything else, or if config,
+        vocabulary and spec contradict each other; OSError.
     """
     folder = atomic_files.folder_path(folder)
     check_replaceable(folder)
@@ -128,7 +127,7 @@ def save(
 def load(folder: str | os.PathLike) -> LoadedModel:
     """Reads a model folder and checks that its files belong together.
 
-    Raises: ValueError, naming the file, what was found and what was wanted;
+    Raises: ValueError, naming the file, what was found and what is needed;
         OSError.
     """
     folder = pathlib.Path(folder)
@@ -155,7 +154,7 @@ def load(folder: str | os.PathLike) -> LoadedModel:
 
 
 def read_config(folder: str | os.PathLike) -> BertConfig:
-    """The config of a model folder alone.
+    """Reads only the config of a model folder.
 
     Raises: ValueError, naming the file and the field; OSError.
     """
@@ -163,9 +162,9 @@ def read_config(folder: str | os.PathLike) -> BertConfig:
 
 
 def fingerprint(folder: str | os.PathLike) -> str:
-    """Tells a model from all others: of its files, the weights by their sum.
+    """Returns a hash of a model's files, with the stored sum of the weights.
 
-    Raises: OSError if one of them is missing.
+    Raises: OSError if a file is missing.
     """
     digest = hashlib.sha256()
     for name in _FILES:
@@ -178,28 +177,30 @@ def fingerprint(folder: str | os.PathLike) -> str:
 def check_size(
     config: BertConfig, num_weights: int, *, where: str | os.PathLike
 ) -> None:
-    """Sees that a config is not far larger than the weights in a file.
+    """Checks that a config is not far larger than the weights in a file.
 
-    Before the model is made, as it could ask for any memory; a difference
-    below a factor of two is left to what compares variable by variable.
+    Call it before the model is built, which could allocate any amount of
+    memory. Differences below a factor of two are found later, variable by
+    variable.
 
     Raises: ValueError, naming `where`.
     """
     if config.num_encoder_weights > 2 * num_weights:
         raise ValueError(
-            f"{where}: holds {num_weights:,} weights; the encoder of the "
-            f"config alone has {config.num_encoder_weights:,}."
+            f"{where}: has {num_weights:,} weights; the encoder of the config "
+            f"alone needs {config.num_encoder_weights:,}."
         )
 
 
 def read_licences(folder: str | os.PathLike) -> dict[str, bytes]:
-    """Licence files by name: LICENSE, LICENSE.txt, COPYING, NOTICE.md, ...
+    """Reads licence files: LICENSE, LICENSE.txt, COPYING, NOTICE.md, ...
 
-    They go into other folders, which may be published.
+    They are copied to other folders, which may be published.
 
-    Raises: ValueError, naming the file, if it is a link to another folder's
-        (but for the files of a Hugging Face cache, which all are), or is no
-        regular file or larger than 16 MB; OSError.
+    Returns: the contents by file name.
+    Raises: ValueError, naming the file, if it is a link out of its folder
+        (except in a Hugging Face cache), not a regular file or larger than
+        16 MB; OSError.
     """
     return {
         entry.name: _read_licence(entry)
@@ -221,15 +222,15 @@ def _read_licence(path):
 def copy_weights(
     source: keras.Model, target: keras.Model, *, fewer_blocks: bool = False
 ) -> list[str]:
-    """Starts a model from another one's weights, layer by layer by name.
+    """Copies weights between models, for layers of the same name.
 
     Args:
-        source: the model that has them.
-        target: the model to start.
-        fewer_blocks: whether `target` may lack blocks at the top, as one of
-            `build_features` does that gives a lower layer.
-    Returns: names of the target's layers that keep the weights they have:
-        heads that `source` lacks or has in another shape.
+        source: the model to copy from.
+        target: the model to copy to.
+        fewer_blocks: whether `target` may lack the top blocks, as a model of
+            `build_features` with a lower layer does.
+    Returns: the names of the target's layers that are not copied: heads that
+        `source` lacks or has with another shape.
     Raises: ValueError, naming the layer, if the encoders differ in shape;
         nothing is copied then.
     """
@@ -237,14 +238,14 @@ def copy_weights(
     ours = {layer.name: layer for layer in target.layers if layer.weights}
     kept = []
     for name in {**ours, **theirs}:
-        wanted = _describe_variables(ours.get(name))
+        needed = _describe_variables(ours.get(name))
         found = _describe_variables(theirs.get(name))
-        if wanted == found or (fewer_blocks and name not in ours):
+        if needed == found or (fewer_blocks and name not in ours):
             continue
         if _ENCODER_LAYER.fullmatch(name):
             raise ValueError(
                 f"The encoder to start from does not fit: its layer {name} "
-                f"has {_difference(found, wanted)}."
+                f"has {_difference(found, needed)}."
             )
         if name in ours:
             kept.append(name)
@@ -255,9 +256,9 @@ def copy_weights(
 
 
 def check_replaceable(folder: str | os.PathLike) -> None:
-    """Sees that `save` may write there.
+    """Checks that `save` may write to a folder.
 
-    Raises: ValueError, naming what is in the way; OSError.
+    Raises: ValueError, naming a file that must not be replaced; OSError.
     """
     folder = atomic_files.folder_path(folder)
     if not folder.exists():
@@ -268,7 +269,7 @@ def check_replaceable(folder: str | os.PathLike) -> None:
     )
     if other:
         raise ValueError(
-            f"{folder}: holds {other[0]}, which is not part of a kbert model; "
+            f"{folder}: has {other[0]}, which is not part of a kbert model; "
             "only an empty folder or a model is replaced."
         )
     if present and _TASK not in present:
@@ -279,7 +280,7 @@ def check_replaceable(folder: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def _without_optimizer(model: keras.Model) -> Iterator[None]:
-    """Keras writes the optimizer's slots too, of a model that it compiled."""
+    """Hides the optimizer, whose slots Keras would save too."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         yield
@@ -312,14 +313,14 @@ def _check_parts(config, vocabulary, spec):
 def _check_files(folder):
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no such folder"
-        raise ValueError(f"{folder}: {found}; wanted a kbert model folder.")
+        raise ValueError(f"{folder}: {found}; needs a kbert model folder.")
     missing = [name for name in _FILES if not (folder / name).is_file()]
     if _TASK in missing:
         foreign = [p.name for glob in _FOREIGN for p in folder.glob(glob)]
         if foreign:
             raise ValueError(
                 f"{folder} is not a kbert model folder but another "
-                f"library's: it holds {', '.join(sorted(set(foreign)))}; use "
+                f"library's: it has {', '.join(sorted(set(foreign)))}; use "
                 "kbert-convert."
             )
     if missing:
@@ -352,14 +353,14 @@ def _sha256(path):
 
 
 def _write_sums(folder):
-    # The weights come first: a kbert that knows one sum reads the first.
+    # The weights come first: older versions of kbert read only the first sum.
     names = (_WEIGHTS, *(x for x in _SUMMED if x != _WEIGHTS))
     lines = [f"{_sha256(folder / name)}  {name}\n" for name in names]
     (folder / _CHECKSUM).write_text("".join(lines), encoding="utf-8")
 
 
 def _check_sums(folder):
-    """Compares the files with their sums; those without one are not."""
+    """Compares the files with their checksums, if they have one."""
     path = folder / _CHECKSUM
     sums = {}
     text = path.read_bytes().decode("utf-8", "replace")
@@ -368,15 +369,15 @@ def _check_sums(folder):
         sums[name.lstrip(" *") or _WEIGHTS] = digest
     if unknown := sums.keys() - set(_SUMMED):
         raise ValueError(
-            f"{path}: damaged: names {min(unknown)!r}; needs "
+            f"{path}: damaged: has {min(unknown)!r}; needs "
             f"{', '.join(_SUMMED)}."
         )
-    for name, wanted in {_WEIGHTS: "no sum", **sums}.items():
+    for name, expected in {_WEIGHTS: "no sum", **sums}.items():
         found = _sha256(folder / name)
-        if wanted != found:
+        if expected != found:
             raise ValueError(
                 f"{folder / name}: damaged or exchanged: its sha256 is "
-                f"{found}, but {_CHECKSUM} says {wanted}."
+                f"{found}, but {_CHECKSUM} has {expected}."
             )
 
 
@@ -390,25 +391,25 @@ def _read_variables(path):
 
 
 def _check_variables(path, found, model):
-    wanted = _describe_variables(model)
-    if found != wanted:
+    needed = _describe_variables(model)
+    if found != needed:
         raise ValueError(
             f"{path}: does not fit {_CONFIG} and {_TASK}: it has "
-            f"{_difference(found, wanted)}."
+            f"{_difference(found, needed)}."
         )
 
 
 def _describe_variables(layer: keras.Layer | None) -> list[str]:
-    """Path and shape of each weight, such as "pooler/bias (16,)"."""
+    """Returns path and shape of each weight, such as "pooler/bias (16,)"."""
     if layer is None:
         return []
     return [f"{v.path} {tuple(v.shape)}" for v in layer.weights]
 
 
-def _difference(found: list[str], wanted: list[str]) -> str:
-    """Tells the first place where two lists of variables differ."""
-    at = 0
-    while found[at : at + 1] == wanted[at : at + 1]:
-        at += 1
-    one, other = found[at : at + 1], wanted[at : at + 1]
-    return f"{''.join(one) or 'no more'}; wanted {''.join(other) or 'none'}"
+def _difference(found: list[str], needed: list[str]) -> str:
+    """Describes the first difference of two lists of variables."""
+    i = 0
+    while found[i : i + 1] == needed[i : i + 1]:
+        i += 1
+    one, other = found[i : i + 1], needed[i : i + 1]
+    return f"{''.join(one) or 'no more'}; needs {''.join(other) or 'none'}"

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the readers of foreign formats share: tensors into a kbert model.
-
-And what their writers share: a folder that is made whole or not at all.
-"""
+"""Shared parts of the readers and writers of foreign formats."""
 
 import contextlib
 import dataclasses
@@ -11,7 +8,7 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -24,18 +21,98 @@ from kbert.text.vocabulary import Vocabulary
 Report = Callable[[str], Any]  # called with each line about a conversion
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Where a variable's value comes from.
+# From a tensor, and the shape of its part of a variable, to kbert's form.
+Convert = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
+
+
+def keep(tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Converts nothing."""
+    del shape
+    return tensor
+
+
+def transpose(tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Converts a kernel (outputs, inputs) to (inputs, outputs)."""
+    del shape
+    return np.transpose(tensor)
+
+
+class Source(NamedTuple):
+    """The tensors that a variable is read from.
 
     Attributes:
-        names: the tensors, in the order in which they are joined along the
-            last axis.
-        convert: brings each of them to kbert's form first.
+        names: the tensors, in the order in which they are concatenated along
+            the last axis.
+        convert: converts each tensor first.
     """
 
     names: tuple[str, ...]
-    convert: Callable[[np.ndarray], np.ndarray] = lambda tensor: tensor
+    convert: Convert = keep
+
+
+class Block(NamedTuple):
+    """The layers of a format's encoder block, as its `Naming` takes them."""
+
+    query: Any
+    key: Any
+    value: Any
+    attention_output: Any
+    attention_norm: Any
+    intermediate: Any
+    output: Any
+    output_norm: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Naming:
+    """Makes the sources of layers, given how a format names their tensors.
+
+    Attributes:
+        tensor: a function from a layer and "kernel", "bias", "gamma" or "beta"
+            to the name of the tensor.
+        dense_convert: converts the tensors of dense layers.
+        heads_convert: converts those of dense layers with an axis of heads.
+    """
+
+    tensor: Callable[[Any, str], str]
+    dense_convert: Convert = keep
+    heads_convert: Convert = keep
+
+    def dense(
+        self, ours: str, *layers: Any, convert: Convert | None = None
+    ) -> dict[str, Source]:
+        """Returns the sources of kernel and bias, joined from dense layers."""
+        return {
+            f"{ours}{kind}": Source(
+                tuple(self.tensor(layer, kind) for layer in layers),
+                convert or self.dense_convert,
+            )
+            for kind in ("kernel", "bias")
+        }
+
+    def norm(self, ours: str, layer: Any) -> dict[str, Source]:
+        """Returns the sources of gamma and beta."""
+        return {
+            f"{ours}/{kind}": Source((self.tensor(layer, kind),))
+            for kind in ("gamma", "beta")
+        }
+
+    def block(self, ours: str, block: Block) -> dict[str, Source]:
+        """Returns the sources of an encoder block."""
+        heads = self.heads_convert
+        qkv = block.query, block.key, block.value
+        return {
+            **self.dense(f"{ours}/qkv_", *qkv, convert=heads),
+            **self.dense(
+                f"{ours}/attention_output_",
+                block.attention_output,
+                convert=heads,
+            ),
+            **self.norm(f"{ours}/attention_norm", block.attention_norm),
+            **self.dense(f"{ours}/intermediate_", block.intermediate),
+            **self.dense(f"{ours}/output_", block.output),
+            **self.norm(f"{ours}/output_norm", block.output_norm),
+        }
 
 
 def assign(
@@ -52,48 +129,48 @@ def assign(
     """Fills every variable of a model from named tensors.
 
     Args:
-        model: as `tasks.build` made it.
-        sources: of each variable, by its path; those of variables that the
-            model has not are passed over, and their tensors left out.
-        names: of all tensors that are there.
-        read: the tensor of a name.
+        model: a model that `tasks.build` made.
+        sources: the source of each variable, by its path; additional ones are
+            ignored.
+        names: the names of all tensors.
+        read: a function from a name to the tensor.
         where: the file, for messages.
-        report: told how many tensors were read, and the names of those that
-            are left out or missing.
-        optional: layers that keep their initial values if all their tensors
-            are missing, such as "pooler".
-        ignored: tensors that carry nothing, left out without a word.
-    Raises: ValueError, naming the tensors, if some are missing, are no
-        floating-point numbers, hold one that is not finite, or have another
-        shape than the model's.
+        report: called with the number of tensors read, and with the names of
+            missing and unused tensors.
+        optional: layers that stay newly initialized if all their tensors are
+            missing, such as "pooler".
+        ignored: tensors without content, whose names are not reported.
+    Raises: ValueError, naming the tensors, if some are missing, are not
+        floating-point numbers, have a value that is not finite, or do not
+        have the shape of the variable.
     """
     present = set(names)
-    wanted = {v.path: sources[v.path] for v in model.weights}
-    absent = _absent_layers(wanted, present, optional)
+    needed = {v.path: sources[v.path] for v in model.weights}
+    absent = _absent_layers(needed, present, optional)
     for layer in absent:
-        report(f"No tensors for {layer}: it keeps its initial, random values.")
-    wanted = {
+        report(f"No tensors for {layer}: it is newly initialized.")
+    needed = {
         path: source
-        for path, source in wanted.items()
+        for path, source in needed.items()
         if _layer(path) not in absent
     }
-    used = {name for source in wanted.values() for name in source.names}
+    used = {name for source in needed.values() for name in source.names}
     if missing := sorted(used - present):
         raise ValueError(f"{where}: tensors missing: {', '.join(missing)}.")
     for variable in model.weights:
-        if source := wanted.get(variable.path):
+        if source := needed.get(variable.path):
             variable.assign(_value(variable, source, read, where))
     report(f"{len(used)} tensors read.")
-    if left := sorted(present - used - set(ignored)):
-        report(f"{len(left)} tensors left out: {', '.join(left)}.")
+    if unused := sorted(present - used - set(ignored)):
+        report(f"{len(unused)} tensors left out: {', '.join(unused)}.")
 
 
-def _absent_layers(wanted, present, optional):
+def _absent_layers(needed, present, optional):
     absent = []
     for layer in optional:
         tensors = {
             name
-            for path, source in wanted.items()
+            for path, source in needed.items()
             if _layer(path) == layer
             for name in source.names
         }
@@ -108,24 +185,25 @@ def _layer(path):
 
 def _value(variable, source, read, where):
     tensors = [read(name) for name in source.names]
-    wanted = tuple(variable.shape)
+    shape = tuple(variable.shape)
+    part_shape = (*shape[:-1], shape[-1] // len(tensors))
     value = None
-    # Before a copy is made: one with strides of 0 could be of any size.
-    if sum(tensor.size for tensor in tensors) == math.prod(wanted):
+    # Check the size before copying: a tensor with strides of 0 can be huge.
+    if sum(tensor.size for tensor in tensors) == math.prod(shape):
         named = zip(tensors, source.names, strict=True)
         tensors = [_checked(tensor, name, where) for tensor, name in named]
-        # Another rank, or parts of unequal width.
+        # A ValueError here means different ranks or widths.
         with contextlib.suppress(ValueError):
-            parts = [source.convert(tensor) for tensor in tensors]
+            parts = [source.convert(tensor, part_shape) for tensor in tensors]
             value = np.concatenate(parts, axis=-1)
-    if value is None or value.shape != wanted:
+    if value is None or value.shape != shape:
         shapes = ", ".join(
             f"{name} {tensor.shape}"
             for name, tensor in zip(source.names, tensors, strict=True)
         )
         raise ValueError(
-            f"{where}: {shapes} cannot fill {variable.path}, which the "
-            f"config gives the shape {wanted}."
+            f"{where}: {shapes} cannot fill {variable.path}, which has the "
+            f"shape {shape} by the config."
         )
     return value
 
@@ -134,14 +212,14 @@ def _checked(tensor, name, where):
     # numpy does not count bfloat16 among the floating-point types.
     if tensor.dtype.kind != "f" and tensor.dtype.name != "bfloat16":
         raise ValueError(
-            f"{where}: {name} is of type {tensor.dtype}; wanted "
+            f"{where}: {name} is of type {tensor.dtype}; needs "
             "floating-point numbers."
         )
-    with np.errstate(over="ignore"):  # an infinity is found below
+    with np.errstate(over="ignore"):  # infinities are found below
         tensor = tensor.astype("float32")
-    if wrong := np.count_nonzero(~np.isfinite(tensor)):
+    if count := np.count_nonzero(~np.isfinite(tensor)):
         raise ValueError(
-            f"{where}: {name} has {wrong} values that are not finite."
+            f"{where}: {name} has {count} values that are not finite."
         )
     return tensor
 
@@ -155,8 +233,9 @@ def check_vocabulary(
 ) -> None:
     """Compares a vocabulary with the rows of the token table.
 
-    Raises: ValueError, naming `where`, if it has more tokens. Rows too many
-        are kept, and reported.
+    Extra rows are kept, and reported.
+
+    Raises: ValueError, naming `where`, if there are more tokens than rows.
     """
     spare = vocab_size - len(vocabulary)
     if spare < 0:
@@ -165,18 +244,18 @@ def check_vocabulary(
             f"{vocab_size} rows."
         )
     if spare:
-        report(f"{spare} rows of the token table stand for no token: kept.")
+        report(f"{spare} rows of the token table have no token: kept.")
 
 
 def task_spec(
     task: str, config: BertConfig, labels: Iterable[str] = ()
 ) -> TaskSpec:
-    """What a foreign model is for, as far as its files tell.
+    """Returns the spec of a foreign model, as far as its files define it.
 
-    Rows may be as long as the position table. The pre-training heads saw
-    pairs; a classifier is taken to answer single texts.
+    Rows may be as long as the position table. The inputs of pre-training heads
+    are pairs; those of others are assumed to be single texts.
 
-    Raises: ValueError, naming the field, if kbert has no such task.
+    Raises: ValueError, naming the field, if kbert does not have the task.
     """
     return TaskSpec(
         task=task,
@@ -189,13 +268,13 @@ def task_spec(
 def common_prefix(
     names: Iterable[str], table: str, ignored: re.Pattern[str] | None = None
 ) -> str:
-    """What stands before all names: a wrapper's, such as "module.".
+    """Finds the prefix of a wrapper, such as "module.", in all tensor names.
 
     Args:
-        names: of all tensors.
-        table: the name of the token table, without the prefix.
-        ignored: what may lack it.
-    Returns: the prefix, or "" if there is none before every name.
+        names: the names of all tensors.
+        table: the name of the token table without the prefix.
+        ignored: names that need not have the prefix.
+    Returns: the prefix, or "" if the names have none in common.
     """
     names = list(names)
     ends = re.compile(rf"(.+[./]){re.escape(table)}")
@@ -209,14 +288,14 @@ def common_prefix(
 
 @contextlib.contextmanager
 def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Gives a folder to write to, which becomes `path` if the block ends well.
+    """Yields a folder to write to, which becomes `path` at the end.
 
-    Raises: ValueError if there is something at `path` already; OSError.
+    Raises: ValueError if `path` exists and is not an empty folder; OSError.
     """
     folder = pathlib.Path(os.path.realpath(path))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(
-            f"{folder}: is there already; wanted a new or an empty folder."
+            f"{folder}: exists already; needs a new or an empty folder."
         )
     with atomic_files.writing_folder(folder) as partial:
         yield partial

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any model that kbert can read, recognized by the files of its folder."""
+"""Reads a model of any supported format, recognized by its files."""
 
 import glob
 import hashlib
@@ -17,14 +17,14 @@ from kbert.checkpoints.folder import LoadedModel
 
 
 class _Format(NamedTuple):
-    """A format, by what its folder holds.
+    """A format and the files that identify it.
 
     Attributes:
-        name: for messages.
-        module: of kbert.checkpoints, whose `load` reads it.
-        needs: what a folder of it holds, for messages.
-        files: patterns of what is read there, for `fingerprint`; those of a
-            checkpoint itself are added.
+        name: its name in messages.
+        module: the module of kbert.checkpoints whose `load` reads it.
+        needs: the files of its folder, for messages.
+        files: patterns of the files that are read, for `fingerprint`, without
+            the files of a TensorFlow checkpoint.
     """
 
     name: str
@@ -50,18 +50,18 @@ _KERAS_HUB = _Format(
     "metadata.json",
     ("*.json", "*.h5", "assets/tokenizer/*"),
 )
-_BESIDE = ("bert_config.json", "vocab.txt", "vocab.json")
+_TF_FILES = ("bert_config.json", "vocab.txt", "vocab.json")
 _GOOGLE = _Format(
     "TensorFlow 1 checkpoint",
     "google",
     "bert_config.json, vocab.txt, *.ckpt.index",
-    _BESIDE,
+    _TF_FILES,
 )
 _MODEL_GARDEN = _Format(
     "Model Garden checkpoint",
     "model_garden",
     "bert_config.json, vocab.txt, ckpt-*.index",
-    _BESIDE,
+    _TF_FILES,
 )
 _FORMATS = (
     *(KBERT, _SENTENCE_TRANSFORMERS, _HUGGING_FACE),
@@ -73,8 +73,8 @@ class Found(NamedTuple):
     """A model that was read.
 
     Attributes:
-        loaded: the model and what belongs to it.
-        lines: what the reader says of it, the name of the format first.
+        loaded: the model with its config, vocabulary and spec.
+        lines: the messages of the reader, the name of the format first.
     """
 
     loaded: LoadedModel
@@ -82,12 +82,13 @@ class Found(NamedTuple):
 
 
 def read(path: str | os.PathLike, *, lower_case: bool | None = None) -> Found:
-    """Reads a folder, or a checkpoint in one, of whatever format it is.
+    """Reads a folder, or a checkpoint in one, of any supported format.
 
     Args:
-        path: of a kbert model, or of a Hugging Face, sentence-transformers,
-            KerasHub, TensorFlow 1 or Model Garden one.
-        lower_case: the casing, if no file says it; it may not contradict one.
+        path: a kbert, Hugging Face, sentence-transformers, KerasHub,
+            TensorFlow 1 or Model Garden model.
+        lower_case: the casing, if no file gives it; it must not contradict a
+            file.
     Raises: ValueError, naming the file, what was found and what is needed;
         OSError.
     """
@@ -106,35 +107,35 @@ def read(path: str | os.PathLike, *, lower_case: bool | None = None) -> Found:
 def load(
     path: str | os.PathLike, *, lower_case: bool | None = None, seed: int = 0
 ) -> LoadedModel:
-    """Reads a model for a command, and says which foreign format it found.
+    """Reads a model for a command; prints the format if it is foreign.
 
     Args:
-        path: as `read` takes it.
-        lower_case: the casing, if no file says it.
-        seed: of the layers that the files lack, such as a pooler, so that
-            they are the same in each process.
-    Raises: as `read` does.
+        path: as for `read`.
+        lower_case: the casing, if no file gives it.
+        seed: the seed of newly initialized layers, such as a missing pooler,
+            so that they are equal in each process.
+    Raises: as `read`.
     """
     keras.utils.set_random_seed(seed)
     loaded, lines = read(path, lower_case=lower_case)
     if lines != [KBERT.name]:
-        say(path, lines)
+        print_report(path, lines)
     return loaded
 
 
-def say(path: str | os.PathLike, lines: Iterable[str]) -> None:
-    """Prints what there is to say of a model, in one line on stderr."""
+def print_report(path: str | os.PathLike, lines: Iterable[str]) -> None:
+    """Prints the messages about a model in one line on stderr."""
     text = "; ".join(line.rstrip(".") for line in lines)
     print(f"{path}: {text}.", file=sys.stderr, flush=True)
 
 
 def fingerprint(path: str | os.PathLike) -> str:
-    """Tells a model from all others by the files that it is read from.
+    """Returns a hash of the files that a model is read from.
 
-    It does not depend on where the model lies. Of a kbert model the weights
-    are known by their checksum, of others all files are read.
+    It does not depend on the path. For a kbert model the stored checksum of
+    the weights is used; for other models all files are read.
 
-    Raises: ValueError if it is no model; OSError.
+    Raises: ValueError if it is not a model; OSError.
     """
     path = pathlib.Path(path)
     form = _format_of(path)
@@ -165,15 +166,19 @@ def _check_casing(path, loaded, lower_case):
     found = loaded.config.lower_case
     if lower_case not in (None, found):
         raise ValueError(
-            f"{path}: lower_case is {found} there; {lower_case} was asked for."
+            f"{path}: its lower_case is {found}; needs the same, got "
+            f"{lower_case}."
         )
 
 
 def _format_of(path: pathlib.Path) -> _Format:
-    """Raises: ValueError if the files are of none."""
+    """Returns the format of a path.
+
+    Raises: ValueError if it has none of them.
+    """
     if path.is_dir():
         names = {entry.name for entry in path.iterdir()}
-    else:  # a checkpoint's prefix, which is no file itself
+    else:  # the prefix of a checkpoint's files, which is not itself a file
         names = {entry.name for entry in path.parent.glob(f"{path.name}.*")}
     if "metadata.json" in names:  # a preset may have a task.json too
         return _KERAS_HUB
@@ -190,13 +195,13 @@ def _format_of(path: pathlib.Path) -> _Format:
         raise ValueError(f"{path}: {found}; needs a model's folder.")
     needs = "; ".join(f"{x.name} ({x.needs})" for x in _FORMATS)
     raise ValueError(
-        f"{path}: no model of a format that kbert reads: it holds "
+        f"{path}: not a model of a format that kbert reads: it has "
         f"{', '.join(sorted(names)[:5])}; needs the files of one of {needs}."
     )
 
 
 def _checkpoint(path: pathlib.Path) -> _Format:
-    """Which of TensorFlow's own two: one has a graph of its objects."""
+    """Returns the format of a TensorFlow checkpoint."""
     from kbert.checkpoints import tf_checkpoint
 
     file = tf_checkpoint.find_checkpoint(path)

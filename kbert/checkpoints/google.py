@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Import of google-research/bert: TensorFlow 1 checkpoints, as published.
+"""Reads google-research/bert: TensorFlow 1 checkpoints, as published.
 
-A folder with bert_config.json, vocab.txt, bert_model.ckpt.index and
-bert_model.ckpt.data-00000-of-00001. The masked-LM and the next-sentence
-output come along if they are there; the class output of a fine-tuned model
-does not, as no file names its labels.
+A folder has bert_config.json, vocab.txt, bert_model.ckpt.index and
+bert_model.ckpt.data-00000-of-00001. The masked-LM and the next-sentence head
+are read if present. The classifier of a fine-tuned model is not, as no file
+names its labels.
 
 Source: Devlin et al. 2019, arXiv:1810.04805; google-research/bert,
     modeling.py and run_pretraining.py.
@@ -15,8 +15,6 @@ import pathlib
 import re
 from collections.abc import Mapping
 
-import numpy as np
-
 from kbert import json_files, tasks
 from kbert.checkpoints.folder import (
     LoadedModel,
@@ -24,12 +22,15 @@ from kbert.checkpoints.folder import (
     read_licences,
 )
 from kbert.checkpoints.foreign import (
+    Block,
+    Naming,
     Report,
     Source,
     assign,
     check_vocabulary,
     common_prefix,
     task_spec,
+    transpose,
 )
 from kbert.checkpoints.tf_checkpoint import (
     OBJECT_GRAPH,
@@ -48,10 +49,10 @@ _FIELDS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob"),
     *("max_position_embeddings", "type_vocab_size", "initializer_range"),
 )
-# Where a file that leaves a field out means another value than kbert does.
+# Defaults of fields that differ from kbert's.
 _DEFAULTS = {"type_vocab_size": 16}
 _ACTIVATIONS = ("gelu", "relu")  # gelu is the tanh form, in both libraries
-# What kbert computes alike only with this value.
+# Fields of which kbert supports only this value.
 _MUST_BE = {
     "directionality": "bidi",
     "pooler_type": "first_token_transform",
@@ -61,7 +62,7 @@ _TOKEN_TABLE = "bert/embeddings/word_embeddings"
 _MLM_BIAS = "cls/predictions/output_bias"
 _NSP_KERNEL = "cls/seq_relationship/output_weights"
 _BLOCK = re.compile(r"bert/encoder/layer_(\d+)/")
-# Other tensors of an optimizer have the name of a weight before their own.
+# Other optimizer tensors are named after a weight, with a suffix.
 _OPTIMIZER = re.compile(
     r"(?:.*/)?(adam_m|adam_v|lamb_m|lamb_v|global_step|beta[12]_power"
     r"|(current_)?loss_scale|(num_)?good_steps)"
@@ -74,11 +75,11 @@ def load(
     """Reads a published model, or one that was trained further.
 
     Args:
-        path: the folder, or the checkpoint itself, such as
-            DIR/bert_model.ckpt, with the other files beside it.
-        lower_case: the casing of the vocabulary: no file tells it.
-        report: called with each line about what was read and left out.
-    Raises: ValueError, naming the file, what was found and what was wanted;
+        path: the folder, or the checkpoint, such as DIR/bert_model.ckpt, in a
+            folder with the other files.
+        lower_case: the casing of the vocabulary, which no file contains.
+        report: called with each message about what was read and left out.
+    Raises: ValueError, naming the file, what was found and what is needed;
         OSError.
     """
     file = find_checkpoint(path)
@@ -88,7 +89,7 @@ def load(
     checkpoint = open_checkpoint(file)
     prefix = common_prefix(checkpoint.shapes, _TOKEN_TABLE, _OPTIMIZER)
     if prefix:
-        report(f"All names begin with {prefix}, which is left out.")
+        report(f"All names start with {prefix}, which is removed.")
         checkpoint = checkpoint.without_prefix(prefix)
     _check_names(checkpoint, config)
     spec = task_spec(_task(checkpoint.shapes), config)
@@ -97,7 +98,7 @@ def load(
     optimizer = {
         name: name.rpartition("/")[2]
         for name in checkpoint.shapes
-        if _is_optimizers(name, checkpoint.shapes)
+        if _is_of_optimizer(name, checkpoint.shapes)
     }
     assign(
         model,
@@ -128,8 +129,8 @@ def read_config_and_vocabulary(
     for name in (CONFIG_FILE, VOCABULARY_FILE):
         if not (folder / name).is_file():
             raise ValueError(
-                f"{folder}: no {name}; wanted {CONFIG_FILE} and "
-                f"{VOCABULARY_FILE} beside the checkpoint."
+                f"{folder}: no {name}; needs {CONFIG_FILE} and "
+                f"{VOCABULARY_FILE} next to the checkpoint."
             )
     vocabulary = Vocabulary.load(folder / VOCABULARY_FILE, lower_case, report)
     config = _read_config(folder / CONFIG_FILE, vocabulary.lower_case, report)
@@ -147,15 +148,15 @@ def _read_config(path, lower_case, report) -> BertConfig:
     if "vocab_size" not in fields:
         raise ValueError(f"{path}: vocab_size is missing.")
     must_be = {**_MUST_BE, "embedding_size": fields.get("hidden_size")}
-    for name, wanted in must_be.items():
-        if fields.get(name) not in (None, wanted):
+    for name, needed in must_be.items():
+        if fields.get(name) not in (None, needed):
             raise ValueError(
-                f"{path}: {name} is {fields[name]!r}; wanted {wanted!r}."
+                f"{path}: {name} is {fields[name]!r}; needs {needed!r}."
             )
     hidden_act = fields.get("hidden_act", "gelu")
     if hidden_act not in _ACTIVATIONS:
         raise ValueError(
-            f"{path}: hidden_act is {hidden_act!r}; wanted one of "
+            f"{path}: hidden_act is {hidden_act!r}; needs one of "
             f"{list(_ACTIVATIONS)}."
         )
     if unused := sorted(fields.keys() - {*_FIELDS, *must_be}):
@@ -167,7 +168,7 @@ def _read_config(path, lower_case, report) -> BertConfig:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _is_optimizers(name, names) -> bool:
+def _is_of_optimizer(name, names) -> bool:
     weight = name.rpartition("/")[0]
     return bool(_OPTIMIZER.fullmatch(name)) or weight in names
 
@@ -177,12 +178,12 @@ def _check_names(checkpoint: Checkpoint, config: BertConfig):
     if OBJECT_GRAPH in names:
         raise ValueError(
             f"{checkpoint.path}: a checkpoint of tf.train.Checkpoint, not of "
-            "google-research/bert. One of Model Garden is read with "
+            "google-research/bert. For one of Model Garden use "
             "--from=model_garden."
         )
     if _TOKEN_TABLE not in names:
         raise ValueError(
-            f"{checkpoint.path}: no {_TOKEN_TABLE}; wanted a checkpoint of "
+            f"{checkpoint.path}: no {_TOKEN_TABLE}; needs a checkpoint of "
             f"google-research/bert. It has {len(names)} tensors: "
             f"{', '.join(sorted(names)[:3])}, ..."
         )
@@ -201,7 +202,9 @@ def _task(names) -> str:
 
 
 def _sources(num_hidden_layers: int) -> Mapping[str, Source]:
-    """Where the published names put the value of each variable."""
+    """Returns the tensor of each kbert variable."""
+    naming = Naming(lambda layer, kind: f"{layer}/{kind}")
+    transform = "cls/predictions/transform"
     sources = {
         "token_embedding/embeddings": Source((_TOKEN_TABLE,)),
         "embeddings/segment_embedding": Source(
@@ -210,41 +213,25 @@ def _sources(num_hidden_layers: int) -> Mapping[str, Source]:
         "embeddings/position_embedding": Source(
             ("bert/embeddings/position_embeddings",)
         ),
-        **_norm("embeddings/norm", "bert/embeddings/LayerNorm"),
-        **_dense("pooler/", "bert/pooler/dense"),
-        **_dense("mlm_transform/", "cls/predictions/transform/dense"),
-        **_norm("mlm_transform/norm", "cls/predictions/transform/LayerNorm"),
+        **naming.norm("embeddings/norm", "bert/embeddings/LayerNorm"),
+        **naming.dense("pooler/", "bert/pooler/dense"),
+        **naming.dense("mlm_transform/", f"{transform}/dense"),
+        **naming.norm("mlm_transform/norm", f"{transform}/LayerNorm"),
         "mlm_bias/bias": Source((_MLM_BIAS,)),
-        "nsp/kernel": Source((_NSP_KERNEL,), np.transpose),
+        "nsp/kernel": Source((_NSP_KERNEL,), transpose),
         "nsp/bias": Source(("cls/seq_relationship/output_bias",)),
     }
     for index in range(num_hidden_layers):
-        sources |= _block(f"block_{index}", f"bert/encoder/layer_{index}")
+        layer = f"bert/encoder/layer_{index}"
+        block = Block(
+            query=f"{layer}/attention/self/query",
+            key=f"{layer}/attention/self/key",
+            value=f"{layer}/attention/self/value",
+            attention_output=f"{layer}/attention/output/dense",
+            attention_norm=f"{layer}/attention/output/LayerNorm",
+            intermediate=f"{layer}/intermediate/dense",
+            output=f"{layer}/output/dense",
+            output_norm=f"{layer}/output/LayerNorm",
+        )
+        sources |= naming.block(f"block_{index}", block)
     return sources
-
-
-def _block(ours, theirs):
-    attention = f"{theirs}/attention"
-    qkv = (f"{attention}/self/{name}" for name in ("query", "key", "value"))
-    return {
-        **_dense(f"{ours}/qkv_", *qkv),
-        **_dense(f"{ours}/attention_output_", f"{attention}/output/dense"),
-        **_norm(f"{ours}/attention_norm", f"{attention}/output/LayerNorm"),
-        **_dense(f"{ours}/intermediate_", f"{theirs}/intermediate/dense"),
-        **_dense(f"{ours}/output_", f"{theirs}/output/dense"),
-        **_norm(f"{ours}/output_norm", f"{theirs}/output/LayerNorm"),
-    }
-
-
-def _dense(ours, *theirs):
-    return {
-        f"{ours}{kind}": Source(tuple(f"{name}/{kind}" for name in theirs))
-        for kind in ("kernel", "bias")
-    }
-
-
-def _norm(ours, theirs):
-    return {
-        f"{ours}/{kind}": Source((f"{theirs}/{kind}",))
-        for kind in ("gamma", "beta")
-    }

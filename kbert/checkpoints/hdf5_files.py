@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keras's HDF5 files of weights, before Keras reads or writes them."""
+"""Checks Keras's HDF5 weight files before Keras reads or writes them."""
 
 import contextlib
 import math
@@ -12,22 +12,22 @@ import keras
 
 from kbert.input_files import check_regular
 
-# Bytes, more than HDF5 writes beside the numbers.
-_ABOUT_AN_ARRAY, _ABOUT_A_FILE = 4096, 2**16
+# Upper limits of HDF5's overhead, in bytes.
+_ARRAY_OVERHEAD, _FILE_OVERHEAD = 4096, 2**16
 
 
 @contextlib.contextmanager
 def explain_damage(file: str | os.PathLike, of: str) -> Iterator[None]:
-    """Wrap it around reading: damage becomes a ValueError of one line.
+    """Converts errors while a file is read to a ValueError of one line.
 
     Args:
-        file: what is read.
-        of: what the weights should be those of, such as "config.json".
+        file: the file that is read.
+        of: the source of the model, such as "config.json", for the message.
     """
     check_regular(file)
     try:
         yield
-    # What h5py and Keras raise for damaged files is hard to tell.
+    # h5py and Keras raise many kinds of errors for damaged files.
     except Exception as error:
         reason = " ".join(str(error).partition("\n")[0].split())
         reason = reason.removeprefix(f"{os.fspath(file)}: ")
@@ -38,15 +38,15 @@ def explain_damage(file: str | os.PathLike, of: str) -> Iterator[None]:
 
 
 def check_room(file: pathlib.Path, model: keras.Model) -> None:
-    """Sees that a disk has room for weights: HDF5 can crash where it is full.
+    """Checks that a disk has room for weights: HDF5 can crash on a full disk.
 
     Args:
-        file: that is to be written, not there yet.
-        model: with the weights.
+        file: the file to be written, which does not exist yet.
+        model: the model.
     Raises: OSError, naming the file.
     """
     numbers = sum(math.prod(weight.shape) for weight in model.weights)
-    size = 4 * numbers + len(model.weights) * _ABOUT_AN_ARRAY + _ABOUT_A_FILE
+    size = 4 * numbers + len(model.weights) * _ARRAY_OVERHEAD + _FILE_OVERHEAD
     try:
         with file.open("xb") as probe:
             os.posix_fallocate(probe.fileno(), 0, size)
@@ -58,16 +58,16 @@ def check_room(file: pathlib.Path, model: keras.Model) -> None:
 
 
 def count_numbers(file: pathlib.Path) -> int:
-    """The elements of all arrays in an HDF5 file but an optimizer's.
+    """Counts the elements of all arrays except an optimizer's.
 
-    Raises: ValueError, naming the array, if one is not stored in the file as
-        Keras stores it: whole, not compressed, and not elsewhere. A file of a
-        few bytes can otherwise ask for any memory, and read other files.
+    Raises: ValueError, naming the array, if one is not stored as Keras stores
+        it: complete, not compressed, and in the same file. Otherwise a tiny
+        file could allocate any amount of memory, or read other files.
     """
     sizes: dict[str, int] = {}
     stored = 0
 
-    def find_link(name, link):  # what it returns ends the visit
+    def find_link(name, link):  # a result other than None ends the visit
         return None if isinstance(link, h5py.HardLink) else name
 
     def check_array(name, item):
@@ -75,12 +75,12 @@ def count_numbers(file: pathlib.Path) -> int:
         if not isinstance(item, h5py.Dataset) or item.size is None:
             return
         if item.external or item.is_virtual:
-            raise ValueError(f"{name} lies in another file.")
+            raise ValueError(f"{name} is in another file.")
         found, needed = item.id.get_storage_size(), item.nbytes
         if found < needed:
             raise ValueError(
-                f"{name} has the shape {item.shape}, {needed:,} bytes, of "
-                f"which the file has {found:,}."
+                f"{name} has the shape {item.shape} and needs {needed:,} "
+                f"bytes; the file has {found:,}."
             )
         stored += found
         sizes[name] = int(item.size)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hugging Face's BERTs, both ways: a folder as `save_pretrained` writes it.
+"""Reads and writes Hugging Face's BERT folders, as `save_pretrained` does.
 
-config.json, the weights (safetensors, or a pickle where PyTorch is installed)
-and the tokenizer's files. All BERTs of transformers have a task here but
-BertLMHeadModel; of other classes the encoder is read, and the masked-LM output
-if it is there. A sentence-transformers folder is one of these with files of
-its own around it. Tensors have PyTorch's order: (outputs, inputs).
+A folder has config.json, the weights (safetensors, or a pickle if PyTorch is
+installed) and the tokenizer's files. All BERT classes of transformers have a
+task in kbert, except BertLMHeadModel; of other classes the encoder is read,
+and the masked-LM head if present. A sentence-transformers folder adds more
+files. Kernels have PyTorch's order: (outputs, inputs).
 """
 
 import dataclasses
@@ -37,8 +37,8 @@ from kbert.text.vocabulary import Vocabulary
 
 _CONFIG, _ADAPTER = "config.json", "adapter_config.json"
 
-# Fields of config.json -> fields of BertConfig. Those that a file leaves out
-# have the same defaults in both libraries.
+# Fields of config.json -> fields of BertConfig. Their defaults are the same in
+# both libraries.
 _FIELDS = {
     **{
         name: name
@@ -58,7 +58,7 @@ _ACTIVATIONS: dict[str, Activation] = {
     "gelu_pytorch_tanh": "gelu",
     "relu": "relu",
 }
-# What kbert computes alike only with this value, the default.
+# Fields of which kbert supports only this value, the default.
 _CONFIG_MUST_BE = {
     "model_type": "bert",
     "position_embedding_type": "absolute",
@@ -66,7 +66,7 @@ _CONFIG_MUST_BE = {
     "add_cross_attention": False,
     "pruned_heads": {},
 }
-# Tasks by architecture, of those without labels.
+# Tasks of architectures without labels.
 _TASKS = {
     "BertModel": "encoder",
     "BertForPreTraining": "pretraining",
@@ -85,14 +85,15 @@ def load(
     lower_case: bool | None = None,
     report: Report = lambda line: None,
 ) -> LoadedModel:
-    """Reads a model with its heads, as far as kbert has such.
+    """Reads a model with the heads that kbert supports.
 
     Args:
-        path: a folder of config.json, weights and a tokenizer, or of
-            modules.json and such a folder.
-        lower_case: the casing, if no file says it; it may not contradict one.
-        report: called with each line about what was read and left out.
-    Raises: ValueError, naming the file, what was found and what was wanted;
+        path: a folder with config.json, weights and a tokenizer, or a
+            sentence-transformers folder with modules.json.
+        lower_case: the casing, if no file gives it; it must not contradict a
+            file.
+        report: called with each message about what was read and left out.
+    Raises: ValueError, naming the file, what was found and what is needed;
         OSError.
     """
     wrapping = sentence_transformers.read(pathlib.Path(path), report)
@@ -123,8 +124,8 @@ def _check_folder(folder):
         found = "a file" if folder.is_file() else f"no {_CONFIG} in it"
         found = found if folder.exists() else "no such folder"
         raise ValueError(
-            f"{folder}: {found}; wanted a folder as Hugging Face's "
-            "save_pretrained writes it."
+            f"{folder}: {found}; needs a folder that Hugging Face's "
+            "save_pretrained wrote."
         )
     if (folder / _ADAPTER).is_file():  # transformers adds it to the weights
         raise ValueError(
@@ -135,16 +136,16 @@ def _check_folder(folder):
 
 def _read_fields(path) -> dict[str, Any]:
     fields = json_files.read(path)
-    for name, wanted in _CONFIG_MUST_BE.items():
-        if fields.get(name) not in (None, wanted):
+    for name, needed in _CONFIG_MUST_BE.items():
+        if fields.get(name) not in (None, needed):
             raise ValueError(
-                f"{path}: {name} is {fields[name]!r}; wanted {wanted!r}."
+                f"{path}: {name} is {fields[name]!r}; needs {needed!r}."
             )
     names = fields.get("architectures") or ["BertModel"]
     if not isinstance(names, list) or not isinstance(names[0], str):
-        raise ValueError(f"{path}: architectures is {names!r}; wanted names.")
+        raise ValueError(f"{path}: architectures is {names!r}; needs names.")
     if "model_type" not in fields and not names[0].startswith("Bert"):
-        raise ValueError(f"{path}: {names[0]} is no BERT.")
+        raise ValueError(f"{path}: {names[0]} is not a BERT.")
     if "vocab_size" not in fields:
         raise ValueError(f"{path}: vocab_size is missing.")
     return fields
@@ -154,7 +155,7 @@ def _config(path, fields, lower_case) -> BertConfig:
     hidden_act = fields.get("hidden_act", "gelu")
     if hidden_act not in tuple(_ACTIVATIONS):
         raise ValueError(
-            f"{path}: hidden_act is {hidden_act!r}; wanted one of "
+            f"{path}: hidden_act is {hidden_act!r}; needs one of "
             f"{sorted(_ACTIVATIONS)}."
         )
     ours = {_FIELDS[name]: fields[name] for name in _FIELDS if name in fields}
@@ -167,7 +168,7 @@ def _config(path, fields, lower_case) -> BertConfig:
 
 
 def _spec(fields, weights, config, wrapping, max_length, report) -> TaskSpec:
-    """The task whose heads the weights have, and kbert too."""
+    """Returns the spec of the heads that both the weights and kbert have."""
     architecture = (fields.get("architectures") or ["BertModel"])[0]
     longest = config.max_position_embeddings
     if wrapping.max_seq_length is None:
@@ -182,8 +183,8 @@ def _spec(fields, weights, config, wrapping, max_length, report) -> TaskSpec:
             task = _pretraining_task(stated, weights)
             if stated is None:
                 report(
-                    f"{architecture}: not supported yet: read as {task}, any "
-                    "other head left out."
+                    f"{architecture}: not supported yet: read as {task}, "
+                    "without any other head."
                 )
         spec = task_spec(task, config)
         spec = dataclasses.replace(spec, max_seq_length=longest)
@@ -191,7 +192,7 @@ def _spec(fields, weights, config, wrapping, max_length, report) -> TaskSpec:
 
 
 def _pretraining_task(stated, weights: Weights):
-    """By the tensors: bert-base-uncased states one head and has both."""
+    """Returns the task; bert-base-uncased names one head but has two."""
     has_mlm = weights.has_mlm or stated in ("pretraining", "masked_lm")
     has_nsp = weights.has_nsp or stated in ("pretraining", "next_sentence")
     if has_mlm and has_nsp:
@@ -204,19 +205,19 @@ def _pretraining_task(stated, weights: Weights):
 def save(
     loaded: LoadedModel, path: str | os.PathLike, *, report: Report
 ) -> None:
-    """Writes a folder for `from_pretrained`, complete or not at all.
+    """Writes a folder for `from_pretrained`, atomically.
 
-    config.json, model.safetensors, vocab.txt and tokenizer_config.json, and
-    the licences that came with the weights. For an encoder whose vectors are
-    not the plain mean also what sentence-transformers reads.
+    It has config.json, model.safetensors, vocab.txt, tokenizer_config.json and
+    the licences of the weights. For an encoder whose vectors are not the plain
+    mean it also has the files of sentence-transformers.
 
     Args:
         loaded: the model.
         path: a new or an empty folder.
-        report: called with each line about what the format has no place for.
-    Raises: ValueError if there is something at `path` already, if
-        transformers has no such head, or if the masked-LM output has an
-        activation or epsilon of its own; OSError.
+        report: called with each message about what the format cannot store.
+    Raises: ValueError if `path` exists and is not an empty folder, if
+        transformers does not have the head, or if the masked-LM head's
+        activation or epsilon differs from the encoder's; OSError.
     """
     config, spec = loaded.config, loaded.spec
     if spec.task not in _ARCHITECTURES:
@@ -229,7 +230,7 @@ def save(
     with new_folder(path) as folder:
         text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
         (folder / _CONFIG).write_text(text, encoding="utf-8")
-        # Hugging Face refuses a file that does not name a framework.
+        # Hugging Face refuses a file without the name of a framework.
         try:
             safetensors.numpy.save_file(
                 tensors, folder / tensor_files.SAFETENSORS, {"format": "pt"}
@@ -256,8 +257,8 @@ def _fields(
             own, shared = getattr(config, f"mlm_{name}"), getattr(config, name)
             if own not in (None, shared):
                 raise ValueError(
-                    f"mlm_{name} is {own!r}; a Hugging Face model has there "
-                    f"what its encoder has, {shared!r}."
+                    f"mlm_{name} is {own!r}; a Hugging Face model has the "
+                    f"same as its encoder, {shared!r}."
                 )
     names = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
     return {

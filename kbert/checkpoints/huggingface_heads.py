@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The heads of a Hugging Face BERT: what a config.json says of them.
+"""Reads and writes the fields of a Hugging Face config.json about heads.
 
 Source: transformers 5, models/bert/modeling_bert.py, configuration_utils.py.
 """
@@ -13,7 +13,7 @@ from kbert.checkpoints.foreign import Report
 from kbert.tasks import TaskSpec
 from kbert.tasks.tagging import head as tagging_head
 
-# Those that have id2label, problem_type or settings of kbert's.
+# Architectures with id2label, problem_type or kbert's settings.
 ARCHITECTURES = {
     "classification": "BertForSequenceClassification",
     "regression": "BertForSequenceClassification",
@@ -25,9 +25,9 @@ _SINGLE, _MULTI, _REGRESSION = (
     *("single_label_classification", "multi_label_classification"),
     "regression",
 )
-_NUM_CHOICES = "num_choices"  # kbert's own; no other file says it
+_NUM_CHOICES = "num_choices"  # a field of kbert's; Hugging Face has none
 _SWAG_CHOICES = 4
-# What a CrossEncoder of sentence-transformers writes into a config.json.
+# Fields that a CrossEncoder of sentence-transformers adds to config.json.
 _CROSS_ENCODER = (
     "sentence_transformers",
     "sbert_ce_default_activation_function",
@@ -40,16 +40,16 @@ def read(
     max_seq_length: int,
     report: Report,
 ) -> TaskSpec | None:
-    """Reads what config.json says of a head.
+    """Reads the spec of a head from config.json.
 
     Args:
         architecture: the class of the model.
-        fields: of config.json.
-        max_seq_length: of the model.
-        report: told what no file says, and what is left out.
-    Returns: what the model is for, or None for a class that is not one of
-        `ARCHITECTURES`.
-    Raises: ValueError, naming the field, if kbert has no such head.
+        fields: the fields of config.json.
+        max_seq_length: the maximum length of the model.
+        report: called with each message about assumptions and what is left
+            out.
+    Returns: the spec, or None for a class that is not one of `ARCHITECTURES`.
+    Raises: ValueError, naming the field, if kbert does not have the head.
     """
     readers = {
         "BertForSequenceClassification": _sequence,
@@ -63,32 +63,32 @@ def read(
         spec = readers[architecture](fields, max_seq_length, report)
     except ValueError as error:
         raise ValueError(
-            f'{error} To read the encoder alone, make it "architectures": '
+            f'{error} To read only the encoder, set "architectures" to '
             '["BertModel"].'
         ) from None
     dropout = fields.get("classifier_dropout")
     if dropout is not None and spec.task != "question_answering":
         report(
-            f"classifier_dropout {dropout} is left out: kbert drops out "
-            "hidden_dropout_prob there."
+            f"classifier_dropout {dropout} is ignored: kbert uses "
+            "hidden_dropout_prob."
         )
     return spec
 
 
 def write(spec: TaskSpec, report: Report) -> dict[str, Any]:
-    """The fields of config.json for a head.
+    """Returns the fields of config.json for a head.
 
     Args:
-        spec: of a model of one of `ARCHITECTURES`, or of another.
-        report: told what config.json has no field for.
+        spec: the spec of any model.
+        report: called with each message about what config.json cannot store.
     """
     for name, value in _lost(spec):
-        report(f"config.json has no place for {name}, {value}.")
+        report(f"config.json has no field for {name}, {value}.")
     fields: dict[str, Any] = {}
     labels = spec.labels
     if spec.task == "classification":
-        several = spec.settings.multi_label
-        fields["problem_type"] = _MULTI if several else _SINGLE
+        is_multi = spec.settings.multi_label
+        fields["problem_type"] = _MULTI if is_multi else _SINGLE
     if spec.task == "regression":
         fields["problem_type"] = _REGRESSION
         labels = ("LABEL_0",)
@@ -101,7 +101,7 @@ def write(spec: TaskSpec, report: Report) -> dict[str, Any]:
 
 
 def _lost(spec):
-    """What a config.json does not tell, where it is not what kbert reads."""
+    """Yields settings without a field that differ from kbert's defaults."""
     if spec.task in ("classification", "regression") and spec.num_texts != 1:
         yield "num_texts", spec.num_texts
     settings = dataclasses.asdict(spec.settings) if spec.settings else {}
@@ -115,8 +115,8 @@ def _lost(spec):
 
 
 def _settings(task, max_seq_length) -> dict[str, Any]:
-    """The settings of a model whose files say none."""
-    if task == "multiple_choice":  # which no default is true of
+    """Returns the default settings of a task."""
+    if task == "multiple_choice":  # it has no defaults
         return {}
     settings = tasks.head(task).settings_of(max_seq_length, {})
     return dataclasses.asdict(settings) if settings else {}
@@ -132,8 +132,8 @@ def _sequence(fields, max_seq_length, report) -> TaskSpec:
     is_number = problem == _REGRESSION or (problem is None and len(labels) == 1)
     if is_number != (len(labels) == 1):
         raise ValueError(
-            f"problem_type is {problem!r} with {len(labels)} labels; kbert has "
-            "a regression of one number and classes, two or more."
+            f"problem_type is {problem!r} with {len(labels)} labels; kbert "
+            "needs one label for a regression, and two or more for classes."
         )
     parts: dict[str, Any] = {"task": "regression"}
     if not is_number:
@@ -152,10 +152,10 @@ def _sequence(fields, max_seq_length, report) -> TaskSpec:
 def _report_cross_encoder(fields, report):
     new, old = (fields.get(name) for name in _CROSS_ENCODER)
     activation = new.get("activation_fn") if isinstance(new, dict) else old
-    report("A CrossEncoder of sentence-transformers: read as one of pairs.")
+    report("A CrossEncoder of sentence-transformers: it takes pairs.")
     name = str(activation).rpartition(".")[2]
     if activation and name != "Identity":
-        report(f"Its activation {name} is left out: kbert gives what it takes.")
+        report(f"Its activation {name} is left out: kbert returns the logits.")
 
 
 def _tokens(fields, max_seq_length, report) -> TaskSpec:
@@ -163,12 +163,12 @@ def _tokens(fields, max_seq_length, report) -> TaskSpec:
     if not tagging_head.mark_entities(labels):
         if any(label.startswith(("B-", "I-")) for label in labels):
             raise ValueError(
-                f"id2label has {', '.join(labels)}; kbert's tagging has tags "
+                f"id2label has {', '.join(labels)}; kbert needs either tags "
                 "such as O, B-x and I-x, or classes of words, not both."
             )
         report(
-            "The labels mark no entities (O, and B-x and the like): they are "
-            "classes of words."
+            "The labels are not entity tags (O, B-x, ...): they are classes of "
+            "words."
         )
     return TaskSpec(
         task="tagging",
@@ -182,11 +182,11 @@ def _answers(fields, max_seq_length, report) -> TaskSpec:
     count = len(_labels(fields, report))
     if count != 2:
         raise ValueError(
-            f"id2label has {count} labels; question answering has 2 outputs, "
-            "start and end."
+            f"id2label has {count} labels; question answering needs 2, start "
+            "and end."
         )
     report(
-        "No file says whether a question may have no answer: no_answer is "
+        "Whether questions may have no answer is in no file: no_answer is "
         "false (--no_answer for a model of SQuAD 2.0)."
     )
     return TaskSpec(
@@ -202,7 +202,7 @@ def _choices(fields, max_seq_length, report) -> TaskSpec:
     if count is None:
         count = _SWAG_CHOICES
         report(
-            f"No file says how many choices there are: {count}, as in SWAG "
+            f"The number of choices is in no file: {count}, as in SWAG "
             "(--num_choices for another number)."
         )
     return TaskSpec(
@@ -222,12 +222,12 @@ def _labels(fields, report) -> tuple[str, ...]:
         sorted(names) != sorted(str(i) for i in range(len(names)))
     ):
         raise ValueError(
-            f"id2label is {names!r}; wanted a name for each of 0, 1, 2, ..."
+            f"id2label is {names!r}; needs a name for each of 0, 1, 2, ..."
         )
     if count is not None and count != len(names):
         report(
-            f"id2label names {len(names)} labels, num_labels is {count}: they "
-            "are called LABEL_0, LABEL_1, ..."
+            f"id2label has {len(names)} labels, num_labels is {count}: they "
+            "are named LABEL_0, LABEL_1, ..."
         )
         names = {str(i): f"LABEL_{i}" for i in range(_count(count))}
     return tuple(str(names[str(i)]) for i in range(len(names)))
@@ -235,5 +235,5 @@ def _labels(fields, report) -> tuple[str, ...]:
 
 def _count(number):
     if type(number) is not int or not 0 < number < 10**6:
-        raise ValueError(f"num_labels is {number!r}; wanted a whole number.")
+        raise ValueError(f"num_labels is {number!r}; needs a whole number.")
     return number

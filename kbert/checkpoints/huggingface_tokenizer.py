@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tokenizer files of a Hugging Face BERT, read and written.
+"""Reads and writes the tokenizer files of a Hugging Face BERT.
 
-vocab.txt or tokenizer.json hold the tokens, tokenizer_config.json and again
-tokenizer.json how text is cut into them.
+The tokens are in vocab.txt or tokenizer.json, the settings of the tokenizer in
+tokenizer_config.json and also in tokenizer.json.
 """
 
 import json
@@ -31,8 +31,7 @@ _TOKENIZER = "tokenizer.json"
 _ADDED = "added_tokens.json"
 _SPECIAL = "special_tokens_map.json"
 
-# What a Vocabulary calls it -> its names in _CONFIG and in the normalizer of
-# _TOKENIZER.
+# Fields of Vocabulary -> names in _CONFIG and in the normalizer of _TOKENIZER.
 _CASING = {
     "lower_case": ("do_lower_case", "lowercase"),
     "strip_accents": ("strip_accents", "strip_accents"),
@@ -41,7 +40,7 @@ _CASING = {
         "handle_chinese_chars",
     ),
 }
-# kbert's tokenizer does alike only with one of these, or if there is none.
+# Fields of which kbert's tokenizer supports only these values, or no value.
 _CONFIG_MAY_BE = {
     "tokenizer_class": (
         *("BertTokenizer", "BertTokenizerFast"),
@@ -68,7 +67,7 @@ _TOKENIZER_MAY_BE = {
     "pre_tokenizer": {"type": ("BertPreTokenizer",)},
 }
 
-# Tokens and segments of a row, as the post_processor of _TOKENIZER has them.
+# Tokens and segments of a row, in the form of _TOKENIZER's post_processor.
 _ROWS = {
     "single": [(CLS, 0), ("A", 0), (SEP, 0)],
     "pair": [(CLS, 0), ("A", 0), (SEP, 0), ("B", 1), (SEP, 1)],
@@ -78,16 +77,18 @@ _ROWS = {
 def read(
     folder: pathlib.Path, lower_case: bool | None, report: Report
 ) -> tuple[Vocabulary, int | None]:
-    """Reads the tokens, how text is cut into them, and how long rows may be.
+    """Reads the vocabulary and the maximum length of rows.
 
     Args:
-        folder: with vocab.txt or tokenizer.json, or with both.
-        lower_case: the casing, if no file says it; it may not contradict one.
-        report: told of added tokens, which the original finds in a text
-            before it is cut into words, and kbert does not.
+        folder: a folder with vocab.txt, tokenizer.json, or both.
+        lower_case: the casing, if no file gives it; it must not contradict a
+            file.
+        report: called with each message, such as one about added tokens, which
+            Hugging Face finds in a text before it is split into words, and
+            kbert does not.
     Returns: the vocabulary and model_max_length, None if there is no limit.
-    Raises: ValueError, naming the file and the field, if the files are no
-        BERT tokenizer or contradict one another; OSError.
+    Raises: ValueError, naming the file and the field, if the files are not a
+        BERT tokenizer or contradict each other; OSError.
     """
     config = _optional_fields(folder / _CONFIG)
     _check_fields(folder / _CONFIG, config, _CONFIG_MAY_BE)
@@ -111,8 +112,8 @@ def read(
     added = _added(folder, config, tokenizer) - set(SPECIAL_TOKENS)
     if added:
         report(
-            f"{len(added)} added tokens, which kbert's tokenizer does not look "
-            f"for: {', '.join(sorted(added))}."
+            f"{len(added)} added tokens, which kbert's tokenizer does not "
+            f"treat specially: {', '.join(sorted(added))}."
         )
     return vocabulary, _max_length(config)
 
@@ -127,10 +128,10 @@ def write(
     """Writes vocab.txt and tokenizer_config.json.
 
     Args:
-        folder: to write to.
-        vocabulary: of the model.
-        max_length: most tokens of a row.
-        has_segments: whether the model has a vector for a second text.
+        folder: the folder to write to.
+        vocabulary: the vocabulary of the model.
+        max_length: maximum tokens per row.
+        has_segments: whether the model has more than one segment vector.
     """
     text = "".join(f"{token}\n" for token in vocabulary.tokens)
     (folder / VOCABULARY_FILE).write_text(text, encoding="utf-8", newline="\n")
@@ -147,7 +148,7 @@ def write(
         "sep_token": SEP,
         "mask_token": MASK,
     }
-    if not has_segments:  # without token_type_ids all are taken to be 0
+    if not has_segments:  # without token_type_ids they are all 0
         fields["model_input_names"] = ["input_ids", "attention_mask"]
     text = json.dumps(fields, indent=2) + "\n"
     (folder / _CONFIG).write_text(text, encoding="utf-8")
@@ -161,7 +162,7 @@ def _part(folder, tokenizer, name) -> dict[str, Any]:
     fields = tokenizer.get(name)
     if not isinstance(fields, dict):
         raise ValueError(
-            f"{folder / _TOKENIZER}: {name} is missing; wanted that of a BERT "
+            f"{folder / _TOKENIZER}: {name} is missing; needs that of a BERT "
             "tokenizer."
         )
     return fields
@@ -177,17 +178,17 @@ def _check_fields(
         if isinstance(value, dict):  # a token with its properties
             value = value.get("content")
         if value is not None and value not in values:
-            wanted = " or ".join(repr(value) for value in values)
+            needed = " or ".join(repr(value) for value in values)
             raise ValueError(
-                f"{where}: {name} is {value!r}; kbert's tokenizer has {wanted}."
+                f"{where}: {name} is {value!r}; kbert's tokenizer has {needed}."
             )
 
 
 def _check_rows(path, processor):
-    """Sees that rows are those of BERT: [CLS] a [SEP] b [SEP]."""
+    """Checks that rows have BERT's form: [CLS] a [SEP] b [SEP]."""
     try:
         if processor["type"] == "BertProcessing":
-            is_berts = (processor["cls"][0], processor["sep"][0]) == (CLS, SEP)
+            is_bert = (processor["cls"][0], processor["sep"][0]) == (CLS, SEP)
         else:
             rows = {
                 name: [
@@ -197,13 +198,13 @@ def _check_rows(path, processor):
                 ]
                 for name in _ROWS
             }
-            is_berts = rows == _ROWS
+            is_bert = rows == _ROWS
     except (AttributeError, IndexError, KeyError, TypeError):
-        is_berts = False
-    if not is_berts:
+        is_bert = False
+    if not is_bert:
         raise ValueError(
-            f"{path}: post_processor does not make rows of [CLS] a [SEP] and "
-            "[CLS] a [SEP] b [SEP], as BERT has them."
+            f"{path}: post_processor does not make BERT's rows, [CLS] a [SEP] "
+            "and [CLS] a [SEP] b [SEP]."
         )
 
 
@@ -213,12 +214,12 @@ def _tokens(folder, tokenizer, report) -> tuple[str, ...]:
     if not tokenizer:
         if lines is None:
             raise ValueError(
-                f"{folder}: no {VOCABULARY_FILE} and no {_TOKENIZER}; the "
-                "tokens are needed."
+                f"{folder}: no {VOCABULARY_FILE} and no {_TOKENIZER}; needs "
+                "one of them for the tokens."
             )
         return lines
     ids = _part(folder, tokenizer, "model").get("vocab")
-    # Each id once; one is left out where vocab.txt had a line twice.
+    # Each id once; some are missing where vocab.txt had repeated lines.
     if (
         not isinstance(ids, dict)
         or {type(x) for x in ids.values()} != {int}
@@ -226,18 +227,18 @@ def _tokens(folder, tokenizer, report) -> tuple[str, ...]:
         or not 0 <= min(ids.values()) <= max(ids.values()) < 2 * len(ids)
     ):
         raise ValueError(
-            f"{folder / _TOKENIZER}: model: vocab is no object of tokens with "
-            "the ids 0, 1, 2 and so on."
+            f"{folder / _TOKENIZER}: model: vocab is not an object of tokens "
+            "with the ids 0, 1, 2, ..."
         )
     by_id = [""] * (max(ids.values()) + 1)
     for token, index in ids.items():
         by_id[index] = token
-    # What is unused was said of vocab.txt.
+    # Unused ids were already reported for vocab.txt.
     quiet = report if lines is None else lambda line: None
     tokens = name_unused(by_id, folder / _TOKENIZER, quiet)
     if lines not in (None, tokens):
         raise ValueError(
-            f"{folder}: {VOCABULARY_FILE} and {_TOKENIZER} hold different "
+            f"{folder}: {VOCABULARY_FILE} and {_TOKENIZER} have different "
             "tokens."
         )
     return tokens
@@ -256,16 +257,16 @@ def _casing(folder, config, tokenizer, lower_case, report) -> dict[str, Any]:
             if set(in_files) == {True, False}:
                 report(
                     f"{_CONFIG} has {in_config} {in_files[0]}, {_TOKENIZER} "
-                    f"{in_normalizer} {in_files[1]}: {lower_case}, as "
-                    "--lower_case says."
+                    f"{in_normalizer} {in_files[1]}: using --lower_case, "
+                    f"{lower_case}."
                 )
                 stated = {}
             stated["--lower_case"] = lower_case
         casing[ours] = _agreed(stated)
         if in_files[0] is None and in_files[1] is not None:
             report(
-                f"{_CONFIG} has no {in_config}: {in_files[1]}, as "
-                f"{_TOKENIZER} says."
+                f"{_CONFIG} has no {in_config}: using that of {_TOKENIZER}, "
+                f"{in_files[1]}."
             )
     if casing["lower_case"] is None:
         raise ValueError(
@@ -276,11 +277,11 @@ def _casing(folder, config, tokenizer, lower_case, report) -> dict[str, Any]:
 
 
 def _agreed(stated: Mapping[str, Any]) -> bool | None:
-    """The one value that is stated, or None; keys say where, for messages."""
+    """Returns the one stated value, or None; keys are names for messages."""
     stated = {k: v for k, v in stated.items() if v is not None}
     for where, value in stated.items():
         if not isinstance(value, bool):
-            raise ValueError(f"{where} is {value!r}; wanted true or false.")
+            raise ValueError(f"{where} is {value!r}; needs true or false.")
     if len(set(stated.values())) > 1:
         both = [f"{where} is {value}" for where, value in stated.items()]
         settle = (
@@ -293,7 +294,7 @@ def _agreed(stated: Mapping[str, Any]) -> bool | None:
 
 
 def _added(folder, config, tokenizer) -> set[str]:
-    """Tokens that were added to the word pieces."""
+    """Returns the tokens that were added to the WordPiece vocabulary."""
     listed = tokenizer.get("added_tokens") or []
     decoder = config.get("added_tokens_decoder") or {}
     extra = config.get("extra_special_tokens") or []
@@ -308,16 +309,16 @@ def _added(folder, config, tokenizer) -> set[str]:
             ),
             *_optional_fields(folder / _ADDED),
         }
-        "".join(names)  # a TypeError if one is no text
+        "".join(names)  # a TypeError if one is not a string
         return names
     except (AttributeError, KeyError, TypeError):
         raise ValueError(
-            f"{folder}: {_CONFIG} or {_TOKENIZER} holds added tokens of a form "
-            "that kbert does not know."
+            f"{folder}: {_CONFIG} or {_TOKENIZER} has added tokens in an "
+            "unknown form."
         ) from None
 
 
 def _max_length(config) -> int | None:
     value = config.get("model_max_length")
-    # Without a limit it is 10 to the 30th; two tokens are no text.
+    # Without a limit it is 10 to the 30th; two tokens leave no room for text.
     return value if type(value) is int and 3 <= value < 10**9 else None

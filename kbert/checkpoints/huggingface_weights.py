@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tensors of a Hugging Face BERT and kbert's variables, both ways."""
+"""Converts weights between Hugging Face's BERT and kbert."""
 
 import dataclasses
 import pathlib
@@ -11,7 +11,15 @@ import numpy as np
 
 from kbert.checkpoints import tensor_files
 from kbert.checkpoints.folder import LoadedModel
-from kbert.checkpoints.foreign import Report, Source, assign, common_prefix
+from kbert.checkpoints.foreign import (
+    Block,
+    Naming,
+    Report,
+    Source,
+    assign,
+    common_prefix,
+    transpose,
+)
 from kbert.config import BertConfig
 
 _TOKEN_TABLE = "embeddings.word_embeddings.weight"
@@ -20,26 +28,31 @@ _SEGMENT_TABLE = "embeddings.token_type_embeddings.weight"
 _INTERMEDIATE = "encoder.layer.0.intermediate.dense.weight"
 _ENCODER = re.compile(r"(embeddings|encoder|pooler)\.")
 _LAYER = re.compile(r"encoder\.layer\.(\d+)\.")
-_PREFIX = "bert."  # of the encoder's tensors, beside a head
+_PREFIX = "bert."  # of the encoder's tensors in a model with a head
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")  # 0, 1, ...
 _MLM_BIAS = "cls.predictions.bias"
 _MLM_MATRIX = "cls.predictions.decoder.weight"
 _MLM_MATRIX_BIAS = "cls.predictions.decoder.bias"
 _NSP_KERNEL = "cls.seq_relationship.weight"
+# kbert's names of a layer's tensors -> Hugging Face's.
+_KINDS = {
+    **{"kernel": "weight", "bias": "bias"},
+    **{"gamma": "weight", "beta": "bias"},
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """The tensors of a folder, under today's names without "bert.".
+    """The tensors of a folder, by their current names without "bert.".
 
-    In files, the names of an encoder beside a head begin with "bert.", and
-    those of norms once ended in gamma and beta.
+    In the files of a model with a head, the names of the encoder start with
+    "bert."; in old files, the names of norms end in gamma and beta.
 
     Attributes:
         where: the file, for messages.
-        tensors: functions that read them, by their names in the file.
-        names: their names in the file, by today's.
-        prefix: a wrapper's, such as "module.", before all names in the file.
+        tensors: functions that read the tensors, by their names in the file.
+        names: the names in the file, by current name.
+        prefix: the prefix of a wrapper, such as "module.", in the file.
     """
 
     where: pathlib.Path
@@ -49,21 +62,24 @@ class Weights:
 
     @classmethod
     def open(cls, folder: pathlib.Path) -> "Weights":
-        """Raises: ValueError, naming the file; OSError."""
+        """Opens the weights of a folder.
+
+        Raises: ValueError, naming the file; OSError.
+        """
         where, tensors = tensor_files.open_folder(folder)
         prefix = common_prefix(tensors, _PREFIX + _TOKEN_TABLE)
         if not prefix:
             prefix = common_prefix(tensors, _TOKEN_TABLE).removesuffix(_PREFIX)
         names = {}
         for name in tensors:
-            today = name.removeprefix(prefix).removeprefix(_PREFIX)
-            today = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", today)
-            today = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", today)
-            if today in names:
+            current = name.removeprefix(prefix).removeprefix(_PREFIX)
+            current = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", current)
+            current = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", current)
+            if current in names:
                 raise ValueError(
-                    f"{where}: {names[today]} and {name} are one tensor."
+                    f"{where}: {names[current]} and {name} are one tensor."
                 )
-            names[today] = name
+            names[current] = name
         return cls(where, tensors, names, prefix)
 
     @property
@@ -75,14 +91,14 @@ class Weights:
         return _NSP_KERNEL in self.names
 
     def check(self, config: BertConfig) -> None:
-        """Sees that a config is of these weights, before it makes a model.
+        """Checks that a config fits these weights, before the model is built.
 
         Raises: ValueError, naming the tensors.
         """
         if _TOKEN_TABLE not in self.names:
             raise ValueError(
                 f"{self.where}: tensors missing: {_TOKEN_TABLE}, with or "
-                f"without {_PREFIX} before it."
+                f"without the prefix {_PREFIX}"
             )
         layers = {m[1] for name in self.names if (m := _LAYER.match(name))}
         if len(layers) != config.num_hidden_layers:
@@ -98,11 +114,11 @@ class Weights:
             _INTERMEDIATE: config.intermediate_size,
         }
         for name in sizes.keys() & self.names.keys():
-            shape, wanted = self._read(name).shape, (sizes[name], width)
-            if shape != wanted:
+            shape, expected = self._read(name).shape, (sizes[name], width)
+            if shape != expected:
                 raise ValueError(
                     f"{self.where}: {self.names[name]} has the shape {shape}; "
-                    f"the config wants {wanted}."
+                    f"the config needs {expected}."
                 )
         if missing := sorted(sizes.keys() - self.names.keys()):
             raise ValueError(
@@ -110,11 +126,11 @@ class Weights:
             )
         sources = _sources(config, self.names).values()
         known = {*_BUFFERS, *(name for s in sources for name in s.names)}
-        ours = {name for name in self.names if _ENCODER.match(name)}
-        if strange := sorted(self.names[name] for name in ours - known):
+        in_encoder = {name for name in self.names if _ENCODER.match(name)}
+        if unknown := sorted(self.names[name] for name in in_encoder - known):
             raise ValueError(
                 f"{self.where}: tensors that no BERT encoder has: "
-                f"{', '.join(strange)}."
+                f"{', '.join(unknown)}."
             )
 
     def assign(
@@ -125,17 +141,16 @@ class Weights:
         optional: list[str],
         report: Report,
     ) -> None:
-        """Fills every variable of a model, as `foreign.assign` does."""
+        """Fills every variable of a model; see `foreign.assign`."""
         if self.prefix:
-            report(f"All names begin with {self.prefix}, which is left out.")
+            report(f"All names start with {self.prefix}, which is removed.")
         sources = {
-            path: dataclasses.replace(
-                source,
-                names=tuple(self.names.get(n, n) for n in source.names),
+            path: source._replace(
+                names=tuple(self.names.get(n, n) for n in source.names)
             )
             for path, source in _sources(config, self.names).items()
         }
-        nothing_new = (*_BUFFERS, *self._copies(config))
+        redundant = (*_BUFFERS, *self._copies(config))
         assign(
             model,
             sources,
@@ -144,13 +159,13 @@ class Weights:
             where=self.where,
             report=report,
             optional=optional,
-            ignored=[self.names[n] for n in nothing_new if n in self.names],
+            ignored=[self.names[n] for n in redundant if n in self.names],
         )
 
     def _copies(self, config) -> list[str]:
-        """Tensors that stand in the file a second time, with their originals.
+        """Returns tensors that are in the file twice, original and copy.
 
-        One of the two is read.
+        Only one of the two is read.
         """
         originals = {_MLM_MATRIX_BIAS: _MLM_BIAS}
         if config.tie_word_embeddings:
@@ -164,8 +179,8 @@ class Weights:
             elif config.tie_word_embeddings:
                 raise ValueError(
                     f"{self.where}: {self.names[copy]} differs from "
-                    f"{self.names[original]}, but by the config the two are "
-                    "one (tie_word_embeddings)."
+                    f"{self.names[original]}, but the config ties them "
+                    "(tie_word_embeddings)."
                 )
         return found
 
@@ -174,19 +189,20 @@ class Weights:
 
 
 def tensors_of(loaded: LoadedModel) -> dict[str, np.ndarray]:
-    """A model's variables, named and turned as `save_pretrained` does."""
+    """Returns the tensors of a model, named as `save_pretrained` names them."""
     tensors = {}
     sources = _sources(loaded.config, {_MLM_MATRIX_BIAS})
     for variable in loaded.model.weights:
         source = sources[variable.path]
         parts = np.split(variable.numpy(), len(source.names), axis=-1)
         for name, part in zip(source.names, parts, strict=True):
-            # Transposing undoes itself.
-            tensors[name] = np.ascontiguousarray(source.convert(part))
+            # Transposing is its own inverse.
+            part = source.convert(part, part.shape)
+            tensors[name] = np.ascontiguousarray(part)
     if loaded.config.position_embedding == "sinusoidal":
         embeddings = loaded.model.get_layer("embeddings")
         tensors[_POSITION_TABLE] = embeddings.position_table
-    if _MLM_MATRIX_BIAS in tensors:  # where both are, the first counts
+    if _MLM_MATRIX_BIAS in tensors:  # transformers reads the first of the two
         tensors[_MLM_BIAS] = tensors[_MLM_MATRIX_BIAS]
     prefix = "" if loaded.spec.task == "encoder" else _PREFIX
     return {
@@ -196,60 +212,48 @@ def tensors_of(loaded: LoadedModel) -> dict[str, np.ndarray]:
 
 
 def _sources(config: BertConfig, names: Container[str]) -> dict[str, Source]:
-    """Where each variable comes from, in today's names without "bert."."""
+    """Returns the tensors of each variable, by current names without "bert.".
+
+    Args:
+        config: the architecture.
+        names: the tensors that exist.
+    """
+    naming = Naming(
+        lambda layer, kind: f"{layer}.{_KINDS[kind]}",
+        dense_convert=transpose,
+        heads_convert=transpose,
+    )
+    dense, norm = naming.dense, naming.norm
     sources = {
         "token_embedding/embeddings": Source((_TOKEN_TABLE,)),
         "embeddings/segment_embedding": Source((_SEGMENT_TABLE,)),
         "embeddings/position_embedding": Source((_POSITION_TABLE,)),
-        **_norm("embeddings/norm", "embeddings.LayerNorm"),
-        **_dense("pooler/", "pooler.dense"),
-        **_dense("mlm_transform/", "cls.predictions.transform.dense"),
-        **_norm("mlm_transform/norm", "cls.predictions.transform.LayerNorm"),
+        **norm("embeddings/norm", "embeddings.LayerNorm"),
+        **dense("pooler/", "pooler.dense"),
+        **dense("mlm_transform/", "cls.predictions.transform.dense"),
+        **norm("mlm_transform/norm", "cls.predictions.transform.LayerNorm"),
         "mlm_output/embeddings": Source((_MLM_MATRIX,)),
         "mlm_bias/bias": Source((_MLM_BIAS,)),
-        **_dense("nsp/", "cls.seq_relationship"),
-        **_dense("classifier/", "classifier"),
-        **_dense("regressor/", "classifier"),
-        **_dense("tagger/", "classifier"),
-        **_dense("choice_score/", "classifier"),
-        **_dense("question_answerer/", "qa_outputs"),
+        **dense("nsp/", "cls.seq_relationship"),
+        **dense("classifier/", "classifier"),
+        **dense("regressor/", "classifier"),
+        **dense("tagger/", "classifier"),
+        **dense("choice_score/", "classifier"),
+        **dense("question_answerer/", "qa_outputs"),
     }
     if not config.tie_word_embeddings and _MLM_MATRIX_BIAS in names:
         sources["mlm_bias/bias"] = Source((_MLM_MATRIX_BIAS,))
     for index in range(config.num_hidden_layers):
-        ours, theirs = f"block_{index}", f"encoder.layer.{index}"
-        sources |= {
-            **_dense(
-                f"{ours}/qkv_",
-                *(
-                    f"{theirs}.attention.self.{name}"
-                    for name in ("query", "key", "value")
-                ),
-            ),
-            **_dense(
-                f"{ours}/attention_output_", f"{theirs}.attention.output.dense"
-            ),
-            **_dense(f"{ours}/intermediate_", f"{theirs}.intermediate.dense"),
-            **_dense(f"{ours}/output_", f"{theirs}.output.dense"),
-            **_norm(
-                f"{ours}/attention_norm", f"{theirs}.attention.output.LayerNorm"
-            ),
-            **_norm(f"{ours}/output_norm", f"{theirs}.output.LayerNorm"),
-        }
+        layer = f"encoder.layer.{index}"
+        block = Block(
+            query=f"{layer}.attention.self.query",
+            key=f"{layer}.attention.self.key",
+            value=f"{layer}.attention.self.value",
+            attention_output=f"{layer}.attention.output.dense",
+            attention_norm=f"{layer}.attention.output.LayerNorm",
+            intermediate=f"{layer}.intermediate.dense",
+            output=f"{layer}.output.dense",
+            output_norm=f"{layer}.output.LayerNorm",
+        )
+        sources |= naming.block(f"block_{index}", block)
     return sources
-
-
-def _dense(ours, *theirs) -> dict[str, Source]:
-    return {
-        f"{ours}kernel": Source(
-            tuple(f"{name}.weight" for name in theirs), np.transpose
-        ),
-        f"{ours}bias": Source(tuple(f"{name}.bias" for name in theirs)),
-    }
-
-
-def _norm(ours, theirs) -> dict[str, Source]:
-    return {
-        f"{ours}/gamma": Source((f"{theirs}.weight",)),
-        f"{ours}/beta": Source((f"{theirs}.bias",)),
-    }

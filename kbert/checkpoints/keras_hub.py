@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KerasHub's BERTs, both ways: presets as `save_to_preset` writes them.
+"""Reads and writes KerasHub's BERT presets, as `save_to_preset` does.
 
 config.json and model.weights.h5 are a BertBackbone, tokenizer.json and
 assets/tokenizer/vocabulary.txt its tokenizer, task.json and task.weights.h5 a
-BertTextClassifier or a BertMaskedLM. KerasHub itself reads and writes the
-weights; the JSON files are read as data, and nothing that they name is run.
+BertTextClassifier or a BertMaskedLM. KerasHub reads and writes the weights;
+the JSON files are read as data, and no code that they name is run.
 
-KerasHub's encoder has the tanh form of GELU and the norm epsilon 1e-12, its
-masked-LM output the erf form and 1e-5, none of which it can change.
+KerasHub's encoder always has the tanh form of GELU and the norm epsilon 1e-12,
+its masked-LM head the erf form and 1e-5.
 
 Source: keras-hub 0.32, keras_hub/src/models/bert.
 """
@@ -53,9 +53,9 @@ def load(
         preset: a folder, or the name of a preset, such as
             "bert_tiny_en_uncased" or "kaggle://keras/bert/keras/bert_base_en",
             which kagglehub downloads.
-        lower_case: the casing; it may not contradict tokenizer.json.
-        report: called with each line about what was read and left out.
-    Raises: ValueError, naming the file, what was found and what was wanted;
+        lower_case: the casing; it must not contradict tokenizer.json.
+        report: called with each message about what was read and left out.
+    Raises: ValueError, naming the file, what was found and what is needed;
         OSError.
     """
     folder = _local_folder(preset)
@@ -68,7 +68,7 @@ def load(
     model = tasks.build(config, spec)
     assign(
         model,
-        sources(model, config),
+        sources(config),
         names=tensors,
         read=lambda name: keras.ops.convert_to_numpy(tensors[name]),
         where=folder,
@@ -80,19 +80,19 @@ def load(
 def save(
     loaded: LoadedModel, path: str | os.PathLike, *, report: Report
 ) -> None:
-    """Writes a preset, complete or not at all.
+    """Writes a preset, atomically.
 
     An encoder becomes a BertBackbone, a classifier a BertTextClassifier, a
-    masked-LM model a BertMaskedLM; a pre-training model that too, or a
-    BertBackbone if its masked-LM output is not as KerasHub's.
+    masked-LM model a BertMaskedLM. A pre-training model becomes a BertMaskedLM,
+    or a BertBackbone if its masked-LM head differs from KerasHub's.
 
     Args:
         loaded: the model.
         path: a new or an empty folder.
-        report: called with each line about what a preset has no place for.
+        report: called with each message about what a preset cannot store.
     Raises: ValueError, naming the field, if KerasHub would compute other
-        outputs or knows no such tokens, or if there is something at `path`
-        already; OSError.
+        outputs or cannot represent the tokens, or if `path` exists and is not
+        an empty folder; OSError.
     """
     _check_representable(loaded)
     spec = _preset_spec(loaded, report)
@@ -135,11 +135,11 @@ def _local_folder(preset) -> pathlib.Path:
 
 
 def _check_representable(loaded: LoadedModel):
-    for name, wanted in ENCODER.items():
-        if (value := getattr(loaded.config, name)) != wanted:
+    for name, needed in ENCODER.items():
+        if (value := getattr(loaded.config, name)) != needed:
             tanh = ", the tanh form of GELU" if name == "hidden_act" else ""
             raise ValueError(
-                f"{name} is {value!r}; KerasHub's BertBackbone has {wanted!r}"
+                f"{name} is {value!r}; KerasHub's BertBackbone has {needed!r}"
                 f"{tanh} and nothing else."
             )
     if not loaded.vocabulary.tokenize_chinese_chars:
@@ -149,18 +149,18 @@ def _check_representable(loaded: LoadedModel):
     for token in loaded.vocabulary.tokens:
         if token != token.rstrip():
             raise ValueError(
-                f"{token!r} ends in white space, which KerasHub cuts off."
+                f"{token!r} ends in white space, which KerasHub strips."
             )
 
 
 def _preset_spec(loaded: LoadedModel, report: Report) -> TaskSpec:
-    """The part of a model's task that KerasHub has a model for."""
+    """Returns the spec of the part of a model that KerasHub supports."""
     spec = loaded.spec
     if spec.task in ("encoder", "classification"):
         return spec
     if spec.task not in ("pretraining", "masked_lm", "next_sentence"):
         raise ValueError(
-            f"task is {spec.task!r}; KerasHub has no such model of BERT."
+            f"task is {spec.task!r}; KerasHub has no BERT model for it."
         )
     if spec.task != "masked_lm":
         report("The next-sentence output is left out: KerasHub has none.")
@@ -181,19 +181,19 @@ def _preset_spec(loaded: LoadedModel, report: Report) -> TaskSpec:
 
 
 def _other_masked_lm(config: BertConfig) -> str:
-    """What KerasHub's masked-LM output would compute differently, or ""."""
-    there = {
+    """Describes how KerasHub's masked-LM head differs; "" if it does not."""
+    ours = {
         "mlm_hidden_act": config.mlm_hidden_act or config.hidden_act,
         "mlm_layer_norm_epsilon": (
             config.mlm_layer_norm_epsilon or config.layer_norm_epsilon
         ),
         "tie_word_embeddings": config.tie_word_embeddings,
     }
-    for name, wanted in {**MASKED_LM, "tie_word_embeddings": True}.items():
-        if there[name] != wanted:
+    for name, needed in {**MASKED_LM, "tie_word_embeddings": True}.items():
+        if ours[name] != needed:
             return (
-                f"{name} is {there[name]!r}; KerasHub's BertMaskedLM has "
-                f"{wanted!r}."
+                f"{name} is {ours[name]!r}; KerasHub's BertMaskedLM has "
+                f"{needed!r}."
             )
     return ""
 
@@ -208,16 +208,19 @@ def _report_lost(loaded: LoadedModel, preset: TaskSpec, report: Report):
         if getattr(config, name) != value:
             report(f"{name}: KerasHub trains with {value}.")
     if spec.task == "classification" and spec.num_texts != 1:
-        report(f"A preset has no place for num_texts, {spec.num_texts}.")
+        report(f"A preset has no field for num_texts, {spec.num_texts}.")
     for name, value in _settings_lost(config, preset):
-        report(f"A preset has no place for {name}, {value}.")
+        report(f"A preset has no field for {name}, {value}.")
     report(OTHER_CLEANING)
     if spec.labels:
-        report(f"Without names, in this order: {', '.join(spec.labels)}.")
+        report(
+            "A preset has no field for labels, in this order: "
+            f"{', '.join(spec.labels)}."
+        )
 
 
 def _settings_lost(config: BertConfig, spec: TaskSpec):
-    """What a preset does not tell, where it is not what kbert reads."""
+    """Yields settings without a field that differ from kbert's defaults."""
     settings = dataclasses.asdict(spec.settings) if spec.settings else {}
     if spec.task == "encoder":  # other presets have a preprocessor
         settings["max_seq_length"] = spec.max_seq_length

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The JSON files and the vocabulary of a KerasHub preset.
+"""Reads the JSON files and the vocabulary of a KerasHub preset.
 
-They are read as data: no class that they name is made, nothing is run.
+They are read as data: no class that they name is instantiated.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ FIELDS = {
     "num_segments": "type_vocab_size",
     "dropout": "hidden_dropout_prob",
 }
-# What KerasHub's code has, and no argument changes.
+# Values that KerasHub's code fixes.
 ENCODER = {
     "hidden_act": "gelu",
     "layer_norm_epsilon": 1e-12,
@@ -42,12 +42,12 @@ MASKED_LM = {"mlm_hidden_act": "gelu_erf", "mlm_layer_norm_epsilon": 1e-5}
 
 _DTYPES = ("float32", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
-# What no argument changes: KerasHub folds case and cleans text otherwise.
 OTHER_CLEANING = (
-    "KerasHub's tokenizer reads some characters otherwise than the published "
-    "one, whose tokens kbert has: ß, ligatures, fractions, invisible ones."
+    "KerasHub's tokenizer treats some characters differently than the "
+    "published one, which kbert follows: ß, ligatures, fractions, invisible "
+    "ones."
 )
-# What kbert's tokenizer has only with this value.
+# Fields of which kbert's tokenizer supports only this value.
 _TOKENIZER_MUST_BE = {
     "split": True,
     "split_on_cjk": True,
@@ -59,19 +59,19 @@ _TOKENIZER_MUST_BE = {
 _TASKS = {
     "BertMaskedLM": "masked_lm",
     "BertTextClassifier": "classification",
-    "BertClassifier": "classification",  # its older name
+    "BertClassifier": "classification",  # the former name
 }
 
 
 def read_files(
     folder: pathlib.Path, lower_case: bool | None, report: Report
 ) -> tuple[BertConfig, Vocabulary, TaskSpec]:
-    """Reads all of a preset but its weights.
+    """Reads a preset except its weights.
 
     Args:
-        folder: of the preset.
-        lower_case: the casing; it may not contradict tokenizer.json.
-        report: told what kbert has no place for.
+        folder: the folder of the preset.
+        lower_case: the casing; it must not contradict tokenizer.json.
+        report: called with each message about what is left out.
     Raises: ValueError, naming the file and the field; OSError.
     """
     fields = _read_object(folder / _CONFIG, ("BertBackbone",))
@@ -93,7 +93,7 @@ def _read_config(path, fields, vocabulary, task) -> BertConfig:
         dtype = dtype["config"].get("name")
     if dtype is not None and dtype not in _DTYPES:
         raise ValueError(
-            f"{path}: dtype is {dtype!r}; wanted one of {', '.join(_DTYPES)}."
+            f"{path}: dtype is {dtype!r}; needs one of {', '.join(_DTYPES)}."
         )
     if missing := sorted(FIELDS.keys() - fields.keys()):
         raise ValueError(f"{path}: fields {missing} are missing.")
@@ -116,16 +116,18 @@ def _read_config(path, fields, vocabulary, task) -> BertConfig:
 def _read_vocabulary(folder, lower_case, report) -> Vocabulary:
     path = folder / _TOKENIZER
     fields = _read_object(path, ("BertTokenizer",))
-    for name, wanted in _TOKENIZER_MUST_BE.items():
-        if fields.get(name, wanted) != wanted:
+    for name, needed in _TOKENIZER_MUST_BE.items():
+        if fields.get(name, needed) != needed:
             raise ValueError(
                 f"{path}: {name} is {fields[name]!r}; kbert's tokenizer has "
-                f"{wanted!r}."
+                f"{needed!r}."
             )
     casing = {n: fields.get(n, False) for n in ("lowercase", "strip_accents")}
     for name, value in casing.items():
         if type(value) is not bool:
-            raise ValueError(f"{path}: {name} is {value!r}; wanted bool.")
+            raise ValueError(
+                f"{path}: {name} is {value!r}; needs true or false."
+            )
     if lower_case not in (None, casing["lowercase"]):
         raise ValueError(
             f"{path}: lowercase is {casing['lowercase']}, but --lower_case is "
@@ -139,7 +141,7 @@ def _read_vocabulary(folder, lower_case, report) -> Vocabulary:
 
 
 def _read_task(folder, report) -> tuple[str, dict[str, Any]]:
-    """What kbert calls the task, and the arguments of KerasHub's model."""
+    """Returns kbert's name of the task, and the arguments of the head."""
     path = folder / _TASK
     if not os.path.lexists(path):
         if (folder / _TASK_WEIGHTS).is_file():
@@ -147,7 +149,7 @@ def _read_task(folder, report) -> tuple[str, dict[str, Any]]:
         return "encoder", {}
     name = json_files.read(path).get("class_name")
     if name not in tuple(_TASKS):
-        report(f"{_TASK}: {name} is not supported: only its encoder is read.")
+        report(f"{_TASK}: {name} is not supported: only the encoder is read.")
         return "encoder", {}
     return _TASKS[name], _read_object(path, _TASKS)
 
@@ -182,10 +184,10 @@ def _labels(path, head, report) -> list[str]:
             "sigmoid."
         )
     if type(count) is not int or not 2 <= count <= 10**6:
-        raise ValueError(f"{path}: num_classes is {count!r}; wanted 2 or more.")
+        raise ValueError(f"{path}: num_classes is {count!r}; needs at least 2.")
     if activation != "linear":
-        report(f"The logits are what goes into the preset's {activation}.")
-    report(f"{count} classes without names: they are called by their numbers.")
+        report(f"The logits are the input of the preset's {activation}.")
+    report(f"{count} classes without names: their names are numbers.")
     return [str(index) for index in range(count)]
 
 
@@ -194,23 +196,22 @@ def _activation(head):
 
 
 def _read_object(path: pathlib.Path, classes) -> dict[str, Any]:
-    """The arguments of an object that Keras has written to a JSON file."""
+    """Reads the arguments of an object that Keras wrote to a JSON file."""
     if not path.is_file():
         raise ValueError(
-            f"{path.parent}: no {path.name}; wanted a KerasHub preset, with "
+            f"{path.parent}: no {path.name}; needs a KerasHub preset, with "
             f"{_CONFIG}, model.weights.h5, {_TOKENIZER} and {_VOCABULARY}."
         )
     written = json_files.read(path)
     if "model_type" in written:
         raise ValueError(
-            f"{path}: of a Hugging Face model, which is read with "
-            "--from=huggingface."
+            f"{path}: a file of a Hugging Face model; use --from=huggingface."
         )
     name, fields = written.get("class_name"), written.get("config")
     if name not in tuple(classes):
         raise ValueError(
-            f"{path}: class_name is {name!r}; wanted {' or '.join(classes)}."
+            f"{path}: class_name is {name!r}; needs {' or '.join(classes)}."
         )
     if not isinstance(fields, dict):
-        raise ValueError(f"{path}: config is {fields!r}; wanted an object.")
+        raise ValueError(f"{path}: config is {fields!r}; needs an object.")
     return fields

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Import of Model Garden (tf-models-official): BertEncoder, BertPretrainerV2.
+"""Reads Model Garden (tf-models-official): BertEncoder, BertPretrainerV2.
 
-A folder with a checkpoint that tf.train.Checkpoint wrote and, beside it, as
-in Model Garden's own archives, google-research/bert's bert_config.json and
-vocab.txt. A checkpoint does not tell the activation; that of bert_config.json
-counts for the encoder and for the masked-LM output.
+A folder has a checkpoint that tf.train.Checkpoint wrote and, as in Model
+Garden's archives, bert_config.json and vocab.txt of google-research/bert. The
+activation is not in the checkpoint; the one in bert_config.json is used for
+the encoder and for the masked-LM head.
 
-The layers are found by the attributes that Model Garden gives them, wherever
-the model hangs in the checkpoint, with or without an optimizer beside it. The
-next-sentence output is the classification head of that name. It has a pooler
-of its own, which becomes kbert's, as it becomes the classifier's when Model
-Garden fine-tunes.
+The layers are found by their attribute names, wherever the model is in the
+checkpoint, with or without an optimizer. The next-sentence head is the
+classification head of this name. It has a separate pooler, which becomes
+kbert's pooler, as Model Garden uses it for fine-tuning.
 
 Source: tf-models-official 2.20, official/nlp/modeling: networks/
     bert_encoder.py, models/bert_pretrainer.py, layers/masked_lm.py.
@@ -33,7 +32,14 @@ from kbert.checkpoints.folder import (
     check_size,
     read_licences,
 )
-from kbert.checkpoints.foreign import Report, Source, assign, task_spec
+from kbert.checkpoints.foreign import (
+    Block,
+    Naming,
+    Report,
+    Source,
+    assign,
+    task_spec,
+)
 from kbert.checkpoints.google import CONFIG_FILE, read_config_and_vocabulary
 from kbert.checkpoints.tf_checkpoint import (
     OBJECT_GRAPH,
@@ -43,12 +49,12 @@ from kbert.checkpoints.tf_checkpoint import (
 )
 from kbert.config import BertConfig
 
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"  # the end of a variable's name
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"  # the suffix of a variable's name
 _OPTIMIZER = re.compile(r"(optimizer|global_step)\b.*|.*/\.OPTIMIZER_SLOT/.*")
 
-# The attributes of BertEncoderV2, which is a layer. The older BertEncoder is
-# a functional model, whose layers are numbered: the tables, norm, blocks and
-# pooler. In old checkpoints it lacks some of the attributes.
+# The attributes of BertEncoderV2, which is a layer. The older BertEncoder is a
+# functional model with numbered layers: the tables, norm, blocks and pooler.
+# Old checkpoints lack some of the attributes.
 _TABLES = (
     *("_embedding_layer", "_position_embedding_layer"),
     *("_type_embedding_layer", "_embedding_norm_layer"),
@@ -62,7 +68,7 @@ _NUMBERED = "layer_with_weights-{}"
 _MASKED_LM = {"embedding_table", "dense", "layer_norm", "bias"}
 _HEAD = {"dense", "out_proj"}
 _NSP = "next_sentence"
-# At the top of the checkpoints in Model Garden's archives: that head's pooler.
+# The pooler of this head, at the root of the checkpoints in the archives.
 _NSP_POOLER = f"{_NSP}.pooler_dense"
 
 
@@ -71,10 +77,10 @@ class _Object:
     """An object in a checkpoint.
 
     Attributes:
-        path: a way that leads to it, for messages.
-        parts: the objects that it has as attributes.
-        tensor: the name of its value, if it is a variable.
-        full_name: what the variable was called in its model.
+        path: one of its paths from the root, for messages.
+        parts: its attributes that are objects.
+        tensor: the name of its tensor, if it is a variable.
+        full_name: the name of the variable in its model.
     """
 
     path: str
@@ -86,15 +92,15 @@ class _Object:
         return self.parts.get(name) or _Object(f"{self.path}/{name}")
 
     def in_order(self, name: str) -> list["_Object"]:
-        """The parts that have a name with 0, 1, 2, ... in it."""
+        """Returns the parts whose names are a pattern with 0, 1, 2, ..."""
         names = map(name.format, itertools.count())
-        there = itertools.takewhile(self.parts.__contains__, names)
-        return [self.parts[name] for name in there]
+        present = itertools.takewhile(self.parts.__contains__, names)
+        return [self.parts[name] for name in present]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Model:
-    """The objects that kbert has a place for; None: not in the checkpoint."""
+    """The objects that kbert reads; None if not in the checkpoint."""
 
     tables: list[_Object]
     blocks: list[_Object]
@@ -113,14 +119,14 @@ class _Model:
 def load(
     path: str | os.PathLike, *, lower_case: bool | None, report: Report
 ) -> LoadedModel:
-    """Reads an encoder, with the outputs of pre-training if they are there.
+    """Reads an encoder, with the pre-training heads if present.
 
     Args:
-        path: the folder, or the checkpoint itself, such as DIR/ckpt-1, with
-            the other files beside it.
-        lower_case: the casing of the vocabulary: no file tells it.
-        report: called with each line about what was read and left out.
-    Raises: ValueError, naming the file, what was found and what was wanted;
+        path: the folder, or the checkpoint, such as DIR/ckpt-1, in a folder
+            with the other files.
+        lower_case: the casing of the vocabulary, which no file contains.
+        report: called with each message about what was read and left out.
+    Raises: ValueError, naming the file, what was found and what is needed;
         OSError.
     """
     file = find_checkpoint(path)
@@ -136,10 +142,10 @@ def load(
     names = {name.removesuffix(_VALUE) for name in checkpoint.shapes}
     optimizer = {name for name in names if _OPTIMIZER.fullmatch(name)}
     if found.nsp_pooler:
-        report(f"The pooler is that of the {_NSP} head, not the encoder's own.")
+        report(f"The pooler is that of the {_NSP} head, not the encoder's.")
     assign(
         model,
-        _sources(found, config.hidden_size),
+        _sources(found),
         names=names,
         read=lambda name: checkpoint.read(name + _VALUE),
         where=file,
@@ -155,12 +161,11 @@ def load(
 
 
 def _read_objects(checkpoint: Checkpoint) -> list[_Object]:
-    """All objects; the first is the checkpoint itself."""
+    """Returns all objects; the first is the root."""
     if OBJECT_GRAPH not in checkpoint.shapes:
         raise ValueError(
-            f"{checkpoint.path}: no {OBJECT_GRAPH}; wanted a checkpoint of "
-            "tf.train.Checkpoint. One that TensorFlow 1 wrote is read with "
-            "--from=google."
+            f"{checkpoint.path}: no {OBJECT_GRAPH}; needs a checkpoint of "
+            "tf.train.Checkpoint. For one of TensorFlow 1 use --from=google."
         )
     try:
         graph = TrackableObjectGraph.FromString(
@@ -189,7 +194,7 @@ def _find_model(objects: list[_Object], file) -> _Model:
     if len(encoders) != 1 or len(masked_lm) > 1 or len(heads) > 1:
         raise ValueError(
             f"{file}: {len(encoders)} encoders, {len(masked_lm)} masked-LM "
-            f"and {len(heads)} {_NSP} heads; wanted one BertEncoder or "
+            f"and {len(heads)} {_NSP} heads; needs one BertEncoder or "
             "BertEncoderV2, with at most one of each head."
         )
     nsp = heads[0]["out_proj"] if heads else None
@@ -226,11 +231,11 @@ def _is_nsp(head):
 def _check_config(found: _Model, checkpoint: Checkpoint, config: BertConfig):
     query = found.blocks[0][_ATTENTION]["_query_dense"]["kernel"]
     shape = checkpoint.shapes.get(query.tensor + _VALUE, ())
-    there = {
+    in_checkpoint = {
         "num_hidden_layers": len(found.blocks),
         "num_attention_heads": shape[1] if len(shape) == 3 else 0,
     }
-    for name, value in there.items():
+    for name, value in in_checkpoint.items():
         if value != getattr(config, name):
             raise ValueError(
                 f"{checkpoint.path}: {name} is {value}, but {CONFIG_FILE} has "
@@ -238,59 +243,46 @@ def _check_config(found: _Model, checkpoint: Checkpoint, config: BertConfig):
             )
 
 
-def _sources(found: _Model, width: int) -> dict[str, Source]:
-    """Where each variable's value is."""
+def _sources(found: _Model) -> dict[str, Source]:
+    """Returns the tensors of each kbert variable."""
+    naming = Naming(
+        lambda layer, kind: _tensor(layer[kind]), heads_convert=np.reshape
+    )
     words, positions, segments, norm = found.tables
     sources = {
-        "token_embedding/embeddings": _source([words["embeddings"]]),
-        "embeddings/position_embedding": _source([positions["embeddings"]]),
-        "embeddings/segment_embedding": _source([segments["embeddings"]]),
-        **_norm("embeddings/norm/", norm),
-        **_dense("pooler/", found.pooler),
+        "token_embedding/embeddings": _table(words),
+        "embeddings/position_embedding": _table(positions),
+        "embeddings/segment_embedding": _table(segments),
+        **naming.norm("embeddings/norm", norm),
+        **naming.dense("pooler/", found.pooler),
     }
     if found.masked_lm:
         sources |= {
-            **_dense("mlm_transform/", found.masked_lm["dense"]),
-            **_norm("mlm_transform/norm/", found.masked_lm["layer_norm"]),
-            "mlm_bias/bias": _source([found.masked_lm["bias"]]),
+            **naming.dense("mlm_transform/", found.masked_lm["dense"]),
+            **naming.norm("mlm_transform/norm", found.masked_lm["layer_norm"]),
+            "mlm_bias/bias": Source((_tensor(found.masked_lm["bias"]),)),
         }
-    sources |= _dense("nsp/", found.nsp or _Object(_NSP))
-    for index, block in enumerate(found.blocks):
-        sources |= _block(f"block_{index}", block, width)
+    sources |= naming.dense("nsp/", found.nsp or _Object(_NSP))
+    for index, layer in enumerate(found.blocks):
+        attention = layer[_ATTENTION]
+        block = Block(
+            query=attention["_query_dense"],
+            key=attention["_key_dense"],
+            value=attention["_value_dense"],
+            attention_output=attention["_output_dense"],
+            attention_norm=layer["_attention_layer_norm"],
+            intermediate=layer["_intermediate_dense"],
+            output=layer["_output_dense"],
+            output_norm=layer["_output_layer_norm"],
+        )
+        sources |= naming.block(f"block_{index}", block)
     return sources
 
 
-def _block(ours, block, width):
-    attention = block[_ATTENTION]
-    qkv = [attention[f"_{name}_dense"] for name in ("query", "key", "value")]
-    return {
-        # Heads have an axis of their own.
-        f"{ours}/qkv_kernel": _source([d["kernel"] for d in qkv], (width, -1)),
-        f"{ours}/qkv_bias": _source([d["bias"] for d in qkv], (-1,)),
-        f"{ours}/attention_output_kernel": _source(
-            [attention["_output_dense"]["kernel"]], (-1, width)
-        ),
-        f"{ours}/attention_output_bias": _source(
-            [attention["_output_dense"]["bias"]]
-        ),
-        **_norm(f"{ours}/attention_norm/", block["_attention_layer_norm"]),
-        **_dense(f"{ours}/intermediate_", block["_intermediate_dense"]),
-        **_dense(f"{ours}/output_", block["_output_dense"]),
-        **_norm(f"{ours}/output_norm/", block["_output_layer_norm"]),
-    }
+def _table(layer) -> Source:
+    return Source((_tensor(layer["embeddings"]),))
 
 
-def _dense(ours, layer):
-    return {f"{ours}{k}": _source([layer[k]]) for k in ("kernel", "bias")}
-
-
-def _norm(ours, layer):
-    return {f"{ours}{k}": _source([layer[k]]) for k in ("gamma", "beta")}
-
-
-def _source(variables, shape=None) -> Source:
-    # Where a variable is not there, its path says which.
-    names = tuple(v.tensor or v.path.lstrip("/") for v in variables)
-    if shape is None:
-        return Source(names)
-    return Source(names, lambda tensor: np.reshape(tensor, shape))
+def _tensor(variable: _Object) -> str:
+    """Returns the name of a variable's tensor; if it is missing, its path."""
+    return variable.tensor or variable.path.lstrip("/")

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a sentence-transformers folder says beside its Hugging Face model.
+"""Reads and writes the files that sentence-transformers adds to a folder.
 
-    modules.json                        which modules follow one another
-    sentence_bert_config.json           beside the weights: max_seq_length
-    1_Pooling/config.json               how tokens' vectors become a text's
-    2_Normalize/config.json             from version 6 on, if at all
-    config_sentence_transformers.json   prompts, and which class wrote it
+    modules.json                        the sequence of modules
+    sentence_bert_config.json           in the model's folder: max_seq_length
+    1_Pooling/config.json               the pooling of token vectors
+    2_Normalize/config.json             optional, since version 6
+    config_sentence_transformers.json   prompts, and the class of the model
 
-kbert has a Transformer, one mode of Pooling and Normalize; all other modules
-and settings that change a vector are refused by name.
+kbert supports a Transformer, one mode of Pooling, and Normalize. All other
+modules and settings that change a vector are refused by name.
 
 Source: sentence-transformers 6.2.0, base/model.py, base/modules and
-    sentence_transformer/modules/pooling.py, which read older folders too.
+    sentence_transformer/modules/pooling.py, which also read older folders.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ _CONFIG = "config.json"
 _MODULE = re.compile(r"\d+_\w+")  # a folder, such as 0_Transformer
 
 _BI_ENCODER, _CROSS_ENCODER = "SentenceTransformer", "CrossEncoder"
-# Before version 6, each a boolean; afterwards one name, or a list of them.
+# Before version 6 each is a boolean; since then there is a name or a list.
 _POOLINGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -45,7 +45,7 @@ _POOLINGS = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 _DIMENSIONS = ("embedding_dimension", "word_embedding_dimension")
-# Fields that do nothing with these values, and without them.
+# Fields that have no effect with these values, or if they are missing.
 _POOLING_MUST_BE = {"include_prompt": True}
 _NORMALIZE_MUST_BE = {
     "module_input_name": "sentence_embedding",
@@ -62,23 +62,23 @@ _TRANSFORMER_MUST_BE = {
 }
 _TRANSFORMER_USES = (
     *("max_seq_length", "do_lower_case", "modality_config"),
-    "unpad_inputs",  # how it is computed
+    "unpad_inputs",  # has no effect on the result
 )
 _TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Wrapping:
-    """What stands around a Hugging Face model.
+    """The settings of sentence-transformers for a Hugging Face model.
 
     Attributes:
-        transformer: the folder of that model.
-        root: of all modules; the same, or the folder above.
-        settings: how a vector is made, or None where there is no Pooling.
-        max_seq_length: most tokens of a text, or None where the tokenizer's
-            own limit counts.
+        transformer: the folder of the Hugging Face model.
+        root: the folder of all modules: the same, or its parent.
+        settings: pooling and normalization, or None without a Pooling module.
+        max_seq_length: maximum tokens per text, or None if the tokenizer's
+            limit applies.
         lower_case: whether texts are lower-cased before the tokenizer.
-        width: (file and field, the encoder's width as it says), if it does.
+        width: (file and field, the encoder's width there), if given.
         takes_pairs: whether it is a CrossEncoder, which scores pairs.
     """
 
@@ -91,7 +91,7 @@ class Wrapping:
     takes_pairs: bool = False
 
     def check(self, config: BertConfig) -> None:
-        """Compares with the model inside.
+        """Checks the settings against the Hugging Face model.
 
         Raises: ValueError, naming the file and the field.
         """
@@ -108,18 +108,18 @@ class Wrapping:
             )
 
     def spec(self, spec: TaskSpec, report: Report) -> TaskSpec:
-        """That of the model inside, with what stands around it.
+        """Returns the spec of the Hugging Face model with these settings.
 
         Args:
-            spec: its max_seq_length is the longest that there may be.
-            report: told what was read.
+            spec: the spec of the model, whose max_seq_length is the maximum.
+            report: called with each message about what was read.
         """
         length = self.max_seq_length
         if length is not None:
             if length > spec.max_seq_length:
                 report(
-                    f"{_SENTENCE}: max_seq_length {length}: the model takes "
-                    f"{spec.max_seq_length} tokens at most."
+                    f"{_SENTENCE}: max_seq_length {length}: the model takes at "
+                    f"most {spec.max_seq_length} tokens."
                 )
             length = min(length, spec.max_seq_length)
             spec = dataclasses.replace(spec, max_seq_length=length)
@@ -136,11 +136,12 @@ class Wrapping:
 
 
 def read(folder: pathlib.Path, report: Report) -> Wrapping:
-    """Reads what stands around a Hugging Face model, if anything does.
+    """Reads the settings of sentence-transformers, if there are any.
 
     Args:
-        folder: with modules.json, or that of its Transformer, or a plain one.
-        report: told what has no use in kbert.
+        folder: the folder of modules.json, that of its Transformer, or that of
+            a plain Hugging Face model.
+        report: called with each message about what kbert ignores.
     Raises: ValueError, naming the file and what kbert cannot represent;
         OSError.
     """
@@ -176,15 +177,14 @@ def read(folder: pathlib.Path, report: Report) -> Wrapping:
 
 
 def write(folder: pathlib.Path, spec: TaskSpec, width: int) -> None:
-    """Writes what makes a Hugging Face model give vectors as kbert does.
+    """Writes the files for which sentence-transformers gives kbert's vectors.
 
-    Nothing for the plain mean, which sentence-transformers takes where no
-    file says otherwise.
+    Writes nothing for the plain mean, which is sentence-transformers' default.
 
     Args:
-        folder: of the model.
-        spec: of an encoder.
-        width: of the vectors.
+        folder: the folder of the Hugging Face model.
+        spec: the spec of an encoder.
+        width: the width of its vectors.
     """
     settings: Settings = spec.settings
     if settings == Settings():
@@ -194,7 +194,7 @@ def write(folder: pathlib.Path, spec: TaskSpec, width: int) -> None:
     modules = []
     for index, kind in enumerate(kinds):
         path = f"{index}_{kind}" if index else ""
-        # Before version 6 there are no other names, and later ones know them.
+        # The names before version 6, which later versions accept.
         modules.append(
             {
                 "idx": index,
@@ -215,7 +215,7 @@ def write(folder: pathlib.Path, spec: TaskSpec, width: int) -> None:
         f"1_Pooling/{_CONFIG}": pooling,
         _SENTENCE: {
             "max_seq_length": spec.max_seq_length,
-            "do_lower_case": False,  # the tokenizer does it
+            "do_lower_case": False,  # the tokenizer lower-cases
         },
     }.items():
         text = json.dumps(content, indent=2) + "\n"
@@ -223,12 +223,12 @@ def write(folder: pathlib.Path, spec: TaskSpec, width: int) -> None:
 
 
 def _root(folder: pathlib.Path) -> pathlib.Path | None:
-    """The folder with the modules.json that a folder belongs to."""
+    """Returns the folder with the modules.json that a folder belongs to."""
     if (folder / MODULES).is_file():
         return folder
     here = pathlib.Path(os.path.abspath(folder))
     above = here.parent
-    # Another folder may lie beside anything.
+    # Other parents may have an unrelated modules.json.
     if not _MODULE.fullmatch(here.name) or not (above / MODULES).is_file():
         return None
     for kind, path in _modules(above):
@@ -243,19 +243,19 @@ def _root(folder: pathlib.Path) -> pathlib.Path | None:
 
 
 def _check_whole(folder):
-    """Sees that a folder without a modules.json has not lost it."""
+    """Checks that a folder without modules.json has no modules."""
     if not folder.is_dir():
         return
     parts = sorted(path.parent.name for path in folder.glob("*_Pooling/*.json"))
     if parts:
         raise ValueError(
-            f"{folder}: {parts[0]}, but no {MODULES}: a sentence-transformers "
-            "model that is not whole."
+            f"{folder}: {parts[0]}, but no {MODULES}: an incomplete "
+            "sentence-transformers model."
         )
 
 
 def _modules(root) -> list[tuple[str, pathlib.Path]]:
-    """The kind and the folder of each module, in their order."""
+    """Returns the kind and the folder of each module, in their order."""
     file = root / MODULES
     found = []
     for module in json_files.read(file, list[dict[str, Any]]):
@@ -269,8 +269,8 @@ def _modules(root) -> list[tuple[str, pathlib.Path]]:
             )
         if not kind.startswith("sentence_transformers."):
             raise ValueError(
-                f"{file}: type is {kind!r}, code of the model's own, which "
-                "kbert does not run."
+                f"{file}: type is {kind!r}, custom code, which kbert does not "
+                "run."
             )
         found.append((kind.rpartition(".")[2], root / path))
     if not found or found[0][0] != "Transformer":
@@ -282,17 +282,17 @@ def _modules(root) -> list[tuple[str, pathlib.Path]]:
 
 
 def _check_kinds(root, modules, allowed):
-    """Sees that modules are those of `allowed`, the last of them optional."""
+    """Checks that modules are those of `allowed`; the last one is optional."""
     kinds = [kind for kind, _ in modules]
     for position, kind in enumerate(kinds):
         if kind not in allowed[position : position + 1]:
             raise ValueError(
                 f"{root / MODULES}: module {position} is {kind}, which kbert "
-                f"cannot represent yet; it has {', '.join(allowed)}."
+                f"cannot represent yet; needs {', '.join(allowed)}."
             )
     if len(kinds) < min(2, len(allowed)):
         raise ValueError(
-            f"{root / MODULES}: no Pooling; a text's vector needs one."
+            f"{root / MODULES}: no Pooling; needs one for the vector of a text."
         )
 
 
@@ -310,7 +310,7 @@ def _transformer(folder, root, report, of_pairs=False) -> Wrapping:
         text = text.get("text", _TEXT) if isinstance(text, dict) else _TEXT
         if text != _TEXT:
             raise ValueError(
-                f"{file}: modality_config has text {text!r}; kbert has {_TEXT}."
+                f"{file}: modality_config has text {text!r}; needs {_TEXT}."
             )
     _check_fields(file, must_be)
     if unused := sorted(fields.keys() - {*must_be, *_TRANSFORMER_USES}):
@@ -336,7 +336,7 @@ def _transformer(folder, root, report, of_pairs=False) -> Wrapping:
 
 
 def _pooling(file) -> tuple[str, tuple[str, Any] | None]:
-    """The mode, and the width of the vectors with where it is said."""
+    """Returns the mode, and the width of the vectors with its field."""
     fields = json_files.read(file)
     _check_fields(file, _POOLING_MUST_BE)
     known = {*_POOLINGS, *_DIMENSIONS, *_POOLING_MUST_BE, "pooling_mode"}
@@ -350,13 +350,13 @@ def _pooling(file) -> tuple[str, tuple[str, Any] | None]:
         raise ValueError(f"{file}: pooling_mode is {modes!r}; needs a name.")
     if len(modes) > 1:
         raise ValueError(
-            f"{file}: {' and '.join(modes)} pooling joined, which kbert cannot "
-            "represent yet."
+            f"{file}: {' and '.join(modes)} pooling concatenated, which kbert "
+            "cannot represent yet."
         )
     if modes[0] not in POOLINGS:
         raise ValueError(
-            f"{file}: {modes[0]} pooling, which kbert cannot represent yet; it "
-            f"has {', '.join(POOLINGS)}."
+            f"{file}: {modes[0]} pooling, which kbert cannot represent yet; "
+            f"needs one of {', '.join(POOLINGS)}."
         )
     for name in _DIMENSIONS:
         if fields.get(name) is not None:
@@ -383,10 +383,10 @@ def _check_prompts(file, fields, report):
 
 def _check_fields(file, must_be: Mapping[str, Any]):
     fields = _optional(file)
-    for name, wanted in must_be.items():
+    for name, needed in must_be.items():
         value = fields.get(name)
-        # An empty object does nothing, as null does.
-        if value not in (None, {}, wanted):
+        # An empty object has no effect, like null.
+        if value not in (None, {}, needed):
             raise ValueError(
                 f"{file}: {name} is {value!r}, which kbert cannot represent "
                 "yet."

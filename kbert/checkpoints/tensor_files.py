@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch's tensors on disk: safetensors, pickles, and either in shards."""
+"""Reads PyTorch's weight files: safetensors or pickles, also in shards."""
 
 import collections
 import functools
@@ -20,7 +20,7 @@ from kbert.input_files import check_regular
 
 SAFETENSORS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
-_INDEX = ".index.json"  # of shards: which file holds which tensor
+_INDEX = ".index.json"  # of shards: the file of each tensor
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -28,16 +28,16 @@ Tensors = Mapping[str, Callable[[], np.ndarray]]
 
 
 def open_folder(folder: pathlib.Path) -> tuple[pathlib.Path, Tensors]:
-    """Finds a folder's weights; safetensors first, whole files first.
+    """Finds the weights of a folder; prefers safetensors, then single files.
 
-    A pickle is read by PyTorch's `weights_only` reader, which makes tensors
-    and plain values but runs no code.
+    A pickle is read with PyTorch's `weights_only`, which creates tensors and
+    plain values but runs no code.
 
-    Returns: the file, for messages, and a function for each tensor by its
-        name, which reads it.
+    Returns: the file, for messages, and functions that read the tensors, by
+        name; they raise ValueError for a tensor of integers.
     Raises: ValueError, naming the file, if there are no weights, if they are
         damaged, or if they are a pickle and PyTorch is not installed;
-        OSError. Reading a tensor of integers is a ValueError too.
+        OSError.
     """
     for name, reader in ((SAFETENSORS, _safetensors), (PICKLE, _pickle)):
         if os.path.lexists(folder / name):
@@ -65,18 +65,18 @@ def _shards(index, reader) -> Tensors:
     for name, file in files.items():
         if not isinstance(file, str) or pathlib.PurePath(file).name != file:
             raise ValueError(
-                f"{index}: {name} is in {file!r}; wanted the name of a file "
-                "beside it."
+                f"{index}: {name} is in {file!r}; needs the name of a file in "
+                "the same folder."
             )
         if file not in opened:
             opened[file] = reader(index.parent / file)
         if name not in opened[file]:
             raise ValueError(
                 f"{index.parent / file}: no tensor {name}, which {index.name} "
-                "says is there."
+                "lists."
             )
         tensors[name] = opened[file][name]
-    for found in opened.values():  # also what the index does not list
+    for found in opened.values():  # also tensors that the index does not list
         tensors = {**found, **tensors}
     return tensors
 
@@ -88,7 +88,7 @@ def _safetensors(path) -> Tensors:
         names = list(file.keys())
     except safetensors.SafetensorError as error:
         raise ValueError(
-            f"{path}: not a whole safetensors file: {error}."
+            f"{path}: not a complete safetensors file: {error}."
         ) from None
     return {name: functools.partial(_read, file, name, path) for name in names}
 
@@ -97,7 +97,7 @@ def _read(file: Any, name, path):
     dtype = file.get_slice(name).get_dtype()
     if dtype not in _FLOATS:
         raise ValueError(
-            f"{path}: {name} is of type {dtype}; wanted one of "
+            f"{path}: {name} is of type {dtype}; needs one of "
             f"{', '.join(_FLOATS)}."
         )
     return file.get_tensor(name)
@@ -109,8 +109,8 @@ def _pickle(path) -> Tensors:
         import torch
     except ImportError:
         raise ValueError(
-            f"{path}: a pickle, which only PyTorch reads without running "
-            "code in it: pip install 'kbert-keras[torch]'."
+            f"{path}: a pickle, which only PyTorch can read without running "
+            "its code: pip install 'kbert-keras[torch]'."
         ) from None
     records = _records(path)
     with open(path, "rb") as file:
@@ -118,15 +118,15 @@ def _pickle(path) -> Tensors:
             tensors = torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise ValueError(
-                f"{path}: refused: damaged, or holds more than tensors"
-                f"{_object_named(error)}."
+                f"{path}: refused: damaged, or has more than tensors"
+                f"{_requested_object(error)}."
             ) from None
-        except Exception as error:  # whatever the damaged bytes lead to
+        except Exception as error:  # damaged bytes can lead to any error
             raise ValueError(
-                f"{path}: not a whole PyTorch file: {type(error).__name__}."
+                f"{path}: not a complete PyTorch file: {type(error).__name__}."
             ) from None
     if not isinstance(tensors, dict) or not tensors:
-        raise ValueError(f"{path}: wanted a dict of tensors by their names.")
+        raise ValueError(f"{path}: needs a dict of tensors by their names.")
     if records is not None:
         _check_storages(path, tensors.values(), records)
     return {
@@ -135,20 +135,20 @@ def _pickle(path) -> Tensors:
     }
 
 
-def _object_named(error) -> str:
-    """The class or function that a pickle asks for, without torch's advice.
+def _requested_object(error) -> str:
+    """Returns the class or function that a pickle uses, for the message.
 
-    Around it torch says how to trust the file, which is how to run its code.
+    The rest of torch's message explains how to run the file's code anyway.
     """
     found = re.search(r"GLOBAL ([\w.]+)", str(error))
-    return f": asks for {found[1]}" if found else ""
+    return f": uses {found[1]}" if found else ""
 
 
 def _records(path) -> list[int] | None:
-    """The sizes of a zip's records, or None of PyTorch's older format.
+    """Returns the sizes of a zip's records, None for PyTorch's older format.
 
-    Raises: ValueError if one is compressed, as PyTorch writes none: it could
-        become of any size.
+    Raises: ValueError if a record is compressed: PyTorch writes none, and it
+        could have any size.
     """
     if not zipfile.is_zipfile(path):
         return None
@@ -157,20 +157,20 @@ def _records(path) -> list[int] | None:
             records = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise ValueError(
-            f"{path}: not a whole PyTorch file: {error}."
+            f"{path}: not a complete PyTorch file: {error}."
         ) from None
     total = path.stat().st_size
     if any(
         record.compress_type != zipfile.ZIP_STORED for record in records
     ) or total < sum(record.file_size for record in records):
-        raise ValueError(f"{path}: its records are not stored as they are.")
+        raise ValueError(f"{path}: compressed records; needs plain ones.")
     return [record.file_size for record in records]
 
 
 def _check_storages(path, tensors, records) -> None:
-    """Sees that each storage is as long as a record: PyTorch does not.
+    """Checks that each storage is as long as a record, as PyTorch does not.
 
-    A longer one would be read beyond its end.
+    A longer one would be read out of bounds.
     """
     import torch
 
@@ -192,7 +192,7 @@ def _check_storages(path, tensors, records) -> None:
 def _is_plain(tensor: Any) -> bool:
     import torch
 
-    # Not sparse, nor on the device "meta": a shape without numbers.
+    # Not sparse, and not on the device "meta", which has no numbers.
     return tensor.layout == torch.strided and tensor.device.type == "cpu"
 
 
@@ -206,9 +206,9 @@ def _to_numpy(tensor: Any, name, path):
     ):
         found = getattr(tensor, "dtype", type(tensor).__name__)
         raise ValueError(
-            f"{path}: {name} is of type {found}; wanted floating-point "
-            "numbers, none left out."
+            f"{path}: {name} is of type {found}; needs floating-point "
+            "numbers, dense and in memory."
         )
-    if tensor.dtype == torch.bfloat16:  # numpy has none
+    if tensor.dtype == torch.bfloat16:  # NumPy does not have it
         tensor = tensor.to(torch.float32)
     return tensor.detach().numpy()

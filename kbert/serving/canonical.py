@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A SavedModel whose bytes depend on the model alone.
+"""Rewrites a SavedModel so that its bytes depend only on the model.
 
-TensorFlow numbers functions, and the tensors that they capture, by a counter
-of the process; lists functions in the order of a hash table; and gives each
-SavedModel a random identity.
+TensorFlow numbers functions and the tensors that they capture by a counter of
+the process, lists functions in the order of a hash table, and gives each
+SavedModel a random id.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ _FILES = ("saved_model.pb", "fingerprint.pb")
 
 
 def write(folder: pathlib.Path) -> None:
-    """Writes a SavedModel's graphs and fingerprint again.
+    """Rewrites the graphs and the fingerprint of a SavedModel.
 
-    Functions keep their order in time, by which they are numbered from 0.
+    Functions are renumbered from 0, in the order of their creation.
 
     Raises: OSError.
     """
@@ -65,15 +65,15 @@ def _renumber(graph: Any) -> None:
 
 
 def _numbered(names) -> Iterator[tuple[str, str]]:
-    """Each name, and the same with its place in time for its number."""
+    """Yields each name, and the name with its rank as its number."""
 
     def key(name):
         found = _NUMBERED.fullmatch(name)
         return (int(found[2]) if found else -1, name)
 
-    for place, name in enumerate(sorted(names, key=key)):
+    for rank, name in enumerate(sorted(names, key=key)):
         found = _NUMBERED.fullmatch(name)
-        yield name, f"{found[1] if found else name}_{place}"
+        yield name, f"{found[1] if found else name}_{rank}"
 
 
 def _nodes(graph_def) -> Iterator[Any]:
@@ -83,15 +83,15 @@ def _nodes(graph_def) -> Iterator[Any]:
 
 
 def _rename_arguments(function) -> None:
-    """Those with a number in their names, as captured tensors, by place."""
+    """Renames numbered arguments, such as captured tensors, by their index."""
     signature = function.signature
-    inputs = dict(_by_place(signature.input_arg, "argument"))
-    outputs = dict(_by_place(signature.output_arg, "result"))
+    inputs = dict(_by_index(signature.input_arg, "argument"))
+    outputs = dict(_by_index(signature.output_arg, "result"))
     for argument in signature.input_arg:
         argument.name = inputs[argument.name]
     for node in function.node_def:
-        for place, source in enumerate(node.input):
-            node.input[place] = _renamed_source(source, inputs)
+        for index, source in enumerate(node.input):
+            node.input[index] = _renamed_source(source, inputs)
     returned = {
         outputs[key]: _renamed_source(source, inputs)
         for key, source in function.ret.items()
@@ -100,16 +100,16 @@ def _rename_arguments(function) -> None:
         argument.name = outputs[argument.name]
     function.ret.clear()
     function.ret.update(returned)
-    for place, argument in function.arg_attr.items():
+    for index, argument in function.arg_attr.items():
         given = argument.attr.get(_GIVEN_NAME)
         if given and re.search(rb"\d$", given.s):
-            given.s = f"argument_{place}".encode()
+            given.s = f"argument_{index}".encode()
 
 
-def _by_place(arguments, word) -> Iterator[tuple[str, str]]:
-    for place, argument in enumerate(arguments):
+def _by_index(arguments, word) -> Iterator[tuple[str, str]]:
+    for index, argument in enumerate(arguments):
         has_number = re.search(r"_\d", argument.name)
-        yield argument.name, f"{word}_{place}" if has_number else argument.name
+        yield argument.name, f"{word}_{index}" if has_number else argument.name
 
 
 def _renamed_source(source: str, new: Mapping[str, str]) -> str:
@@ -119,7 +119,7 @@ def _renamed_source(source: str, new: Mapping[str, str]) -> str:
 
 
 def _rename_objects(objects, new) -> None:
-    """The functions that tf.saved_model.load finds."""
+    """Renames the functions that tf.saved_model.load finds."""
     for name in [x for x in objects.concrete_functions if x in new]:
         objects.concrete_functions[new[name]].CopyFrom(
             objects.concrete_functions.pop(name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model as a SavedModel that TensorFlow Serving takes as it is."""
+"""Exports a model as a SavedModel for TensorFlow Serving."""
 
 import contextlib
 import json
@@ -29,9 +29,9 @@ from kbert.serving.samples import Samples
 from kbert.serving.signatures import EMBEDDINGS, TOKEN_IDS, Signatures
 from kbert.tasks.predictor import SIGNATURE
 
-LABELS_FILE = "labels.json"  # the classes' names, if any, as an asset
-# Read by a server with --enable_per_model_batching_parameters. A request with
-# more rows is refused: split, it would give tables of different widths.
+LABELS_FILE = "labels.json"  # the class names, if any, as an asset
+# For a server with --enable_per_model_batching_parameters. Requests with more
+# rows are refused: if split, their outputs could have different widths.
 _BATCHING = """\
 max_batch_size { value: 64 }
 batch_timeout_micros { value: 2000 }
@@ -39,18 +39,18 @@ max_enqueued_batches { value: 1000 }
 enable_large_batch_splitting { value: false }
 pad_variable_length_inputs: true
 """
-_HIGHEST = 2**63 - 1  # version that a server takes
-_STEPS = 4  # of an export, which take about as long as each other
-# Of the largest number, and of 1; bfloat16 has 8 bits.
+_MAX_VERSION = 2**63 - 1  # of a server
+_STEPS = 4  # of an export, of about equal duration
+# Relative to the largest number, or to 1; bfloat16 has 8 bits.
 _TOLERANCE = {"float32": 1e-4, "bfloat16": 0.03}
 
 
 class Exported(NamedTuple):
-    """What was written.
+    """The result of an export.
 
     Attributes:
-        path: the version's folder.
-        num_bytes: of all its files.
+        path: the folder of the version.
+        num_bytes: the size of all its files.
         signatures: by name, the names of the inputs and of the outputs.
     """
 
@@ -70,40 +70,40 @@ def export(
     files: Mapping[str, bytes] = MappingProxyType({}),
     progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> Exported:
-    """Writes base_dir/<version>/, complete and checked, or not at all.
+    """Writes and checks base_dir/<version>/, atomically.
 
-    The same model gives the same bytes, in any process and folder.
-
-    TensorFlow Serving looks into `base_dir` every second and passes over
-    names that are no number: the folder has such a name until it is done.
+    The same model gives the same bytes, in any process and folder. TensorFlow
+    Serving looks into `base_dir` every second and ignores names that are not
+    numbers; the folder has one of these until it is complete.
 
         saved_model.pb, variables/  the graphs of `Signatures`
-        assets/                     vocabulary, casing, class names: to read;
-                                    the graphs hold their own
+        assets/                     vocabulary, casing, class names, for
+                                    people; the graphs have their own copies
         assets.extra/tf_serving_warmup_requests
         batching_params.pbtxt       for the server
         README.md                   requests and answers of each signature
 
-    Before it gets its name, a new process without kbert and Keras answers the
-    warm-up requests from it as the model does here, and lives through such
-    that are malformed; and the model with its padding gives the same numbers.
+    Before the folder is renamed, a new process without kbert and Keras answers
+    the warm-up requests from it, with the results of the model here, and
+    survives malformed ones. The model with padding must give the same results
+    too.
 
     Args:
-        signatures: of a model.
-        base_dir: one folder for all versions of a model.
-        version: 1 or more; by default one more than the highest there is.
-        min_server: version of the oldest server that is to load it.
-        sample_texts: a row of the model's texts, which README.md shows
-            instead of neutral ones.
-        about: a part of README.md, if there is more to say.
-        files: others to put beside, by name, such as licences.
-        progress: called with how many steps are done and how many there are.
-    Raises: ValueError if the version is there already or below 1, if a check
+        signatures: the signatures of a model.
+        base_dir: the folder for all versions of the model.
+        version: 1 or more; by default the highest version plus one.
+        min_server: the version of the oldest server that must load it.
+        sample_texts: the texts of one row, for the requests in README.md; by
+            default neutral ones.
+        about: additional text for README.md.
+        files: additional files by name, such as licences.
+        progress: called with the number of finished steps and of all steps.
+    Raises: ValueError if the version exists already or is below 1, if a check
         fails, or if the model computes in float16; OSError.
     """
     if signatures.compute_dtype not in _TOLERANCE:
         raise ValueError(
-            f"The model computes in {signatures.compute_dtype}; wanted "
+            f"The model computes in {signatures.compute_dtype}; needs "
             f"{' or '.join(_TOLERANCE)}."
         )
     base = atomic_files.folder_path(base_dir)
@@ -120,14 +120,14 @@ def export(
             sample_texts,
         )
         progress(1, _STEPS)
-        with _full_disk_named(path):
+        with _explain_full_disk(path):
             _save(signatures, graphs, partial)
         portability.check(partial, min_server)
         progress(2, _STEPS)
         requests = _requests(signatures, graphs, samples)
-        with _full_disk_named(path):
+        with _explain_full_disk(path):
             warmup.write(partial, requests)
-        answers = _replayed(partial)
+        answers = _replay(partial)
         progress(3, _STEPS)
         _check(signatures, graphs, requests, answers)
         progress(_STEPS, _STEPS)
@@ -149,8 +149,8 @@ def export(
 
 
 @contextlib.contextmanager
-def _full_disk_named(path: pathlib.Path) -> Iterator[None]:
-    """What TensorFlow raises when it cannot write becomes an OSError."""
+def _explain_full_disk(path: pathlib.Path) -> Iterator[None]:
+    """Converts TensorFlow's errors in writing to an OSError."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -161,23 +161,23 @@ def _full_disk_named(path: pathlib.Path) -> Iterator[None]:
 def _free_version(base: pathlib.Path, version: int | None) -> int:
     names = [p.name for p in base.iterdir()]
     numbers = {int(x) for x in names if x.isascii() and x.isdecimal()}
-    present = {x for x in numbers if x <= _HIGHEST}  # others, it passes over
+    present = {x for x in numbers if x <= _MAX_VERSION}  # it ignores others
     if version is None:
         version = 1 + max(present, default=0)
-    if not 1 <= version <= _HIGHEST:
+    if not 1 <= version <= _MAX_VERSION:
         raise ValueError(
-            f"{base}: version {version}; needs to be from 1 to {_HIGHEST}."
+            f"{base}: version is {version}; needs 1 to {_MAX_VERSION}."
         )
     if version in present:
         raise ValueError(
-            f"{base}: version {version} is there already; the next free one "
-            f"is {1 + max(present)}."
+            f"{base}: version {version} exists already; the next free one is "
+            f"{1 + max(present)}."
         )
     return version
 
 
 def _requests(signatures, graphs, samples) -> list[predict_pb2.PredictRequest]:
-    """Of each signature a sample, and one of each size."""
+    """Returns, for each signature, a sample request and one of each size."""
     found = []
     for name, graph in graphs.items():
         found.append(samples.request(name, _specs(graph)))
@@ -195,22 +195,24 @@ def _requests(signatures, graphs, samples) -> list[predict_pb2.PredictRequest]:
 
 
 def _check(signatures, graphs, requests, answers):
-    """Sees that the graphs here, and the padded ones, answer the same."""
+    """Checks that the graphs here, and the padded ones, give these answers."""
     tolerance = _TOLERANCE[signatures.compute_dtype]
     padded = signatures.padded()
-    for asked, got in zip(requests, answers, strict=True):
-        name = asked.model_spec.signature_name
-        _compare(name, graphs[name], asked, got, tolerance)
-        # Token ids have answers at padding too, which may differ.
-        if name == EMBEDDINGS or (name == TOKEN_IDS and _num_rows(asked) == 1):
-            _compare(name, padded[name], asked, got, tolerance)
+    for request, answer in zip(requests, answers, strict=True):
+        name = request.model_spec.signature_name
+        _compare(name, graphs[name], request, answer, tolerance)
+        # The outputs of token_ids include padding, where they may differ.
+        if name == EMBEDDINGS or (
+            name == TOKEN_IDS and _num_rows(request) == 1
+        ):
+            _compare(name, padded[name], request, answer, tolerance)
 
 
 def _save(signatures, graphs, folder):
-    """Writes the graphs with the variables that they read, and the assets.
+    """Writes the graphs with their variables and assets.
 
-    Not the module that made them: the server restores those variables alone
-    that are saved as TensorFlow's, and to it Keras's are others.
+    The module that made them is not saved: the server only restores variables
+    that are saved as TensorFlow's, which Keras's are not.
     """
     root: Any = tf.Module()
     root.weights = signatures.weights
@@ -230,7 +232,7 @@ def _write_assets(folder, signatures) -> list[tf.saved_model.Asset]:
 
 
 def _specs(graph) -> dict[str, tf.TensorSpec]:
-    """The inputs of a signature by name."""
+    """Returns the inputs of a signature by name."""
     return {spec.name: spec for spec in graph.structured_input_signature[0]}
 
 
@@ -239,11 +241,11 @@ def _num_rows(request: predict_pb2.PredictRequest) -> int:
     return tensor.tensor_shape.dim[0].size
 
 
-def _replayed(folder: pathlib.Path) -> list[predict_pb2.PredictResponse]:
-    """The answers of a new process that has TensorFlow alone."""
-    with tempfile.TemporaryDirectory() as elsewhere:
-        answers = pathlib.Path(elsewhere) / "answers"
-        # -I: nothing of this folder or the user's environment is imported.
+def _replay(folder: pathlib.Path) -> list[predict_pb2.PredictResponse]:
+    """Returns the answers of a new process that only has TensorFlow."""
+    with tempfile.TemporaryDirectory() as temporary:
+        answers = pathlib.Path(temporary) / "answers"
+        # -I: imports nothing from this folder or the user's environment.
         done = subprocess.run(
             [sys.executable, "-I", replay.__file__, folder, answers],
             capture_output=True,
@@ -264,18 +266,18 @@ def _replayed(folder: pathlib.Path) -> list[predict_pb2.PredictResponse]:
 
 
 def _compare(name, graph, request, response, tolerance):
-    """Sees that a graph gives what was answered."""
+    """Checks that a graph gives a response."""
     inputs = [
         tf.constant(tf.make_ndarray(request.inputs[key]))
         for key in _specs(graph)
     ]
     for key, value in graph(*inputs).items():
         got = tf.make_ndarray(response.outputs[key])
-        want = value.numpy()
-        same = got.shape == want.shape and (
-            _distance(got, want) <= tolerance
-            if want.dtype == np.float32
-            else (got == want).all()
+        expected = value.numpy()
+        same = got.shape == expected.shape and (
+            _distance(got, expected) <= tolerance
+            if expected.dtype == np.float32
+            else (got == expected).all()
         )
         if not same:
             raise ValueError(
@@ -284,7 +286,8 @@ def _compare(name, graph, request, response, tolerance):
             )
 
 
-def _distance(got: np.ndarray, want: np.ndarray) -> float:
-    if not want.size:
+def _distance(got: np.ndarray, expected: np.ndarray) -> float:
+    if not expected.size:
         return 0.0
-    return float(np.abs(got - want).max() / max(1.0, np.abs(want).max()))
+    scale = max(1.0, np.abs(expected).max())
+    return float(np.abs(got - expected).max() / scale)

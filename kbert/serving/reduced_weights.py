@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model's matrices in fewer bits, for graphs that read them."""
+"""Stores a model's matrices in reduced precision."""
 
 import hashlib
 from collections.abc import Iterator
@@ -13,36 +13,37 @@ from kbert.layers import EncoderBlock
 
 
 class ReducedWeights(keras.StatelessScope):
-    """Graphs that are traced inside read other values of a model's matrices.
+    """A scope in which graphs are traced with reduced-precision matrices.
 
-    These are those of the encoder blocks and the token table, nearly all of
-    the weights; biases, norms, positions and heads are read as they are.
+    It applies to the matrices of the encoder blocks and to the token table,
+    nearly all of the weights; biases, norms, positions and heads are unchanged.
 
-    bfloat16  for a model of Keras's policy mixed_bfloat16, whose products
+    bfloat16  for a model with Keras's policy mixed_bfloat16, whose products
               then need not round the matrices again
     int8      numbers from -127 to 127, with a scale for each column of a
-              block's matrix and each row of the token table. They are so in
-              the file; when a server loads it they become float32, and so a
-              request costs what it does without. The memory holds both.
+              block's matrix and each row of the token table. The file has
+              these numbers; a server converts them to float32 when it loads
+              the file, so requests cost the same, and has both in memory.
 
     Attributes:
-        tracked: what a SavedModel of the graphs has to hold.
+        tracked: the objects that a SavedModel of the graphs must contain.
 
     Args:
-        model: whose graphs are to be traced.
+        model: the model of the graphs.
         precision: "bfloat16" or "int8".
-    Raises: ValueError for another precision, or if the model's policy is not
-        the one that it wants.
+    Raises: ValueError for another precision, or if it does not fit the model's
+        policy.
     """
 
     def __init__(self, model: keras.Model, precision: str):
         super().__init__()
-        computes = model.dtype_policy.compute_dtype
-        wanted = {"bfloat16": "bfloat16", "int8": "float32"}.get(precision)
-        if computes != wanted:
+        found = model.dtype_policy.compute_dtype
+        needed = {"bfloat16": "bfloat16", "int8": "float32"}.get(precision)
+        if found != needed:
             raise ValueError(
-                f"{precision!r} of a model that computes in {computes}; wanted "
-                "'bfloat16' of mixed_bfloat16, or 'int8' of float32."
+                f"precision is {precision!r} and the model computes in "
+                f"{found}; needs 'bfloat16' with the policy mixed_bfloat16, or "
+                "'int8' with float32."
             )
         self._stored: dict[int, Any] = {
             id(weight): _Rounded(weight)
@@ -52,18 +53,18 @@ class ReducedWeights(keras.StatelessScope):
         }
         rest = [w.value for w in model.weights if id(w) not in self._stored]
         stored = self._stored.values()
-        # A resource's own attributes are not saved with it.
+        # The attributes of a resource are not saved with it.
         parts = [x for one in stored for x in one.variables]
         self.tracked: list[Any] = [*rest, *stored, *parts]
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
-        """What `variable.value` is inside; None for its own value."""
+        """Returns `variable.value` in this scope; None if it is unchanged."""
         stored = self._stored.get(id(variable))
         return None if stored is None else stored.read()
 
 
 def _matrices(model) -> Iterator[tuple[keras.Variable, int]]:
-    """With the axis along which a scale is shared."""
+    """Yields each matrix, and the axis along which a scale is shared."""
     for layer in model.layers:
         if isinstance(layer, EncoderBlock):
             yield from ((w, 0) for w in layer.weights if len(w.shape) == 2)
@@ -84,7 +85,7 @@ class _Rounded(tf.Module):
 
 
 def _name_of(numbers, scale) -> str:
-    """Of a resource that others share only if it holds the same numbers."""
+    """Returns a resource name that only equal numbers share."""
     digest = hashlib.sha256(repr(tuple(numbers.shape)).encode())
     for part in (numbers, scale):
         digest.update(keras.ops.convert_to_numpy(part).tobytes())
@@ -92,10 +93,10 @@ def _name_of(numbers, scale) -> str:
 
 
 class _Quantized(tf.saved_model.experimental.TrackableResource):
-    """A matrix that a file has in int8, and the graphs in float32.
+    """A matrix that is int8 in the file and float32 in the graphs.
 
-    It has no `_destroy_resource`: whatever loads the file shares the name of
-    the resource, and would lose it to the first that goes.
+    It has no `_destroy_resource`: all loaded copies of the file share the
+    resource by its name, and the first one to end would destroy it.
     """
 
     def __init__(self, weight, axis):

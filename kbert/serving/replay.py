@@ -3,15 +3,14 @@
 
     python replay.py EXPORT ANSWERS
 
-answers the export's own warm-up requests and writes ANSWERS, a TFRecord of
-PredictResponses; and sends one of each signature malformed, which must be an
-error of the request, not the end of the process. It needs tensorflow,
-tensorflow_text and the messages of the server's API, and nothing of kbert or
-Keras: it runs in a process of its own, to see that an export does without
-them.
+answers the warm-up requests of the export and writes ANSWERS, a TFRecord of
+PredictResponses. It also sends a malformed request to each signature, which
+must fail without ending the process. It needs tensorflow, tensorflow_text and
+the messages of the server's API, and nothing of kbert or Keras: it runs in a
+separate process to check that an export does not need them.
 
-tf.saved_model.load would not do: it makes the Python objects of an export
-again, and finds variables that the server does not.
+tf.saved_model.load would not show this: it restores the Python objects of an
+export, and finds variables that the server does not.
 """
 
 import os
@@ -34,11 +33,11 @@ _INIT = "__saved_model_init_op"
 class Served:
     """A loaded SavedModel: a graph in a session, as in the server.
 
-    Its steps are those of tensorflow/cc/saved_model/loader.cc: the graph is
-    imported, its restore op is run, then its init op.
+    It is loaded as in tensorflow/cc/saved_model/loader.cc: import the graph,
+    run its restore op, then its init op.
 
     Args:
-        export: folder of a version.
+        export: the folder of a version.
     """
 
     def __init__(self, export: str | os.PathLike):
@@ -67,10 +66,10 @@ class Served:
         }
 
     def _callable(self, signature) -> Any:
-        """Runs a signature, without the checks of Session.run.
+        """Returns a function that runs a signature.
 
-        Those refuse shapes that are not the placeholders', which the server
-        lets through.
+        It omits the checks of Session.run, which refuses shapes that differ
+        from the placeholders'; the server does not.
         """
         options = config_pb2.CallableOptions()
         options.feed.extend(x.name for _, x in _sorted(signature.inputs))
@@ -80,10 +79,9 @@ class Served:
     def answer(
         self, request: predict_pb2.PredictRequest
     ) -> predict_pb2.PredictResponse:
-        """What the server makes of a request.
+        """Answers a request as the server does.
 
-        Raises: ValueError for inputs that the signature has not, or lacks;
-            what the graph raises.
+        Raises: ValueError for unknown or missing inputs; errors of the graph.
         """
         name = request.model_spec.signature_name or "serving_default"
         signature = self.signatures[name]
@@ -107,12 +105,12 @@ class Served:
 
 
 def _sorted(named) -> list[tuple[str, Any]]:
-    """The entries of a message's map, which has no order of its own."""
+    """Returns the entries of a message's map, which is unordered, sorted."""
     return sorted(named.items())
 
 
 def requests_of(export: str | os.PathLike) -> list[predict_pb2.PredictRequest]:
-    """An export's warm-up requests."""
+    """Reads the warm-up requests of an export."""
     file = pathlib.Path(export) / REQUESTS
     logs = [
         prediction_log_pb2.PredictionLog.FromString(record.numpy())
@@ -124,10 +122,10 @@ def requests_of(export: str | os.PathLike) -> list[predict_pb2.PredictRequest]:
 def answers_of(
     export: str | os.PathLike,
 ) -> Iterator[predict_pb2.PredictResponse]:
-    """Those to an export's warm-up requests.
+    """Yields the answers to the warm-up requests of an export.
 
-    Raises: ValueError if it answers one that is malformed, or if its error
-        does not name the input; what the graph raises.
+    Raises: ValueError if it answers a malformed request, or if its error does
+        not name the input; errors of the graph.
     """
     served, requests = Served(export), requests_of(export)
     for request in requests:
@@ -141,15 +139,15 @@ def answers_of(
 def malformed(
     request: predict_pb2.PredictRequest,
 ) -> Iterator[tuple[str, predict_pb2.PredictRequest]]:
-    """Requests with one input of another rank, size or range, and its name."""
+    """Yields requests with one malformed input, and its name."""
     for name, tensor in _sorted(request.inputs):
         array = tf.make_ndarray(tensor)
-        wrong = [array.ravel()[:1].reshape(()), array[np.newaxis]]
+        values = [array.ravel()[:1].reshape(()), array[np.newaxis]]
         if len(request.inputs) > 1:
-            wrong.append(np.concatenate([array, array[:1]]))
+            values.append(np.concatenate([array, array[:1]]))
         if array.dtype == np.int32:
-            wrong += [np.full_like(array, x) for x in (-1, 2**31 - 1)]
-        for value in wrong:
+            values += [np.full_like(array, x) for x in (-1, 2**31 - 1)]
+        for value in values:
             bad = predict_pb2.PredictRequest()
             bad.CopyFrom(request)
             bad.inputs[name].CopyFrom(tf.make_tensor_proto(value, tensor.dtype))
@@ -159,8 +157,11 @@ def malformed(
 def check_refused(
     served: Served, name: str, request: predict_pb2.PredictRequest
 ) -> None:
-    """Raises: ValueError if a request's error does not name an input."""
-    what = (
+    """Checks that a request fails with an error that names an input.
+
+    Raises: ValueError if it does not.
+    """
+    described = (
         f"{request.model_spec.signature_name}: a malformed {name} of shape "
         f"{tf.make_ndarray(request.inputs[name]).shape}"
     )
@@ -168,10 +169,10 @@ def check_refused(
         served.answer(request)
     except tf.errors.InvalidArgumentError as error:
         if name not in error.message:
-            said = error.message.partition("\n")[0]
-            raise ValueError(f"{what} is not named: {said}") from None
+            line = error.message.partition("\n")[0]
+            raise ValueError(f"{described} is not named: {line}") from None
     else:
-        raise ValueError(f"{what} is answered.")
+        raise ValueError(f"{described} is answered.")
 
 
 def main(export: str, answers: str) -> None:

@@ -13,8 +13,8 @@ from kbert.markdown import code, fill, table
 
 Pair = tuple[predict_pb2.PredictRequest, predict_pb2.PredictResponse]
 
-_LONGEST, _FEW = 20, 3  # elements of a list; of a longer one that is shown
-_CLASSES = 50  # in a table of a response
+_MAX_ELEMENTS, _FEW = 20, 3  # of a list; of one that is truncated
+_MAX_CLASSES = 50  # in a table of a response
 _CLASSES_FILE = (
     "Probabilities and logits of classes are in the order of "
     "`assets/labels.json`."
@@ -38,7 +38,7 @@ def markdown(pairs: Iterable[Pair], labels: Sequence[str] = ()) -> str:
     return fill(
         "kbert.serving",
         "requests.md",
-        longest=_LONGEST,
+        longest=_MAX_ELEMENTS,
         few=_FEW,
         classes=_CLASSES_FILE if labels else "",
         signatures="\n".join(sections.values()).rstrip("\n"),
@@ -46,7 +46,7 @@ def markdown(pairs: Iterable[Pair], labels: Sequence[str] = ()) -> str:
 
 
 def rest_request(request: predict_pb2.PredictRequest) -> dict[str, Any]:
-    """The body of the row form that says the same as a PredictRequest."""
+    """Converts a PredictRequest to the body of a REST request, by rows."""
     columns = {k: _plain(v) for k, v in sorted(request.inputs.items())}
     rows = zip(*columns.values(), strict=True)
     return {
@@ -56,9 +56,9 @@ def rest_request(request: predict_pb2.PredictRequest) -> dict[str, Any]:
 
 
 def rest_answer(response: predict_pb2.PredictResponse) -> dict[str, Any]:
-    """The server's answer in the row form.
+    """Converts a response to the server's REST answer, by rows.
 
-    A single output stands by itself, without its name.
+    A single output has no name there.
     """
     columns = {k: _plain(v) for k, v in sorted(response.outputs.items())}
     if len(columns) == 1:
@@ -116,7 +116,7 @@ def _client(name, request, response) -> str:
 
 
 def _of_each(request, response, labels) -> Iterator[str]:
-    """What the numbers of the first row are of, name by name."""
+    """Yields tables of the first row's numbers with their names."""
     outputs = {k: _plain(v)[0] for k, v in response.outputs.items()}
     for output in ("probabilities", "logits"):
         numbers = outputs.get(output, [])
@@ -124,15 +124,15 @@ def _of_each(request, response, labels) -> Iterator[str]:
         if named:
             kind, names = named
             rows = list(zip(names, numbers, strict=False))
-            yield table((kind, output), rows[:_CLASSES])
-            if len(rows) > _CLASSES:
-                yield f"{len(rows) - _CLASSES:,} more are left out."
+            yield table((kind, output), rows[:_MAX_CLASSES])
+            if len(rows) > _MAX_CLASSES:
+                yield f"{len(rows) - _MAX_CLASSES:,} more are left out."
 
 
 def _names(numbers, request, outputs, labels):
-    """What a row's numbers are of: classes, choices or answers.
+    """Returns the names of a row's numbers: classes, choices or answers.
 
-    None where each has a row of its own, or there is nothing to name.
+    None if there are no names, or if the numbers are not a flat list.
     """
     if not numbers or isinstance(numbers[0], list):
         return None
@@ -144,7 +144,7 @@ def _names(numbers, request, outputs, labels):
 
 
 def _shown(answer) -> str:
-    """An answer's JSON, an output a line."""
+    """Formats an answer as JSON, one output per line."""
     rows = []
     for row in answer["predictions"]:
         if not isinstance(row, dict):
@@ -160,7 +160,7 @@ def _json(value) -> str:
 
 
 def _plain(tensor) -> list[Any]:
-    """A TensorProto as JSON can have it."""
+    """Converts a TensorProto to a list for JSON."""
     array = tf.make_ndarray(tensor)
     if array.dtype == object:
         texts = [x.decode("utf-8", "replace") for x in array.ravel()]
@@ -169,12 +169,12 @@ def _plain(tensor) -> list[Any]:
 
 
 def _short(value):
-    """Numbers rounded, and the first elements of what is long."""
+    """Rounds numbers and truncates long lists."""
     if isinstance(value, float):
         return round(value, 4)
     if not isinstance(value, list):
         return value
-    if len(value) <= _LONGEST:
+    if len(value) <= _MAX_ELEMENTS:
         return [_short(x) for x in value]
     few = [_short(x) for x in value[:_FEW]]
     return [*few, f"... {len(value) - _FEW:,} more"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Short requests of one row, which an export's README shows as they are."""
+"""Makes short requests of one row, which an export's README shows."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from kbert.tasks.predictor import encode
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import MASK, Vocabulary
 
-# By the names of the inputs: what says nothing about whatever a model learned.
+# Neutral texts, by the names of the inputs.
 _NEUTRAL = {
     ("text",): ["This is a sample text."],
     ("text_a", "text_b"): ["The shop opens at nine.", "It closes at six."],
@@ -35,19 +35,19 @@ _OF_TASK = {
     "tagging": _NEUTRAL[("words",)],
     **dict.fromkeys(MASKED_LM, [f"Paris is the {MASK} of France."]),
 }
-_MOST_IDS = 12  # of a row of token ids, which is shown whole
+_MAX_IDS = 12  # of a row of token ids
 
 
 class Samples:
     """Makes one request for each signature of a model.
 
     Args:
-        vocabulary: of the model.
-        spec: of the model.
+        vocabulary: the vocabulary of the model.
+        spec: the spec of the model.
         specs: the inputs of its serving_default, by name.
-        texts: a row of these, its texts in their order; what is a list takes
-            the rest of them. By default neutral ones.
-    Raises: ValueError for another number of texts, or none with a [MASK].
+        texts: the texts of a row, in the order of the inputs; an input that is
+            a list takes all remaining texts. By default neutral texts.
+    Raises: ValueError for a wrong number of texts, or if a [MASK] is missing.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Samples:
         texts: Sequence[str] = (),
     ):
         self._vocabulary, self._task = vocabulary, spec.task
-        self._most_ids = min(spec.max_seq_length, _MOST_IDS)
+        self._max_ids = min(spec.max_seq_length, _MAX_IDS)
         self._names, self._texts = _strings(specs), list(texts)
         if texts:
             self._check(specs)
@@ -69,9 +69,9 @@ class Samples:
         count = specs[last].shape[1] if listed else 1
         found = len(self._texts) - others
         if found < 1 or (count and found != count):
-            wanted = f"{others + count}" if count else f"{others + 1} or more"
+            needed = f"{others + count}" if count else f"{others + 1} or more"
             raise ValueError(
-                f"--sample_text: {len(self._texts)} texts; needs {wanted}: "
+                f"--sample_text: {len(self._texts)} texts; needs {needed}: "
                 f"{', '.join(self._names)}."
             )
         if self._task in MASKED_LM and MASK not in self._texts[0]:
@@ -82,7 +82,7 @@ class Samples:
     def request(
         self, name: str, specs: Mapping[str, tf.TensorSpec]
     ) -> predict_pb2.PredictRequest:
-        """For a signature of these inputs."""
+        """Makes a request for a signature with these inputs."""
         made = predict_pb2.PredictRequest()
         made.model_spec.name = "kbert"
         made.model_spec.signature_name = name
@@ -94,12 +94,12 @@ class Samples:
         return made
 
     def _row(self, specs) -> dict[str, Any]:
-        """The value of each input."""
+        """Returns the value of each input."""
         names = _strings(specs)
         texts = self._texts_of(names)
         row: dict[str, Any] = {}
         for name, spec in specs.items():
-            if spec.dtype != tf.string:  # how many there are
+            if spec.dtype != tf.string:  # the length of the list
                 row[name] = len(row[names[-1]])
             elif spec.shape.rank == 1:
                 row[name] = encode(texts.pop(0))
@@ -120,7 +120,7 @@ class Samples:
         return list(_NEUTRAL[names])
 
     def _token_ids(self, specs) -> dict[str, Any]:
-        """[CLS] text [SEP], the first of the texts."""
+        """Returns the inputs for [CLS] text [SEP], with the first text."""
         parts = self._texts_of(("text",))[0].split(MASK)
         tokens = Tokenizer(self._vocabulary)(
             tf.constant(list(map(encode, parts)))
@@ -128,7 +128,7 @@ class Samples:
         ids: list[int] = []
         for part in tokens.to_list():
             ids += [*part, self._vocabulary.mask_id]
-        ids = ids[: min(len(ids) - 1, self._most_ids - 2)]
+        ids = ids[: min(len(ids) - 1, self._max_ids - 2)]
         ids = [self._vocabulary.cls_id, *ids, self._vocabulary.sep_id]
         shape = specs["token_ids"].shape[1:-1]
         values = {"token_ids": ids, "segment_ids": [0] * len(ids)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that an export answers, by the names of its signatures."""
+"""The signatures of an export."""
 
 import contextlib
 from collections.abc import Sequence
@@ -25,30 +25,30 @@ EMBEDDINGS = "embeddings"
 
 
 class Signatures(tf.Module):
-    """A model's answers to strings and to token ids, over one set of weights.
+    """Signatures for strings and for token ids that share their weights.
 
-    serving_default  what the task's server answers; for a bare encoder, that
-                     of `embeddings`
-    words            a tagger's answers to lists of words
-    fill_mask        for a model with a masked-LM output, its default too
-    next_sentence    for a pre-trained model with that output
-    embeddings       text (B,) string -> embedding (B, H) float32, of the
-                     tokens' top layer: pooled and normalized as the settings
-                     of an encoder say, and else their mean
-    token_ids        what the model gives for token ids; see `TokenIds`
+    serving_default  the predictions of the task; for a bare encoder the same
+                     as `embeddings`
+    words            a tagger's predictions for lists of words
+    fill_mask        for a model with a masked-LM head, also its default
+    next_sentence    for a pre-trained model with a next-sentence head
+    embeddings       text (B,) string -> embedding (B, H) float32, from the top
+                     layer: pooled and normalized by an encoder's settings, for
+                     other models the mean
+    token_ids        the model's outputs for token ids; see `TokenIds`
 
     Args:
-        model: of a task.
-        vocabulary: of the model.
-        spec: likewise.
-        precision: "float32", or one of `ReducedWeights`.
+        model: a model of a task.
+        vocabulary: the vocabulary of the model.
+        spec: the spec of the model.
+        precision: "float32", or a precision of `ReducedWeights`.
 
     Attributes:
-        vocabulary: as given.
-        spec: likewise.
-        weights: what the graphs read, to be saved with them.
-        compute_dtype: name of the matrix products' dtype.
-    Raises: ValueError if the model's policy is not that of the precision.
+        vocabulary: the argument.
+        spec: the argument.
+        weights: the weights of the graphs, to be saved with them.
+        compute_dtype: the name of the dtype of matrix products.
+    Raises: ValueError if the model's policy does not fit the precision.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Signatures(tf.Module):
             reduced = ReducedWeights(model, precision)
             self.weights, self._reads = reduced.tracked, reduced
         self._model = model
-        belonging = {"vocabulary": vocabulary, "spec": spec}
+        keywords = {"vocabulary": vocabulary, "spec": spec}
         shared = SharedBlocks()
         unpadded = shared.of(model)
         encoder = unpadded
@@ -78,12 +78,12 @@ class Signatures(tf.Module):
         self._server: Any = self._embedder
         if spec.task != "encoder":
             self._server = parts.predictor_class(spec.task)(
-                unpadded, **belonging
+                unpadded, **keywords
             )
         self._token_ids = TokenIds(self._server, model)
         self._next_sentence = None
         if {features.NSP_LOGITS, features.MLM_LOGITS} <= {*model.output}:
-            self._next_sentence = NextSentencePredictor(unpadded, **belonging)
+            self._next_sentence = NextSentencePredictor(unpadded, **keywords)
 
     def _make_embedder(self, encoder):
         return EmbeddingPredictor(
@@ -91,7 +91,7 @@ class Signatures(tf.Module):
         )
 
     def by_name(self) -> dict[str, Any]:
-        """The graph of each, a concrete function."""
+        """Returns the graph of each signature, a concrete function."""
         with self._reads:
             found = {**self._server.signatures()}
             if self._next_sentence:
@@ -103,14 +103,14 @@ class Signatures(tf.Module):
     def predict(
         self, *columns: Sequence[Any], batch_size: int = 32
     ) -> list[dict[str, Any]]:
-        """The answers of the task's own server: see its `predict`."""
-        with self._reads:  # a graph that is made now is that of by_name
+        """Returns the predictions of the task; see its `predict`."""
+        with self._reads:  # graphs traced here must equal those of by_name
             return self._server.predict(*columns, batch_size=batch_size)
 
     def padded(self) -> dict[str, Any]:
-        """Those that only compute, without a choice, by the model as it is.
+        """Returns the signatures with numeric outputs, computed with padding.
 
-        To compare with: the model's dense layers are not spared the padding.
+        They serve as the reference for the model without padding.
         """
         embedder = self._make_embedder(models.encoder_of(self._model))
         server: Any = embedder

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Token ids to what a model gives, for clients that tokenize themselves."""
+"""The signature for clients that tokenize text themselves."""
 
 from typing import Any
 
@@ -10,24 +10,25 @@ from kbert.tasks.predictor import checked
 from kbert.text.packing import positions_of
 from kbert.text.vocabulary import Vocabulary
 
-LENGTHS = "lengths"  # in the signature
+LENGTHS = "lengths"  # the input's name
 
 
 class TokenIds(tf.Module):
-    """A signature on token ids: a server's answers without its tokenizer.
+    """A signature on token ids: the outputs of a predictor without tokenizer.
 
-    Call: token_ids, segment_ids (B, S) int32, lengths (B,) int32, how many
-        tokens a row has, [CLS] and [SEP] counted; with choices (B, C, S) and
-        (B, C) -> what the server's `model_outputs` gives.
-    What stands behind the lengths is not read, for a server that joins
-    batches pads with any number; padding of all rows is cut off. Positions of
-    [MASK]s, or of the [CLS]s of sentences, are found where they stand.
-    The graph fails for lengths that are not from 1 to S or beyond the model,
-    for ids outside the vocabulary, and for segments that the model has not.
+    Call: token_ids, segment_ids (B, S) int32, lengths (B,) int32, the number
+        of tokens in each row including [CLS] and [SEP]; with choices
+        (B, C, S) and (B, C) -> the outputs of the server's `model_outputs`.
+    Tokens beyond the lengths are ignored, as a server that merges batches may
+    pad with any number; columns that are padding in all rows are removed. The
+    positions of [MASK]s, or of the [CLS]s of sentences, are found by their
+    ids. The graph fails for lengths that are not from 1 to S or exceed the
+    model's maximum, for ids outside the vocabulary, and for segment ids that
+    the model does not have.
 
     Args:
-        server: with `model_outputs`, the vocabulary and the spec.
-        model: that the server was made with.
+        server: a predictor, with `model_outputs`, vocabulary and spec.
+        model: the model of the predictor.
     """
 
     def __init__(self, server: Any, model: keras.Model):
@@ -36,7 +37,7 @@ class TokenIds(tf.Module):
         self._vocabulary: Vocabulary = server.vocabulary
         embeddings: Any = model.get_layer("embeddings")
         self._max_length: int = embeddings.max_position_embeddings
-        # A single vector serves both texts of a pair.
+        # With one segment vector both texts of a pair use it.
         self._num_segments: int = max(2, embeddings.type_vocab_size)
         self._inputs = [str(name) for name in model.input]
         self._shape = tuple(model.input["token_ids"].shape)
@@ -86,7 +87,7 @@ class TokenIds(tf.Module):
         return self._server.model_outputs(inputs | self._positions(inputs))
 
     def _positions(self, inputs):
-        """Where the special tokens stand that the model asks for."""
+        """Returns the positions of special tokens that the model needs."""
         marks = {
             "mask_positions": self._vocabulary.mask_id,
             "sentence_positions": self._vocabulary.cls_id,
@@ -98,7 +99,7 @@ class TokenIds(tf.Module):
         }
 
     def signature(self) -> Any:
-        """The graph for any batch, its inputs named."""
+        """Returns the graph for any batch, with named inputs."""
         return self.__call__.get_concrete_function(*self._input_specs())
 
     def _input_specs(self) -> list[tf.TensorSpec]:

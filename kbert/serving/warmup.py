@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that a server answers before it says that a model is there."""
+"""Makes the requests that a server answers before a model is available."""
 
 import pathlib
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ from kbert.serving.replay import REQUESTS
 from kbert.text.vocabulary import MASK, Vocabulary
 
 _WORDS = ("A", "fine", "film", "from", "New", "York", ",", "not", "bad", ".")
-MASKED_LM = ("masked_lm", "pretraining")  # tasks that want a [MASK]
+MASKED_LM = ("masked_lm", "pretraining")  # tasks whose texts need a [MASK]
 
 
 class Size(NamedTuple):
-    """A class of requests: how many rows and how long the longest."""
+    """The number of rows of a request and the length of the longest."""
 
     rows: int
     words: int
 
 
 def sizes(max_seq_length: int) -> list[Size]:
-    """A row as long as the model, and a batch of all lengths."""
-    most = max_seq_length - 2  # beside [CLS] and [SEP]
-    return [Size(1, most), Size(32, most)]
+    """Returns the sizes: one row of maximum length, and a batch."""
+    max_words = max_seq_length - 2  # without [CLS] and [SEP]
+    return [Size(1, max_words), Size(32, max_words)]
 
 
 def request(
@@ -37,9 +37,9 @@ def request(
     vocabulary: Vocabulary,
     task: str,
 ) -> predict_pb2.PredictRequest:
-    """For a signature, of its inputs' shapes and dtypes.
+    """Makes a request for a signature, with its inputs' shapes and dtypes.
 
-    The rows of more than one have from a word to all of them.
+    The lengths of several rows range from one word to the size's.
     """
     lengths = np.linspace(size.words, 1, size.rows).astype(int)
     made = predict_pb2.PredictRequest()
@@ -67,20 +67,20 @@ def _texts(specs, lengths, words) -> dict[str, np.ndarray]:
                 made[key] = np.array([[x] * columns for x in texts], object)
             else:
                 made[key] = np.array(texts, object)
-        else:  # how many texts
+        else:  # the number of texts
             made[key] = np.full(len(lengths), columns, np.int32)
     return made
 
 
 def _token_ids(specs, lengths, vocabulary):
-    """[CLS], [MASK]s and [SEP] in each row."""
+    """Makes rows of [CLS], [MASK]s and [SEP]."""
     width = max(lengths) + 2
     ids = np.full((len(lengths), width), vocabulary.mask_id, np.int32)
     ids[:, 0] = vocabulary.cls_id
-    place = np.arange(width)
+    position_S = np.arange(width)
     sizes_B1 = lengths[:, np.newaxis] + 2
-    ids = np.where(place == sizes_B1 - 1, vocabulary.sep_id, ids)
-    ids = np.where(place < sizes_B1, ids, vocabulary.pad_id)
+    ids = np.where(position_S == sizes_B1 - 1, vocabulary.sep_id, ids)
+    ids = np.where(position_S < sizes_B1, ids, vocabulary.pad_id)
     counts = (lengths + 2).astype(np.int32)
     rank = specs["token_ids"].shape.rank
     if rank == 3:
@@ -104,5 +104,5 @@ def write(folder: pathlib.Path, requests: Any) -> None:
         for one in requests:
             log = prediction_log_pb2.PredictionLog()
             log.predict_log.request.CopyFrom(one)
-            # A message's maps have no order of their own.
+            # Deterministic, as a message's maps are unordered.
             writer.write(log.SerializeToString(deterministic=True))

@@ -104,7 +104,7 @@ class Task:
                 lines.append(f"left over: {', '.join(left)}")
         if note := tasks.segment_note(config, spec):
             lines.append(note)
-        formats.say(path, lines)
+        formats.print_report(path, lines)
         return task
 
     @classmethod
@@ -451,6 +451,6 @@ def load(
     if lines[0] == formats.KBERT.name:  # which needs no word
         lines = lines[1:]
     if lines:
-        formats.say(path, lines)
+        formats.print_report(path, lines)
     loaded = dataclasses.replace(loaded, spec=spec)
     return tasks.task_class(spec.task)(loaded)

@@ -75,7 +75,7 @@ def test_converts_and_says_what(call, hugging_face, tmp_path):
     assert said == (
         "23 tensors read.\n"
         "2 tensors left out: classifier.bias, classifier.weight.\n"
-        f"{output}: a kbert model, its task: encoder\n"
+        f"{output}: a kbert model for the task encoder\n"
     )
     loaded = folder.load(output)
     assert loaded.spec.task == "encoder" and loaded.vocabulary.lower_case
@@ -104,7 +104,7 @@ def test_and_back(call, hugging_face, tmp_path):
         "convert", "--to=huggingface", f"--input={model}", f"--output={back}"
     )
     assert said == (
-        "config.json has no place for num_texts, 2.\n"
+        "config.json has no field for num_texts, 2.\n"
         f"{back}: classification in the huggingface format\n"
     )
     again = safetensors.numpy.load_file(back / "model.safetensors")
@@ -125,7 +125,7 @@ def test_and_back(call, hugging_face, tmp_path):
         (
             ["--to=keras_hub", "--num_choices=2"],
             app.UsageError,
-            "--num_choices does not go with --to",
+            "--num_choices cannot be used with --to",
         ),
         (
             ["--from=huggingface", "--lower_case", "--num_texts=2"],
@@ -167,7 +167,7 @@ def test_what_is_there_is_not_replaced(hugging_face, call):
     path, _ = hugging_face
     before = sorted(entry.name for entry in path.iterdir())
     flags = ["--from=huggingface", f"--input={path}", f"--output={path}"]
-    with pytest.raises(ValueError, match=f"{path}: holds config.json, which"):
+    with pytest.raises(ValueError, match=f"{path}: has config.json, which"):
         call("convert", *flags, "--nolower_case")
     assert sorted(entry.name for entry in path.iterdir()) == before
 
@@ -188,13 +188,13 @@ def test_by_way_of_kerashub(call, tmp_path, tiny_config, vocabulary):
     )
     assert said == (
         f"{OTHER_CLEANING}\n"
-        "Without names, in this order: a, b.\n"
+        "A preset has no field for labels, in this order: a, b.\n"
         f"{preset}: classification in the keras_hub format\n"
     )
     said = call(
         "convert", "--from=keras_hub", f"--input={preset}", f"--output={two}"
     )
-    assert said.endswith(f"{two}: a kbert model, its task: classification\n")
+    assert said.endswith(f"{two}: a kbert model for the task classification\n")
     # From one library to another, without a kbert model between them.
     call("convert", "--to=huggingface", f"--input={preset}", f"--output={hf}")
     call("convert", f"--input={hf}", f"--output={three}")

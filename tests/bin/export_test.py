@@ -148,8 +148,8 @@ def test_versions_that_no_server_takes(version, trained, tmp_path, call):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--min_server=2.11", "^--min_server=2.11; wanted 2.12 or later"),
-        ("--min_server=new", "^--min_server='new'; wanted a version such as"),
+        ("--min_server=2.11", "^--min_server=2.11; needs 2.12 or later"),
+        ("--min_server=new", "^--min_server='new'; needs a version such as"),
         ("--model=nowhere", "^nowhere: no such folder or checkpoint"),
         ("--quantize=int8", "^--quantize=int8 needs --dev, a file to measure"),
         ("--dtype=bfloat16", "^--dtype=bfloat16 needs --dev, a file to"),
@@ -227,5 +227,5 @@ def test_a_model_without_a_score(tmp_path, tiny_config, vocabulary, call):
         spec=spec,
     )
     flags = [f"--model={tmp_path / 'model'}", "--output_dir=out"]
-    with pytest.raises(ValueError, match="no score tells what int8 costs"):
+    with pytest.raises(ValueError, match="has no score to measure"):
         call("export", *flags, "--quantize=int8", "--dev=dev.tsv")

@@ -22,7 +22,7 @@ def test_learns_writes_and_says_so(tmp_path):
         f"--input={tmp_path}/*.txt*", f"--output_dir={out}", "--nolower_case"
     )
     assert (code, stderr) == (0, "")
-    assert stdout == f"{out}/vocab.txt: 10 pieces, cased\n"
+    assert stdout == f"{out}/vocab.txt: 10 tokens, cased\n"
     learnt = Vocabulary.load(out / "vocab.txt")
     assert learnt.tokens[5:] == ("A", "b", "##A", "##b", "Ab")
     assert not learnt.lower_case

@@ -182,7 +182,7 @@ def test_a_model_is_replaced(save, tmp_path):
 def test_what_is_no_model_is_not_replaced(save, tmp_path):
     path, _ = save()
     (path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"model: holds notes\.txt, which"):
+    with pytest.raises(ValueError, match=r"model: has notes\.txt, which"):
         save()
     assert (path / "notes.txt").read_text() == "mine"
     assert folder.load(path)
@@ -276,7 +276,7 @@ def test_weights_of_another_config(changes, found, wanted, saved, tiny_config):
     other = dataclasses.replace(tiny_config, **changes)
     other.to_json(saved / "bert_config.json")
     _sign(saved)
-    message = rf"model\.weights\.h5: does not fit .*{found}; wanted {wanted}\."
+    message = rf"model\.weights\.h5: does not fit .*{found}; needs {wanted}\."
     with pytest.raises(ValueError, match=message):
         folder.load(saved)
 
@@ -286,7 +286,7 @@ def test_a_config_of_any_size_asks_for_no_memory(name, saved, tiny_config):
     huge = dataclasses.replace(tiny_config, **{name: 2**16})
     huge.to_json(saved / "bert_config.json")
     _sign(saved)
-    message = r"weights\.h5: holds \S+ weights; the encoder of the config"
+    message = r"weights\.h5: has \S+ weights; the encoder of the config"
     with pytest.raises(ValueError, match=message):
         folder.load(saved)
 
@@ -301,7 +301,7 @@ def test_variables_that_changed_places(saved):
         two = texts.index("block_0/output_norm/gamma (16,)")
         lines[one], lines[two] = texts[two], texts[one]
     _sign(saved)
-    with pytest.raises(ValueError, match="wanted block_0/attention_norm/gamma"):
+    with pytest.raises(ValueError, match="needs block_0/attention_norm/gamma"):
         folder.load(saved)
 
 
@@ -376,10 +376,10 @@ def _many_variables(file, name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_unallocated, r"shape \(1000000000000, 16\), .*the file has 0"),
-        (_in_chunks, "bytes, of which the file has 0"),
-        (_compressed, "16,000,000 bytes, of which the file has"),
-        (_external, "lies in another file"),
+        (_unallocated, r"shape \(1000000000000, 16\).*the file has 0"),
+        (_in_chunks, "bytes; the file has 0"),
+        (_compressed, "16,000,000 bytes; the file has"),
+        (_external, "is in another file"),
         (_linked, "is a link, which kbert does not follow"),
         (_group_of_variables, "no list kbert_variables"),
         (_variables(7), "no list kbert_variables"),
@@ -387,7 +387,7 @@ def _many_variables(file, name):
         (_variables("text"), "no list kbert_variables"),
         (_variables([b"\xff"]), "utf-8"),
         (_variables(["x (1,)"]), "does not fit .* it has x"),
-        (_many_variables, "bytes, of which the file has 0"),
+        (_many_variables, "bytes; the file has 0"),
     ],
 )
 def test_arrays_that_the_file_does_not_hold(change, message, saved):
@@ -509,7 +509,7 @@ def test_a_missing_file_is_named(name, saved):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(ValueError, match="gone: no such folder; wanted"):
+    with pytest.raises(ValueError, match="gone: no such folder; needs"):
         folder.load(tmp_path / "gone")
 
 
@@ -658,10 +658,10 @@ def test_copy_leaves_a_head_of_another_size(tiny_config):
         (
             {"vocab_size": 16},
             r"token_embedding has token_embedding/embeddings \(16, 16\); "
-            r"wanted token_embedding/embeddings \(15, 16\)",
+            r"needs token_embedding/embeddings \(15, 16\)",
         ),
-        ({"num_hidden_layers": 3}, r"block_2 has block_2/.*; wanted none"),
-        ({"num_hidden_layers": 1}, "block_1 has no more; wanted block_1/"),
+        ({"num_hidden_layers": 3}, r"block_2 has block_2/.*; needs none"),
+        ({"num_hidden_layers": 1}, "block_1 has no more; needs block_1/"),
     ],
 )
 def test_copy_refuses_another_encoder(changes, message, tiny_config):

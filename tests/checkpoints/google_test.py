@@ -241,7 +241,7 @@ def test_a_prefix_before_all_names_is_left_out(write, published):
     tensors = _random({**_shapes(2), **HEADS})
     named = {f"model/{name}": value for name, value in tensors.items()}
     loaded, lines = _load(write({**named, "global_step": np.int64(7)}))
-    assert lines[1] == "All names begin with model/, which is left out."
+    assert lines[1] == "All names start with model/, which is removed."
     assert loaded.spec == plain.spec
     for ours, theirs in zip(
         loaded.model.weights, plain.model.weights, strict=True
@@ -288,10 +288,10 @@ def test_segments_are_16_where_the_config_leaves_them_out(write):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"hidden_act": "tanh"}, "hidden_act is 'tanh'; wanted one of"),
-        ({"hidden_act": None}, "hidden_act is None; wanted one of"),
-        ({"directionality": "left"}, "directionality is 'left'; wanted 'bidi'"),
-        ({"embedding_size": 8}, "embedding_size is 8; wanted 16"),
+        ({"hidden_act": "tanh"}, "hidden_act is 'tanh'; needs one of"),
+        ({"hidden_act": None}, "hidden_act is None; needs one of"),
+        ({"directionality": "left"}, "directionality is 'left'; needs 'bidi'"),
+        ({"embedding_size": 8}, "embedding_size is 8; needs 16"),
         ({"vocab_size": ""}, "vocab_size is missing"),
         ({"num_attention_heads": 5}, "num_attention_heads 5 does not divide"),
         ({"num_hidden_layers": -2}, "num_hidden_layers is -2"),
@@ -350,12 +350,12 @@ def test_commands_read_it_as_it_is(published, call, tmp_path, capsys):
         "convert", f"--input={published}", f"--output={output}", "--lower_case"
     )
     assert said.startswith(f"{published}: TensorFlow 1 checkpoint\n")
-    assert said.endswith(f"{output}: a kbert model, its task: pretraining\n")
+    assert said.endswith(f"{output}: a kbert model for the task pretraining\n")
 
 
 def test_other_architectures(write):
     shapes = {"electra/embeddings/word_embeddings": (V, H)}
-    message = "no bert/embeddings/word_embeddings; wanted .* It has 1 tensors"
+    message = "no bert/embeddings/word_embeddings; needs .* It has 1 tensors"
     with pytest.raises(ValueError, match=message):
         _load(write(_random(shapes)))
 
@@ -365,7 +365,7 @@ def test_what_has_to_be_there(published, vocabulary, tmp_path):
         _load(published, None)
     with pytest.raises(ValueError, match="no such folder, and no bert.index"):
         _load(published / "bert")
-    with pytest.raises(ValueError, match=r"no file \*\.index; wanted"):
+    with pytest.raises(ValueError, match=r"no file \*\.index; needs"):
         (tmp_path / "empty").mkdir()
         _load(tmp_path / "empty")
     index = published / "bert_model.ckpt.index"
@@ -378,7 +378,7 @@ def test_what_has_to_be_there(published, vocabulary, tmp_path):
     with pytest.raises(ValueError, match="16 tokens, but the token table has"):
         _load(published)
     (published / "vocab.txt").unlink()
-    with pytest.raises(ValueError, match="no vocab.txt; wanted bert_config"):
+    with pytest.raises(ValueError, match="no vocab.txt; needs bert_config"):
         _load(published)
 
 

@@ -171,9 +171,7 @@ def test_a_pickle_that_would_run_code(zipped, tmp_path, vocabulary):
         path / "pytorch_model.bin",
         _use_new_zipfile_serialization=zipped,
     )
-    message = (
-        r"pytorch_model\.bin: refused: damaged, or holds more than tensors"
-    )
+    message = r"pytorch_model\.bin: refused: damaged, or has more than tensors"
     with pytest.raises(ValueError, match=message) as caught:
         _load(path)
     # Not how to trust the file: weights_only, add_safe_globals, ...
@@ -197,7 +195,9 @@ def test_a_storage_longer_than_its_record(tmp_path, vocabulary):
                 data[:64] if "/data/" in entry.filename else data,
             )
     short.replace(file)
-    message = r"pytorch_model\.bin: (a tensor of 4,000,000 bytes|not a whole)"
+    message = (
+        r"pytorch_model\.bin: (a tensor of 4,000,000 bytes|not a complete)"
+    )
     with pytest.raises(ValueError, match=message):
         _load(path)
 
@@ -210,7 +210,7 @@ def test_a_zip_bomb(tmp_path, vocabulary):
         archive.writestr("archive/data.pkl", b"")
         archive.writestr("archive/data/0", bytes(10**8))
     assert file.stat().st_size < 10**6
-    with pytest.raises(ValueError, match="records are not stored as they are"):
+    with pytest.raises(ValueError, match="compressed records"):
         _load(path)
 
 
@@ -225,18 +225,18 @@ def test_a_pickle_without_pytorch(tmp_path, vocabulary, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([torch.ones(2)], r"wanted a dict of tensors by their names"),
+        ([torch.ones(2)], r"needs a dict of tensors by their names"),
         (
             {"state_dict": {"a": torch.ones(2)}},
             "tensors missing: embeddings.wo",
         ),
         (
             {TABLE: 3, LAYER: 4},
-            "embeddings.word_embeddings.weight is of type int; wanted floating",
+            "embeddings.word_embeddings.weight is of type int; needs floating",
         ),
         (
             {TABLE: torch.ones(2).to_sparse(), LAYER: torch.ones(2)},
-            "embeddings.word_embeddings.weight is of type torch.float32; want",
+            "embeddings.word_embeddings.weight is of type torch.float32; needs",
         ),
     ],
 )
@@ -252,9 +252,9 @@ def test_a_pickle_of_something_else(content, message, tmp_path, vocabulary):
     [
         (
             torch.ones(8, device="meta"),
-            "is of type torch.float32; wanted float",
+            "is of type torch.float32; needs float",
         ),
-        (torch.ones(1).expand(10**13), "cannot fill pooler/bias, which the"),
+        (torch.ones(1).expand(10**13), "cannot fill pooler/bias, which has"),
     ],
 )
 def test_a_tensor_that_is_only_a_shape(tensor, message, tmp_path, vocabulary):
@@ -282,7 +282,7 @@ def test_no_weights(tmp_path, vocabulary):
     message = r"no model\.safetensors and no .*; found tf_model\.h5\."
     with pytest.raises(ValueError, match=message):
         _load(path)
-    with pytest.raises(ValueError, match="gone: no such folder; wanted"):
+    with pytest.raises(ValueError, match="gone: no such folder; needs"):
         _load(tmp_path / "gone")
-    with pytest.raises(ValueError, match="vocab.txt: a file; wanted a folder"):
+    with pytest.raises(ValueError, match="vocab.txt: a file; needs a folder"):
         _load(tmp_path / "vocab.txt")

@@ -307,19 +307,19 @@ def test_other_tags_stay_in_their_order(tmp_path, vocabulary):
         (
             "classes",
             {"problem_type": "regression"},
-            "problem_type is 'regression' with 3 labels; kbert has a regress",
+            "problem_type is 'regression' with 3 labels; kbert needs one label",
         ),
         (
             "a number",
             {"problem_type": MULTI},
-            f"problem_type is '{MULTI}' with 1 labels; kbert has",
+            f"problem_type is '{MULTI}' with 1 labels; kbert needs",
         ),
         ("classes", {"problem_type": "ranking"}, "problem_type is 'ranking'; "),
         ("tags", _named("O"), "labels are .*O.*"),
         (
             "tags",
             _named("O", "B-PER", "I-PER", "MISC", "LOC"),
-            "id2label has O, B-PER, I-PER, MISC, LOC; kbert's tagging has tags",
+            "id2label has O, B-PER, I-PER, MISC, LOC; kbert needs either tags",
         ),
         (
             "answers",
@@ -337,7 +337,7 @@ def test_a_head_that_kbert_has_not_is_named(
     with pytest.raises(ValueError, match=rf"config\.json: {message}") as error:
         _load(tmp_path)
     assert str(error.value).endswith(
-        'To read the encoder alone, make it "architectures": ["BertModel"].'
+        'To read only the encoder, set "architectures" to ["BertModel"].'
     )
     _change_config(tmp_path, architectures=["BertModel"])
     loaded, lines = _load(tmp_path)
@@ -423,7 +423,7 @@ def test_settings_that_have_no_field_are_named(tmp_path, vocabulary):
             tmp_path / str(number),
             report=lines.append,
         )
-        want = [f"config.json has no place for {x}." for x in said]
+        want = [f"config.json has no field for {x}." for x in said]
         assert lines == want
 
 

@@ -196,7 +196,7 @@ def test_a_prefix_before_all_names_is_left_out(
 
     _rewrite(path, rename)
     loaded, lines = _load(path)
-    assert f"All names begin with {prefix}, which is left out." in lines
+    assert f"All names start with {prefix}, which is removed." in lines
     assert _difference(loaded.model, torch_model) <= 1e-5
 
 
@@ -264,8 +264,8 @@ def test_of_another_head_the_encoder_is_read(tmp_path, vocabulary):
     loaded, lines = _load(path)
     assert loaded.spec.task == "encoder"
     assert lines[0] == (
-        "BertForTokenizing: not supported yet: read as encoder, any other head "
-        "left out."
+        "BertForTokenizing: not supported yet: read as encoder, without any "
+        "other head."
     )
     named = "classifier.bias, classifier.weight"
     assert f"tensors left out: {named}" in lines[-1]
@@ -333,7 +333,7 @@ def test_shards(tmp_path, vocabulary):
     index = path / "model.safetensors.index.json"
     text = index.read_text()
     for wrong, message in {
-        "../model": r"pooler.dense.bias is in '../model-.*; wanted the name",
+        "../model": r"pooler.dense.bias is in '../model-.*; needs the name",
         "model-x": "No such file or directory: .*model-x-0000",
     }.items():
         fields = json.loads(text)
@@ -348,20 +348,20 @@ def test_shards(tmp_path, vocabulary):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("model_type", "roberta", "model_type is 'roberta'; wanted 'bert'"),
+        ("model_type", "roberta", "model_type is 'roberta'; needs 'bert'"),
         (
             "position_embedding_type",
             "relative_key",
-            "position_embedding_type is 'relative_key'; wanted 'absolute'",
+            "position_embedding_type is 'relative_key'; needs 'absolute'",
         ),
-        ("is_decoder", True, "is_decoder is True; wanted False"),
-        ("add_cross_attention", True, "add_cross_attention is True; wanted"),
+        ("is_decoder", True, "is_decoder is True; needs False"),
+        ("add_cross_attention", True, "add_cross_attention is True; needs"),
         ("pruned_heads", {"1": [0]}, "pruned_heads is {'1': "),
-        ("hidden_act", "silu", "hidden_act is 'silu'; wanted one of"),
-        ("hidden_act", None, "hidden_act is None; wanted one of"),
+        ("hidden_act", "silu", "hidden_act is 'silu'; needs one of"),
+        ("hidden_act", None, "hidden_act is None; needs one of"),
         ("num_attention_heads", 5, "num_attention_heads 5 does not divide"),
         ("hidden_size", "24", 'hidden_size is "24"; needs a wh'),
-        ("architectures", "BertModel", "architectures is 'BertModel'; want"),
+        ("architectures", "BertModel", "architectures is 'BertModel'; need"),
     ],
 )
 def test_configs_that_kbert_cannot_compute(field, value, message, small):
@@ -375,7 +375,7 @@ def test_configs_that_kbert_cannot_compute(field, value, message, small):
     ("fields", "message"),
     [
         ({"num_hidden_layers": 1}, "2 layers; .* num_hidden_layers 1"),
-        ({"vocab_size": 16}, r"word_emb.* \(15, 24\); .* wants \(16, 24\)"),
+        ({"vocab_size": 16}, r"word_emb.* \(15, 24\); .* needs \(16, 24\)"),
         (
             {"intermediate_size": 2**20},
             r"layer\.0\.intermediate\.dense\.weight has the shape \(40, 24\)",
@@ -415,17 +415,17 @@ def test_a_pooler_that_is_missing_whole_or_half(small):
     with pytest.raises(ValueError, match=r"missing: pooler\.dense\.bias\."):
         huggingface.load(path)
     _rewrite(path, lambda tensors: tensors.pop("pooler.dense.weight"))
-    line = "No tensors for pooler: it keeps its initial, random values."
+    line = "No tensors for pooler: it is newly initialized."
     assert _load(path)[1][0] == line
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (torch.arange(24), r"pooler\.dense\.bias is of type I64; wanted"),
+        (torch.arange(24), r"pooler\.dense\.bias is of type I64; needs"),
         (
             torch.zeros(24).to(torch.float8_e4m3fn),
-            r"pooler\.dense\.bias is of type F8_E4M3; wanted",
+            r"pooler\.dense\.bias is of type F8_E4M3; needs",
         ),
         (torch.ones(24, 24), r"pooler\.dense\.bias \(24, 24\) cannot fill po"),
         (torch.ones(()), r"pooler\.dense\.bias \(\) cannot fill pooler/bias"),
@@ -454,7 +454,9 @@ def test_folders_of_other_architectures(tmp_path, vocabulary):
         fields = json.loads((path / "config.json").read_text())
         del fields["model_type"]
         (path / "config.json").write_text(json.dumps(fields))
-        with pytest.raises(ValueError, match=rf"json: {name}Model is no BERT"):
+        with pytest.raises(
+            ValueError, match=rf"json: {name}Model is not a BERT"
+        ):
             huggingface.load(path)
 
 
@@ -465,11 +467,11 @@ def test_labels(tmp_path, vocabulary):
     _change_config(path, num_labels=3, id2label={"0": "a", "1": "b"})
     loaded, lines = _load(path)
     assert loaded.spec.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
-    assert lines[0].startswith("id2label names 2 labels, num_labels is 3")
+    assert lines[0].startswith("id2label has 2 labels, num_labels is 3")
     for labels, message in {
-        '{"0": "a", "2": "b", "3": "c"}': "config.json: id2label is .*; wanted",
-        "[]": r"config.json: id2label is \[\]; wanted",
-        '["a", "b", "c"]': "config.json: id2label is .*; wanted",
+        '{"0": "a", "2": "b", "3": "c"}': "config.json: id2label is .*; needs",
+        "[]": r"config.json: id2label is \[\]; needs",
+        '["a", "b", "c"]': "config.json: id2label is .*; needs",
         '{"0": "a", "1": "a", "2": "c"}': "config.json: labels .* repeat a na",
         '{"0": "a", "1": "b"}': r"classifier\.weight \(3, 24\) cannot fill",
     }.items():
@@ -483,7 +485,7 @@ def test_the_vocabulary_may_be_shorter_than_the_table(small, vocabulary):
     file = path / "vocab.txt"
     file.write_text("\n".join(vocabulary.tokens[:-2]) + "\n")
     loaded, lines = _load(path)
-    assert lines[0].startswith("2 rows of the token table stand for no token")
+    assert lines[0].startswith("2 rows of the token table have no token")
     assert (len(loaded.vocabulary), loaded.config.vocab_size) == (13, 15)
     # It is a model that can be saved and loaded.
     parts = {n: getattr(loaded, n) for n in ("config", "vocabulary", "spec")}
@@ -551,7 +553,7 @@ def test_transformers_reads_what_is_written(task, fields, tmp_path, vocabulary):
     assert (path / "NOTICE").read_bytes() == "für alle".encode()
     # And so does kbert, the same.
     again, lines = _load(path)
-    assert lines[0] == "2 rows of the token table stand for no token: kept."
+    assert lines[0] == "2 rows of the token table have no token: kept."
     want = {
         **dataclasses.asdict(loaded.config),
         "position_embedding": "learned",
@@ -599,7 +601,7 @@ def test_what_cannot_be_written(tmp_path, vocabulary):
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "notes.txt").write_text("mine")
     loaded = _random_model("encoder", vocabulary)
-    with pytest.raises(ValueError, match="is there already; wanted a new"):
+    with pytest.raises(ValueError, match="exists already; needs a new"):
         huggingface.save(loaded, tmp_path, report=print)
     assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
 

@@ -81,9 +81,7 @@ def test_casing(config, normalizer, want, files):
 def test_casing_of_only_one_file_is_told(files):
     (vocabulary, _), lines = _read(files({}, {}))
     assert vocabulary.lower_case
-    assert (
-        "tokenizer_config.json has no do_lower_case: True, as tok" in lines[0]
-    )
+    assert "tokenizer_config.json has no do_lower_case: using that" in lines[0]
 
 
 def test_another_mask_token(files):
@@ -104,7 +102,7 @@ def test_the_caller_settles_a_casing_on_which_files_disagree(files):
     for lower_case in (True, False):
         (vocabulary, _), lines = _read(path, lower_case)
         assert vocabulary.lower_case is lower_case
-        assert any(f"{lower_case}, as --lower_case says" in x for x in lines)
+        assert any(f"using --lower_case, {lower_case}" in x for x in lines)
 
 
 def test_blank_and_doubled_lines_keep_their_ids(files, vocabulary):
@@ -151,7 +149,7 @@ def test_blank_and_doubled_lines_keep_their_ids(files, vocabulary):
             {"do_lower_case": "yes"},
             None,
             None,
-            "do_lower_case is 'yes'; wanted",
+            "do_lower_case is 'yes'; needs",
         ),
         (
             {"tokenizer_class": "BertJapaneseTokenizer"},
@@ -172,12 +170,12 @@ def test_blank_and_doubled_lines_keep_their_ids(files, vocabulary):
             "mask_token is '<mask>'; kbert's tokenizer has '.MASK.'",
         ),
         ({"padding_side": "left"}, None, True, "padding_side is 'left'; kb"),
-        ({"added_tokens_decoder": [1]}, None, True, "of a form that kbert"),
+        ({"added_tokens_decoder": [1]}, None, True, "in an unknown form"),
         (
             {"added_tokens_decoder": {"15": {"content": 7}}},
             None,
             True,
-            "of a form that kbert",
+            "in an unknown form",
         ),
     ],
 )
@@ -195,12 +193,12 @@ def test_what_is_refused(config, normalizer, lower_case, message, files):
         (
             "model",
             {"vocab": {"a": 0, "b": 10**12}},
-            "model: vocab is no object of",
+            "model: vocab is not an object of",
         ),
-        ("model", {"vocab": ["a"]}, "model: vocab is no object of tokens"),
+        ("model", {"vocab": ["a"]}, "model: vocab is not an object of tokens"),
         ("normalizer", {"type": "NFC"}, "normalizer: type is 'NFC'; kbert's"),
         ("pre_tokenizer", {"type": "Metaspace"}, "pre_tokenizer: type is 'Me"),
-        ("normalizer", None, "normalizer is missing; wanted that of a BERT"),
+        ("normalizer", None, "normalizer is missing; needs that of a BERT"),
     ],
 )
 def test_another_kind_of_tokenizer(part, fields, message, files):
@@ -230,7 +228,7 @@ def test_rows_are_those_of_bert(files, vocabulary):
 
 def test_two_vocabularies_that_differ(files, vocabulary):
     path = files(tokens=vocabulary.tokens[:-1])
-    with pytest.raises(ValueError, match="hold different tokens"):
+    with pytest.raises(ValueError, match="have different tokens"):
         _read(path)
 
 
@@ -250,8 +248,8 @@ def test_added_tokens_and_the_length_are_told(files, vocabulary):
     (_, length), lines = _read(path)
     assert length == 12
     assert lines == [
-        "4 added tokens, which kbert's tokenizer does not look for: <entity>, "
-        "<more>, <older>, <other>."
+        "4 added tokens, which kbert's tokenizer does not treat specially: "
+        "<entity>, <more>, <older>, <other>."
     ]
     config["model_max_length"] = int(1e30)  # no limit
     assert _read(files(config, None))[0][1] is None

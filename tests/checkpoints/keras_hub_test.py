@@ -144,7 +144,7 @@ def test_a_classifiers_outputs(make_preset, random_inputs, outputs, difference):
         task="classification", max_seq_length=12, labels=("0", "1", "2")
     )
     assert lines == [
-        "3 classes without names: they are called by their numbers.",
+        "3 classes without names: their names are numbers.",
         "task.json: dropout is 0.1; kbert's is 0.15.",
         f"{len(model.weights)} tensors read.",
     ]
@@ -157,7 +157,7 @@ def test_a_classifier_with_a_softmax(make_preset, random_inputs, difference):
         "BertTextClassifier", num_classes=3, activation="softmax"
     )
     loaded, lines = _load(path)
-    assert "The logits are what goes into the preset's softmax." in lines
+    assert "The logits are the input of the preset's softmax." in lines
     inputs = random_inputs(loaded.config)
     inputs = {name: inputs[name] for name in model.input}
     got = keras.ops.softmax(loaded.model(inputs)["logits"]).numpy()
@@ -167,7 +167,7 @@ def test_a_classifier_with_a_softmax(make_preset, random_inputs, difference):
 def test_a_classifier_of_several_labels(make_ours, tmp_path, random_inputs):
     ours = make_ours("classification", ("a", "b", "c"), multi_label=True)
     assert _save(ours, tmp_path / "preset") == [
-        "Without names, in this order: a, b, c."
+        "A preset has no field for labels, in this order: a, b, c."
     ]
     preset = str(tmp_path / "preset")
     theirs = hub.models.BertTextClassifier.from_preset(preset)
@@ -177,14 +177,14 @@ def test_a_classifier_of_several_labels(make_ours, tmp_path, random_inputs):
     np.testing.assert_allclose(theirs(inputs), want, atol=1e-5)
     again, lines = _load(tmp_path / "preset")
     assert again.spec.settings == ours.spec.settings
-    assert "The logits are what goes into the preset's sigmoid." in lines
+    assert "The logits are the input of the preset's sigmoid." in lines
 
 
 def test_how_vectors_are_made_is_named(make_ours, tmp_path):
     ours = make_ours("encoder", pooling="cls", normalize=True)
     lines = _save(ours, tmp_path / "preset")
     for name, value in (("pooling", "cls"), ("normalize", True)):
-        assert f"A preset has no place for {name}, {value}." in lines
+        assert f"A preset has no field for {name}, {value}." in lines
 
 
 def test_a_head_without_its_task_is_named(make_preset):
@@ -231,14 +231,14 @@ def _edit(file, change):
         ("config.json", "num_layers", "2", 'num_hidden_layers is "2"; needs'),
         ("config.json", "num_heads", 3, "num_attention_heads 3 does not div"),
         ("config.json", "dtype", "int8_from_float32", "dtype is 'int8_from"),
-        ("config.json", "dtype", [1], r"dtype is \[1\]; wanted one of"),
+        ("config.json", "dtype", [1], r"dtype is \[1\]; needs one of"),
         ("tokenizer.json", "split", False, "split is False; kbert's token"),
         ("tokenizer.json", "suffix_indicator", "@@", "suffix_indicator is '@"),
-        ("tokenizer.json", "lowercase", None, "lowercase is None; wanted bool"),
+        ("tokenizer.json", "lowercase", None, "lowercase is None; needs true"),
         ("task.json", "activation", "tanh", "activation is 'tanh'; needs line"),
-        ("task.json", "num_classes", 1, "num_classes is 1; wanted 2 or more"),
-        ("task.json", "num_classes", "3", "num_classes is '3'; wanted 2"),
-        ("task.json", "num_classes", 10**6 + 1, "num_classes is 1000001; want"),
+        ("task.json", "num_classes", 1, "num_classes is 1; needs at least 2"),
+        ("task.json", "num_classes", "3", "num_classes is '3'; needs at"),
+        ("task.json", "num_classes", 10**6 + 1, "num_classes is 1000001; need"),
     ],
 )
 def test_what_kbert_cannot_represent(file, field, value, message, make_preset):
@@ -252,9 +252,9 @@ def test_what_kbert_cannot_represent(file, field, value, message, make_preset):
     ("file", "fields", "message"),
     [
         ("config.json", {"class_name": "RobertaBackbone"}, "'RobertaBackbone'"),
-        ("config.json", {"model_type": "bert"}, "read with --from=huggingfac"),
-        ("config.json", {"config": 3}, "config is 3; wanted an object"),
-        ("config.json", {"class_name": ["x"]}, r"class_name is \['x'\]; want"),
+        ("config.json", {"model_type": "bert"}, "use --from=huggingfac"),
+        ("config.json", {"config": 3}, "config is 3; needs an object"),
+        ("config.json", {"class_name": ["x"]}, r"class_name is \['x'\]; need"),
         ("tokenizer.json", {"class_name": "RobertaTokenizer"}, "'RobertaTok"),
     ],
 )
@@ -271,7 +271,7 @@ def test_other_tasks_leave_the_encoder(make_preset):
     loaded, lines = _load(path)
     assert loaded.spec.task == "encoder"
     assert lines[0] == (
-        "task.json: BertTextEmbedder is not supported: only its encoder is "
+        "task.json: BertTextEmbedder is not supported: only the encoder is "
         "read."
     )
 
@@ -279,15 +279,15 @@ def test_other_tasks_leave_the_encoder(make_preset):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("num_layers", 1, r"model.weights.h5: \d+ weights; config.json wants"),
-        ("num_layers", 3, r"model.weights.h5: \d+ weights; config.json wants"),
+        ("num_layers", 1, r"model.weights.h5: \d+ weights; config.json needs"),
+        ("num_layers", 3, r"model.weights.h5: \d+ weights; config.json needs"),
         ("max_sequence_length", 23, r"model.weights.h5: \d+ weights; config"),
         (
             "max_sequence_length",
             2**17,
-            r"weights.h5: holds .* weights; the en",
+            r"weights.h5: has .* weights; the en",
         ),
-        ("num_classes", 2, r"task.weights.h5: 51 weights; config.json wants 3"),
+        ("num_classes", 2, r"task.weights.h5: 51 weights; config.json needs 3"),
     ],
 )
 def test_a_config_that_does_not_fit(field, value, message, make_preset):
@@ -365,8 +365,8 @@ _NO_MASKED_LM = (
     "The masked-LM output is left out: mlm_hidden_act is 'gelu'; KerasHub's "
     "BertMaskedLM has 'gelu_erf'."
 )
-_NO_LENGTH = "A preset has no place for max_seq_length, 20."
-_NO_POOLER = "Initial, random values: pooled_dense/kernel, pooled_dense/bias."
+_NO_LENGTH = "A preset has no field for max_seq_length, 20."
+_NO_POOLER = "Newly initialized: pooled_dense/kernel, pooled_dense/bias."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -386,7 +386,7 @@ class Case:
             *("classification", "BertTextClassifier"),
             (
                 "attention_probs_dropout_prob: KerasHub trains with 0.1.",
-                "Without names, in this order: bad, good.",
+                "A preset has no field for labels, in this order: bad, good.",
             ),
             ("bad", "good"),
             {"attention_probs_dropout_prob": 0.2},
@@ -501,7 +501,7 @@ def test_tokens_that_kerashub_cannot_cut(make_ours, tmp_path):
 
 def test_what_is_there_is_not_replaced(make_ours, tmp_path):
     (tmp_path / "mine").write_text("mine")
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists already"):
         _save(make_ours("encoder"), tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["mine"]
 

@@ -147,7 +147,7 @@ def test_a_pretrainers_outputs_from_a_training_run(
     pooler = "model/encoder_network/layer_with_weights-6"
     slots = 2 * len(model.trainable_weights) + 5  # iter, 3 rates, step
     assert lines == [
-        "The pooler is that of the next_sentence head, not the encoder's own.",
+        "The pooler is that of the next_sentence head, not the encoder's.",
         f"{len(model.weights) - 2} tensors read.",
         f"2 tensors left out: {pooler}/bias, {pooler}/kernel.",
         f"{slots + 1} tensors of the optimizer left out.",
@@ -160,9 +160,7 @@ def test_what_model_gardens_archives_hold(
     model = make_pretrainer()
     loaded, lines = _load(write(**model.checkpoint_items))
     assert loaded.spec.task == "pretraining"
-    assert lines[1] == (
-        "No tensors for nsp: it keeps its initial, random values."
-    )
+    assert lines[1] == ("No tensors for nsp: it is newly initialized.")
     inputs = random_inputs(loaded.config)
     want, got = _theirs(model, inputs), outputs(loaded, inputs)
     assert difference(got["mlm_logits"], want["mlm_logits"].numpy()) <= 1e-5
@@ -205,14 +203,14 @@ def test_checkpoints_of_something_else(garden, make_encoder, write):
     write(one=make_encoder(), two=make_encoder())
     with pytest.raises(ValueError, match="2 encoders, 0 masked-LM and 0 next"):
         _load(path / "model.ckpt-1")
-    with pytest.raises(ValueError, match="read with --from=model_garden"):
+    with pytest.raises(ValueError, match="use --from=model_garden"):
         google.load(path / "model.ckpt-1", lower_case=True, report=print)
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         v1.get_variable("bert/pooler/dense/bias", initializer=np.ones(3))
         session.run(v1.global_variables_initializer())
         v1.train.Saver().save(session, str(path / "model.ckpt-1"))
-    with pytest.raises(ValueError, match="is read with --from=google"):
+    with pytest.raises(ValueError, match="use --from=google"):
         _load(path / "model.ckpt-1")
 
 
@@ -233,7 +231,7 @@ def test_what_has_to_be_beside_it(make_encoder, write):
     with pytest.raises(ValueError, match="Give --lower_case=true"):
         _load(path, None)
     (path / "bert_config.json").unlink()
-    with pytest.raises(ValueError, match="no bert_config.json; wanted"):
+    with pytest.raises(ValueError, match="no bert_config.json; needs"):
         _load(path)
 
 

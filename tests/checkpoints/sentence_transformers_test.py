@@ -256,7 +256,9 @@ def test_the_length_without_modules_and_beyond_the_positions(
     _make(tmp_path, vocabulary, length=30)
     loaded, lines = _load(tmp_path)
     assert loaded.spec.max_seq_length == 20
-    assert any("max_seq_length 30: the model takes 20" in x for x in lines)
+    assert any(
+        "max_seq_length 30: the model takes at most 20" in x for x in lines
+    )
     for name in ("modules.json", "1_Pooling/config.json"):
         (tmp_path / name).unlink()
     _change(tmp_path / "sentence_bert_config.json", max_seq_length=7)
@@ -317,11 +319,11 @@ REFUSED = {
     "no Pooling": ({"modules": ()}, r"modules\.json: no Pooling"),
     "joined, before version 6": (
         {"1_Pooling/config.json": {"pooling_mode_cls_token": True}},
-        r"1_Pooling/config\.json: cls and mean pooling joined",
+        r"1_Pooling/config\.json: cls and mean pooling concatenated",
     ),
     "joined": (
         {"1_Pooling/config.json": {"pooling_mode": ["mean", "max"]}},
-        r"1_Pooling/config\.json: mean and max pooling joined",
+        r"1_Pooling/config\.json: mean and max pooling concatenated",
     ),
     **{
         name: (
@@ -442,7 +444,7 @@ def test_what_kbert_cannot_represent_is_named(name, tmp_path, vocabulary):
         ),
         (
             [{"path": "", "type": "modeling.Mine"}],
-            "type is 'modeling.Mine', code of the model's own",
+            "type is 'modeling.Mine', custom code",
         ),
         ([{"path": "", "type": OLD["Pooling"]}], "the first module is Pooling"),
     ],

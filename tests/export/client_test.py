@@ -177,10 +177,10 @@ def test_texts_and_pairs_and_errors(client, serve_rest):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "wanted --text or --row"),
-        (["--text=a", "--text=c", "--text_b=b"], "--text_b: wanted as many"),
-        (["--row=[1]"], "--row: '[1]' is no JSON object"),
-        (["--row={"], "--row: '{' is no JSON object"),
+        ([], "needs --text or --row"),
+        (["--text=a", "--text=c", "--text_b=b"], "--text_b: needs as many"),
+        (["--row=[1]"], "--row: '[1]'; needs a JSON object"),
+        (["--row={"], "--row: '{'; needs a JSON object"),
         (['--row={"a": 1}', "--text=b"], "--row: the rows differ"),
     ],
 )

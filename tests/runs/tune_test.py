@@ -346,9 +346,9 @@ def test_through_the_commands(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--seed=0,x"], "--seed=0,x: wanted numbers"),
-        (["--epochs=0"], "--epochs=0: wanted numbers"),
-        (["--seed=0", "--", "--seed=1"], "--seed stands before and after"),
+        (["--seed=0,x"], "--seed=0,x: needs comma"),
+        (["--epochs=0"], "--epochs=0: needs comma"),
+        (["--seed=0", "--", "--seed=1"], "--seed is given before and after"),
         (["--", "--seed=1"], "Give a list of values before the --"),
         (
             ["--seed=0", "--", "--train=a.tsv"],

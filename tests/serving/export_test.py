@@ -37,7 +37,7 @@ def write(signatures, monkeypatch):
 
     def write(task, base, **options):
         answered = lambda folder: list(replay.answers_of(folder))  # noqa: E731
-        monkeypatch.setattr(exporting, "_replayed", answered)
+        monkeypatch.setattr(exporting, "_replay", answered)
         return export(signatures(task), base, **options)
 
     return write
@@ -118,7 +118,7 @@ def test_a_tagger_of_each_kind_answers_as_its_folder(
 
     monkeypatch.setattr(replay, "check_refused", checked)
     monkeypatch.setattr(
-        exporting, "_replayed", lambda path: list(replay.answers_of(path))
+        exporting, "_replay", lambda path: list(replay.answers_of(path))
     )
     spec = TaskSpec(
         task="tagging",
@@ -339,11 +339,11 @@ def test_versions(tmp_path):
         (base / name).mkdir(parents=True)
     assert exporting._free_version(base, None) == 8
     assert exporting._free_version(base, 3) == 3
-    message = "base: version 7 is there already; the next free one is 8"
+    message = "base: version 7 exists already; the next free one is 8"
     with pytest.raises(ValueError, match=message):
         exporting._free_version(base, 7)
     for version in (0, -1, 2**63, 10**30):
-        with pytest.raises(ValueError, match=f"version {version}; needs to be"):
+        with pytest.raises(ValueError, match=f"version is {version}; needs 1"):
             exporting._free_version(base, version)
 
 
@@ -353,7 +353,7 @@ def test_versions_that_are_no_server_s(tmp_path):
         (tmp_path / name).mkdir()
     assert exporting._free_version(tmp_path, None) == 8
     (tmp_path / str(2**63 - 1)).mkdir()
-    with pytest.raises(ValueError, match=f"version {2**63}; needs to be from"):
+    with pytest.raises(ValueError, match=f"version is {2**63}; needs 1 to"):
         exporting._free_version(tmp_path, None)
 
 
@@ -401,11 +401,11 @@ def test_an_export_that_answers_otherwise_is_refused(
 
 def test_a_process_that_fails_is_told(write, tmp_path, monkeypatch):
     """The first error of TensorFlow's that a user would see."""
-    real = exporting._replayed
+    real = exporting._replay
     monkeypatch.setattr(exporting.warmup, "write", lambda *_: None)
-    monkeypatch.setattr(exporting, "_replayed", real)
+    monkeypatch.setattr(exporting, "_replay", real)
     with pytest.raises(ValueError, match="does not answer in a new process"):
-        exporting._replayed(tmp_path)
+        exporting._replay(tmp_path)
 
 
 def test_a_process_that_crashes_is_told(tmp_path, monkeypatch):
@@ -414,7 +414,7 @@ def test_a_process_that_crashes_is_told(tmp_path, monkeypatch):
     script.write_text("import os\nos.kill(os.getpid(), 11)\n")
     monkeypatch.setattr(exporting.replay, "__file__", str(script))
     with pytest.raises(ValueError, match="new process: ended by SIGSEGV"):
-        exporting._replayed(tmp_path)
+        exporting._replay(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -467,9 +467,9 @@ def _save(graph, path):
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        (_half, "y of serving_default is bfloat16; wanted float32, integers"),
-        (_compiled, "asks for XLA, which TensorFlow Serving has switched off"),
-        (_reading, r"ReadFile \(.*\) reads a file; wanted nothing outside"),
+        (_half, "y of serving_default is bfloat16; needs float32, integers"),
+        (_compiled, "needs XLA, which TensorFlow Serving switches off"),
+        (_reading, r"ReadFile \(.*\) reads a file; needs a graph"),
     ],
 )
 def test_what_a_server_would_refuse(graph, message, tmp_path):
@@ -498,7 +498,7 @@ def test_ops_that_a_server_has_not(tmp_path):
 @pytest.mark.parametrize("text", ["2", "2.x", "two", "2.11", "2.12.1"])
 def test_versions_of_servers(text):
     assert portability.parse_version("2.20") == (2, 20)
-    with pytest.raises(ValueError, match=f"{text}.*; wanted"):
+    with pytest.raises(ValueError, match=f"{text}.*; needs"):
         portability.parse_version(text)
 
 

@@ -71,7 +71,7 @@ def test_it_answers_as_with_weights_rounded_by_hand(
     ]
     assert len(names) == 1 + 4 * 2  # the table, four in each block
     reduced = Signatures(model, precision=precision, **parts)
-    monkeypatch.setattr(exporting, "_replayed", _answered)
+    monkeypatch.setattr(exporting, "_replay", _answered)
     found = export(reduced, tmp_path)
 
     variables = str(found.path / "variables" / "variables")
@@ -119,7 +119,9 @@ def test_who_loads_a_file_again_does_not_lose_it(vocabulary, build, tmp_path):
 
 @pytest.mark.parametrize("precision", ["bfloat16", "int4"])
 def test_what_is_not_of_the_models_policy(precision, build):
-    with pytest.raises(ValueError, match=f"{precision}' of a model that comp"):
+    with pytest.raises(
+        ValueError, match=f"precision is '{precision}' and the mod"
+    ):
         ReducedWeights(build(SPECS["encoder"]), precision)
 
 

@@ -53,7 +53,7 @@ def answers(
     for start in range(0, len(rows), _DEV_BATCH):
         some = [{"choices": row} for row in rows[start : start + _DEV_BATCH]]
         logits = model(**pad(some, tokenizer.pad_token_id)).logits
-        found += [{"choice": place} for place in logits.argmax(-1).tolist()]
+        found += [{"choice": index} for index in logits.argmax(-1).tolist()]
     return found
 
 

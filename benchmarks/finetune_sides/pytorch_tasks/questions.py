@@ -24,12 +24,12 @@ def training_rows(
     questions = squad.read_squad(data.train)
     encoded = _encode(data, tokenizer, *questions.texts)
     rows = []
-    for window, place in enumerate(encoded["overflow_to_sample_mapping"]):
+    for window, index in enumerate(encoded["overflow_to_sample_mapping"]):
         start = end = 0
-        if some := questions.answers[place]:
+        if some := questions.answers[index]:
             first = some[0].start
             last = first + len(some[0].text) - 1
-            start, end = _pieces(encoded, window, first, last)
+            start, end = _tokens(encoded, window, first, last)
         rows.append(
             {
                 "input_ids": encoded["input_ids"][window],
@@ -41,8 +41,8 @@ def training_rows(
     return rows, []
 
 
-def _pieces(encoded: Any, window: int, first: int, last: int):
-    """The pieces of two characters of the context, or twice [CLS]."""
+def _tokens(encoded: Any, window: int, first: int, last: int):
+    """The tokens of two characters of the context, or twice [CLS]."""
     start = encoded.char_to_token(window, first, sequence_index=1)
     end = encoded.char_to_token(window, last, sequence_index=1)
     return (0, 0) if start is None or end is None else (start, end)
@@ -80,10 +80,10 @@ def answers(
         ]
         found = model(**pytorch.pad(rows, tokenizer.pad_token_id))
         for window, logits in zip(windows, outputs(found), strict=True):
-            place = encoded["overflow_to_sample_mapping"][window]
-            none[place] = min(none[place], float(logits[:, 0].sum()))
-            span = _best_span(encoded, window, logits, texts[1][place])
-            best[place] = max(best[place], span)
+            index = encoded["overflow_to_sample_mapping"][window]
+            none[index] = min(none[index], float(logits[:, 0].sum()))
+            span = _best_span(encoded, window, logits, texts[1][index])
+            best[index] = max(best[index], span)
     return [
         {
             "answer": text,

@@ -50,13 +50,13 @@ def answers(
     found: dict[int, dict[str, Any]] = {}
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
     for start in range(0, len(order), _DEV_BATCH):
-        places = order[start : start + _DEV_BATCH]
-        batch = pytorch.pad([rows[i] for i in places], tokenizer.pad_token_id)
-        for place, logits in zip(places, model(**batch).logits, strict=True):
+        indices = order[start : start + _DEV_BATCH]
+        batch = pytorch.pad([rows[i] for i in indices], tokenizer.pad_token_id)
+        for index, logits in zip(indices, model(**batch).logits, strict=True):
             if labels:
-                found[place] = {"label": labels[int(logits.argmax())]}
+                found[index] = {"label": labels[int(logits.argmax())]}
             else:
-                found[place] = {"value": float(logits[0])}
+                found[index] = {"value": float(logits[0])}
     return [found[i] for i in range(len(rows))]
 
 

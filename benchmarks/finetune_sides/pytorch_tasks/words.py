@@ -16,17 +16,17 @@ _NO_LABEL = -100
 def training_rows(
     data: Data, tokenizer: Any
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Ids of each sentence, a tag at the first piece of each word."""
+    """Ids of each sentence, a tag at the first token of each word."""
     sentences = conll.read(data.train)
     labels = sorted({tag for row in sentences.tags for tag in row})
     rows = []
     encoded = _encode(data, tokenizer, sentences.words)
-    for place, tags in enumerate(sentences.tags):
-        at = _first_pieces(encoded, place)
-        ids = encoded["input_ids"][place]
+    for row_index, tags in enumerate(sentences.tags):
+        at = _first_tokens(encoded, row_index)
+        ids = encoded["input_ids"][row_index]
         targets = [_NO_LABEL] * len(ids)
-        for piece, word in at.items():
-            targets[piece] = labels.index(tags[word])
+        for token, word in at.items():
+            targets[token] = labels.index(tags[word])
         rows.append({"input_ids": ids, "labels": targets})
     return rows, labels
 
@@ -53,13 +53,13 @@ def answers(
     found = [{"tags": ["O"] * len(row)} for row in words]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     for start in range(0, len(order), _DEV_BATCH):
-        places = order[start : start + _DEV_BATCH]
-        rows = [{"input_ids": ids[i]} for i in places]
+        indices = order[start : start + _DEV_BATCH]
+        rows = [{"input_ids": ids[i]} for i in indices]
         batch = pytorch.pad(rows, tokenizer.pad_token_id)
         best = model(**batch).logits.argmax(-1).tolist()
-        for place, row in zip(places, best, strict=True):
-            for piece, word in _first_pieces(encoded, place).items():
-                found[place]["tags"][word] = labels[row[piece]]
+        for row_index, row in zip(indices, best, strict=True):
+            for token, word in _first_tokens(encoded, row_index).items():
+                found[row_index]["tags"][word] = labels[row[token]]
     return found
 
 
@@ -72,10 +72,10 @@ def _encode(data: Data, tokenizer: Any, words: list[list[str]]) -> Any:
     )
 
 
-def _first_pieces(encoded: Any, place: int) -> dict[int, int]:
-    """The word of each piece that begins one."""
+def _first_tokens(encoded: Any, row_index: int) -> dict[int, int]:
+    """The word of each token that begins one."""
     first: dict[int, int] = {}
-    for piece, word in enumerate(encoded.word_ids(place)):
+    for token, word in enumerate(encoded.word_ids(row_index)):
         if word is not None:
-            first.setdefault(word, piece)
-    return {piece: word for word, piece in first.items()}
+            first.setdefault(word, token)
+    return {token: word for word, token in first.items()}
