@@ -428,7 +428,7 @@ def test_what_is_no_model_is_told(tmp_path):
     with pytest.raises(ValueError) as error:
         kbert.Classifier.from_pretrained(tmp_path)
     said = str(error.value)
-    assert "it holds notes.txt" in said
+    assert "it has notes.txt" in said
     for needed in ("task.json", "config.json", "modules.json", ".ckpt.index"):
         assert needed in said
 
