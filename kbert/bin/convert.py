@@ -15,8 +15,8 @@ format to that of another library. FORMAT is one of
   model_garden  checkpoints of tf-models-official; needs --lower_case; only
                 --from
 
-Prints what was read, missing or left out. KerasHub's BertBackbone only has the
-tanh form of GELU; a model with another activation cannot be converted to it.
+Prints what was read, missing or left out. KerasHub's BertBackbone has the tanh
+form of GELU only; a model with another activation cannot be converted to it.
 """
 
 import dataclasses

@@ -45,7 +45,7 @@ def test_files_come_out_of_the_nested_archive(tmp_path, monkeypatch):
     inner = _tar_gz(movie_sentences._RATINGS, RATINGS.encode("utf-8"))
     archive = _tar_gz(movie_sentences._INNER_ARCHIVE, inner)
     (tmp_path / movie_sentences._ARCHIVE).write_bytes(archive)
-    with pytest.raises(ValueError, match="sha256 is .*; wanted 5d7c06e0"):
+    with pytest.raises(ValueError, match="sha256 is .*; needs 5d7c06e0"):
         movie_sentences.prepare(str(tmp_path))
     digest = movie_sentences.hashlib.sha256(archive).hexdigest()
     monkeypatch.setattr(movie_sentences, "_SHA256", digest)

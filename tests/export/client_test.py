@@ -181,7 +181,7 @@ def test_texts_and_pairs_and_errors(client, serve_rest):
         (["--text=a", "--text=c", "--text_b=b"], "--text_b: needs as many"),
         (["--row=[1]"], "--row: '[1]'; needs a JSON object"),
         (["--row={"], "--row: '{'; needs a JSON object"),
-        (['--row={"a": 1}', "--text=b"], "--row: the rows differ"),
+        (['--row={"a": 1}', "--text=b"], "--row: the rows have"),
     ],
 )
 def test_wrong_flags(client, flags, message, capsys):

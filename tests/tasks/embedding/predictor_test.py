@@ -108,7 +108,7 @@ def test_an_encoder_asked_for_answers_names_its_vectors(
     tmp_path, tiny_config, vocabulary, call
 ):
     path = _save(tmp_path / "model", tiny_config, vocabulary)
-    message = r"'encoder', which only gives vectors \(.*--output=embeddings"
+    message = r"'encoder': it gives a text a vector \(.*--output=embeddings"
     with pytest.raises(ValueError, match=f"model: .*{message}"):
         call("predict", f"--model={path}", "--text=film")
     found = folder.load(path)
