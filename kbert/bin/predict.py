@@ -120,9 +120,9 @@ def _load(how, changed):
     _TASK(model.spec.task)
     if model.spec.task == "encoder":
         raise ValueError(
-            f"{_MODEL.value}: The model's task is 'encoder', which only gives "
-            "vectors (--output=embeddings); for predictions train it for a "
-            "task with kbert-finetune."
+            f"{_MODEL.value}: The model's task is 'encoder': it gives a text "
+            "a vector (--output=embeddings), and no prediction before "
+            "kbert-finetune trains it for a task."
         )
     return model
 

@@ -211,4 +211,4 @@ def test_the_help_and_the_table_name_kerashubs_activation():
     (row,) = (x for x in rows if x.startswith("| KerasHub, out |"))
     for text in (" ".join(code.split('"""')[1].split()), row):
         assert re.search("the tanh form of GELU (alone|only)", text)
-        assert "cannot go there" in text
+        assert "cannot be converted" in text

@@ -100,7 +100,7 @@ def test_pre_training_starts_from_it(
     said = call(
         "pretrain",
         *(f"--init={tmp_path}/hf", f"--input={records}"),
-        *(f"--output_dir={tmp_path}/out", "--steps=1", "--learning_rate=0"),
+        *(f"--output_dir={tmp_path}/out", "--steps=1", "--learning_rate=1e-20"),
         "--batch_size=4",
     )
     assert f"all weights are from {tmp_path}/hf\n" in said
