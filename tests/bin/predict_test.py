@@ -77,6 +77,25 @@ def test_flags_reach_the_answers(call, model, tmp_path, monkeypatch):
     assert said.getvalue().endswith(f"{table}: 2 rows, 1 of them truncated\n")
 
 
+def test_entities_are_those_of_the_aggregation_that_is_given(
+    build, call, tmp_path, tiny_config, vocabulary
+):
+    spec = tasks.TaskSpec(task="tagging", max_seq_length=9, labels=("O", "B-x"))
+    folder.save(
+        tmp_path / "model",
+        build(spec),
+        config=tiny_config,
+        vocabulary=vocabulary,
+        spec=spec,
+    )
+    flags = [f"--model={tmp_path}/model", "--text=The film was not very good."]
+    counts = [
+        len(json.loads(call("predict", *flags, *more))["entities"])
+        for more in (["--aggregation=joined"], [])
+    ]
+    assert counts[0] < counts[1]
+
+
 @pytest.mark.slow
 def test_as_many_answers_as_are_asked_for(
     call, tmp_path, tiny_config, vocabulary
