@@ -16,9 +16,11 @@ Predictions = Sequence[Mapping[str, Any]]  # as `Task.predict` gives them
 
 
 class LabelledTask(Task, abc.ABC):
-    """A `Task` that is fine-tuned: what its class has for all who do that.
+    """A `Task` that is fine-tuned on rows with labels, and scored on them.
 
-    `rows` are those of the class's own kind, a `kbert.tasks.rows.Rows`.
+    A new task is a subclass with `task`, `metric` and `row_score`, and the
+    abstract methods; it overrides others where their defaults do not fit.
+    `rows` are of the class's own kind, a `kbert.tasks.rows.Rows`.
 
     Attributes:
         metric: the score that tells the best model, the higher the better.

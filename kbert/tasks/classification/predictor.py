@@ -15,7 +15,7 @@ LABEL, LABELS = "label", "labels"
 
 
 class ClassificationPredictor(Predictor):
-    """Tells which class a text or a pair has.
+    """Says which class a text or a pair has.
 
     Call: texts (B,) string, one tensor for each text of a row
         -> {"probabilities": (B, C) float32, in the order of the labels;

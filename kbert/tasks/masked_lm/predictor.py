@@ -176,7 +176,7 @@ class MaskFiller(tf.Module):
 
 
 class NextSentencePredictor(Predictor):
-    """Tells how probably the second text of a pair follows the first.
+    """Says how probably the second text of a pair follows the first.
 
     Call: text_a, text_b (B,) string -> {"probability": (B,) float32}. Texts
         that are too long are truncated.

@@ -14,7 +14,7 @@ CHOICE = "choice"
 
 
 class MultipleChoicePredictor(Predictor):
-    """Tells which of its choices fits a text best.
+    """Says which of its choices fits a text best.
 
     Call: text (B,) string, choices (B, C) string, C as the model was trained
         -> {"probabilities": (B, C) float32; "choice": (B,) int32, the index

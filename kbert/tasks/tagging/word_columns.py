@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells files of columns, a word a line, from files of a text a line.
+"""Distinguishes files of a word a line from files of a text a line.
 
 By their content, as their names do not say it:
 
