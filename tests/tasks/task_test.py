@@ -410,7 +410,7 @@ def test_wrong_input_is_named(classifier, call, message):
         ),
         ("Tagger", {"labels": ["O", "x"], "stride": 0}, "stride is 0"),
         ("Regressor", {"max_seq_length": 25}, "takes at most 24"),
-        ("Regressor", {"lower_case": False}, "lower_case is True there"),
+        ("Regressor", {"lower_case": False}, "lower_case is True; needs"),
         ("Embedder", {"layer": 3}, "layers is 3"),
         ("Embedder", {"pooling": "sum"}, "pooling is 'sum'"),
         ("MultipleChoice", {}, "num_choices"),
