@@ -90,10 +90,13 @@ class Trainer:
         self._on_final_weights = on_final_weights
         if xla:
             self._replica_step = tf.function(
-                self._replica_step, jit_compile=True, reduce_retracing=True
+                self._replica_step,
+                autograph=False,
+                jit_compile=True,
+                reduce_retracing=True,
             )
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def train_step(self, batch) -> None:
         """One update from a batch: (inputs, labels) or with weights."""
         self._strategy.run(self._replica_step, args=(batch,))
@@ -494,7 +497,7 @@ class Evaluation:
             self._step(batch)
         return self._means.take()
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def _step(self, batch):
         inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
         counted = {
