@@ -164,6 +164,7 @@ np.savez(sys.argv[2], **found)
 """
 
 
+@pytest.mark.slow
 def test_jax_gives_the_same_without_tensorflow(tiny_config, batch, tmp_path):
     pytest.importorskip("jax")
     from kbert.models import build_pretrainer

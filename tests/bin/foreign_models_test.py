@@ -52,6 +52,7 @@ def _probabilities(answers):
     return [row["probabilities"] for row in answers]
 
 
+@pytest.mark.slow
 def test_predict_and_evaluate(call, hugging_face, answers, table):
     """The line about the format is on stderr, apart from the answers."""
     model = f"--model={hugging_face}"

@@ -115,7 +115,7 @@ def _make(path, kind, vocabulary):
 
 @pytest.mark.parametrize(
     ("first", "count"),
-    [(0, 10), pytest.param(10, 1000, marks=pytest.mark.slow)],
+    [(0, 3), pytest.param(3, 1000, marks=pytest.mark.slow)],
 )
 def test_damaged_files(first, count, tmp_path, vocabulary):
     for kind in KINDS:

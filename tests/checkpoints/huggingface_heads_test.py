@@ -260,14 +260,18 @@ def test_one_label_without_a_problem_type_is_a_number(
     assert _load(tmp_path)[0].spec.task == "regression"
 
 
+def _slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("labels", "mark_entities"),
     [
         # As of dbmdz/bert-large-cased-finetuned-conll03-english and others.
         (("B-LOC", "I-PER", "O", "I-LOC", "I-MISC"), True),
-        (("O", "B-PER", "I-PER", "E-PER", "S-PER"), True),
-        (("O", "B-PER", "I-PER", "L-PER", "U-PER"), True),
-        (("NOUN", "VERB", "ADJ", "O", "X"), False),
+        _slow(("O", "B-PER", "I-PER", "E-PER", "S-PER"), True),
+        _slow(("O", "B-PER", "I-PER", "L-PER", "U-PER"), True),
+        _slow(("NOUN", "VERB", "ADJ", "O", "X"), False),
         (("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3", "LABEL_4"), False),
     ],
 )

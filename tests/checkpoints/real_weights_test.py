@@ -204,6 +204,7 @@ def _masked(reaction, tokenizer):
     return inputs, labels
 
 
+@pytest.mark.slow
 def test_masked_tokens_of_reactions_are_found(reactions):
     _, loaded = reactions
     tokenizer = Tokenizer(loaded.vocabulary)
@@ -217,6 +218,7 @@ def test_masked_tokens_of_reactions_are_found(reactions):
     assert right / total >= 0.95
 
 
+@pytest.mark.slow
 def test_a_pickle_with_both_heads(reactions):
     path, loaded = reactions
     state = torch.load(path / "pytorch_model.bin", weights_only=True)

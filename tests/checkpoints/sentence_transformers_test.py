@@ -142,11 +142,20 @@ def _convert(call, source, output):
     return call("convert", "--from=huggingface", *flags)
 
 
-@pytest.mark.parametrize("types", [OLD, NEW], ids=["old", "new"])
-@pytest.mark.parametrize("inner", ["", "0_Transformer"])
-@pytest.mark.parametrize(
-    ("pooling", "normalize"), [("cls", True), ("mean", False), ("max", True)]
-)
+_QUICK = {("cls", "", "new"), ("mean", "0_Transformer", "old")}
+_FORMS = [
+    pytest.param(
+        *(pooling, normalize, inner, types),
+        id=f"{pooling}-{inner}-{name}",
+        marks=[pytest.mark.slow] * ((pooling, inner, name) not in _QUICK),
+    )
+    for pooling, normalize in (("cls", True), ("mean", False), ("max", True))
+    for inner in ("", "0_Transformer")
+    for name, types in (("old", OLD), ("new", NEW))
+]
+
+
+@pytest.mark.parametrize(("pooling", "normalize", "inner", "types"), _FORMS)
 def test_vectors_are_those_by_hand(
     types, inner, pooling, normalize, tmp_path, vocabulary, call
 ):

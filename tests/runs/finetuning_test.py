@@ -382,6 +382,7 @@ def test_options_take_the_same_steps(finetune, tmp_path):
         assert losses == pytest.approx(found[0], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_of_more_rows_than_there_are_has_them_all(finetune, tmp_path):
     finetune("same", "--batch_size=8", "--epochs=2", "--log_every=1")
     path = tmp_path / "out"

@@ -310,6 +310,7 @@ def test_the_same_model_gives_the_same_bytes(task, build, vocabulary, tmp_path):
     ("precision", "policy"),
     [("int8", "float32"), ("bfloat16", "mixed_bfloat16")],
 )
+@pytest.mark.slow
 def test_the_same_bytes_in_reduced_precision(
     precision, policy, build, vocabulary, tmp_path
 ):

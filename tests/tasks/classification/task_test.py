@@ -91,6 +91,7 @@ def test_several_labels_a_row_are_learnt(learn, tmp_path):
     assert task["settings"] == {"multi_label": True, "threshold": 0.6}
 
 
+@pytest.mark.slow
 def test_numbers_are_learnt(learn):
     scores, answers = learn(NUMBERS, "a,b", "--task=regression", epochs=150)
     assert scores["pearson"] > 0.999 and scores["spearman"] == 1
@@ -224,6 +225,7 @@ def test_blanks_around_the_labels_of_a_row_are_none(tmp_path, task_of):
     ]
 
 
+@pytest.mark.slow
 def test_a_model_keeps_the_columns_it_was_trained_on(
     tmp_path, tiny_config, vocabulary, call
 ):

@@ -33,6 +33,7 @@ def table(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_six_rows_are_learnt_by_heart(
     call, table, tmp_path, tiny_config, vocabulary
 ):

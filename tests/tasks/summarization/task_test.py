@@ -33,6 +33,7 @@ def file(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_three_documents_are_learnt_by_heart(
     call, file, tmp_path, tiny_config, vocabulary
 ):
