@@ -30,7 +30,7 @@ from benchmarks.pretrain_step import processor
 from benchmarks.task_sets import SETS
 from kbert import models, process
 from kbert.checkpoints import huggingface
-from kbert.data import finetuning
+from kbert.data import batching
 from kbert.layers import LayerNorm
 from kbert.runs.finetuning import training_model
 
@@ -121,10 +121,10 @@ def make(run: Run) -> tuple[list, dict]:
     encoder = huggingface.load(run.model)
     task, rows = kbert.read(run, encoder)
     examples = task.examples(rows)
-    dataset = finetuning.dataset(
+    dataset = batching.dataset(
         examples, batch_size=run.batch_size, seed=run.seed
     )
-    used = finetuning.used_token_ids(examples, task.vocabulary)
+    used = batching.used_token_ids(examples, task.vocabulary)
     trainers = {}
     for part, variant in VARIANTS.items():
         task, _ = kbert.read(run, encoder)

@@ -14,7 +14,7 @@ from kbert import tasks
 from kbert.bin import standard_streams
 from kbert.checkpoints import folder
 from kbert.config import BertConfig
-from kbert.data import pretraining, record_sets
+from kbert.data import record_batches, record_sets
 from kbert.training import losses, optimizer
 
 
@@ -39,7 +39,7 @@ def main(records: str, output_dir: str, steps: int) -> None:
         loss=losses.pretraining_losses(),
         weighted_metrics=losses.pretraining_metrics(),
     )
-    batches = pretraining.dataset(record_set, batch_size=16, seed=0)
+    batches = record_batches.dataset(record_set, batch_size=16, seed=0)
     model.fit(batches, steps_per_epoch=steps, verbose=2)
     folder.save(
         output_dir,

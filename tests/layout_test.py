@@ -75,7 +75,8 @@ TENSORFLOW = re.compile(r"(tensorflow|tf_keras|keras_nlp|keras_hub|official)\b")
 # A task's folder has files of three parts: two of them by their names.
 PARTS_OF_TASKS = {
     **dict.fromkeys(("__init__", "parts", "settings", "spec"), "heads"),
-    **dict.fromkeys(("head", "heads", "losses", "metrics"), "heads"),
+    **dict.fromkeys(("head", "heads", "metrics"), "heads"),
+    "element_losses": "heads",
     **dict.fromkeys(("chunks", "predictor", "shared_blocks"), "predictors"),
 }
 

@@ -67,9 +67,9 @@ def read_batches(
     folder: str, batch_size: int, seed: int | None
 ) -> Iterator[tuple[dict[str, np.ndarray], Any, Any]]:
     """Batches (inputs, labels, weights) of arrays, as kbert makes them."""
-    from kbert.data import pretraining, record_sets
+    from kbert.data import record_batches, record_sets
 
     found = record_sets.find(folder)
-    yield from pretraining.dataset(
+    yield from record_batches.dataset(
         found, batch_size=batch_size, seed=seed
     ).as_numpy_iterator()

@@ -9,7 +9,7 @@ import keras
 from benchmarks import curve_sides
 from benchmarks.curve_sides import Point, Task
 from kbert.checkpoints import folder
-from kbert.data import pretraining, record_sets
+from kbert.data import record_batches, record_sets
 from kbert.training import loop, losses
 from kbert.training.fused_adamw import FusedAdamW
 from kbert.training.optimizer import WarmupDecay
@@ -30,7 +30,7 @@ def train(task: Task) -> Iterator[Point]:
         clip_norm=curve_sides.CLIP_NORM,
     )
     batches = iter(
-        pretraining.dataset(
+        record_batches.dataset(
             record_sets.find(task.records),
             batch_size=task.batch_size,
             seed=task.seed,
@@ -49,7 +49,7 @@ def train(task: Task) -> Iterator[Point]:
 def _point(task, model, step, seconds):
     scores = loop.evaluate(
         model,
-        pretraining.dataset(
+        record_batches.dataset(
             record_sets.find(task.held_out),
             batch_size=task.batch_size,
             seed=None,

@@ -17,7 +17,7 @@ from benchmarks.finetune_sides import Result, Run
 from kbert import tasks
 from kbert.checkpoints import huggingface
 from kbert.checkpoints.folder import LoadedModel
-from kbert.data import finetuning
+from kbert.data import batching
 from kbert.runs import finetuning as finetuning_run
 from kbert.tasks.labelled import LabelledTask
 from kbert.tasks.rows import DataOptions, Rows
@@ -31,10 +31,10 @@ def finetune(run: Run) -> Result:
     task, train = read(run, huggingface.load(run.model))
     examples = task.examples(train)
     build(task, run.seed)
-    epoch_steps = finetuning.steps_per_epoch(examples, run.batch_size)
+    epoch_steps = batching.steps_per_epoch(examples, run.batch_size)
     model, write_back = training_model(task, examples)
     trainer = make_trainer(model, task, run, run.epochs * epoch_steps)
-    dataset = finetuning.dataset(
+    dataset = batching.dataset(
         examples, batch_size=run.batch_size, seed=run.seed
     )
     batches = iter(dataset)
@@ -78,10 +78,10 @@ def build(task: LabelledTask, seed: int) -> None:
 
 
 def training_model(
-    task: LabelledTask, examples: finetuning.Examples
+    task: LabelledTask, examples: batching.Examples
 ) -> tuple[keras.Model, Callable[[], None]]:
     """The model that kbert-finetune trains on the examples."""
-    used_ids = finetuning.used_token_ids(examples, task.vocabulary)
+    used_ids = batching.used_token_ids(examples, task.vocabulary)
     return finetuning_run.training_model(task.keras_model, used_ids, xla=False)
 
 

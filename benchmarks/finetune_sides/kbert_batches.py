@@ -28,12 +28,12 @@ def make(run: Run) -> list[list[dict[str, Any]]]:
 def _make(run: Run) -> list[list[dict[str, Any]]]:
     from benchmarks.finetune_sides import kbert
     from kbert.checkpoints import huggingface
-    from kbert.data import finetuning
+    from kbert.data import batching
 
     task, rows = kbert.read(run, huggingface.load(run.model))
     examples = task.examples(rows)
-    steps = finetuning.steps_per_epoch(examples, run.batch_size)
-    dataset = finetuning.dataset(
+    steps = batching.steps_per_epoch(examples, run.batch_size)
+    dataset = batching.dataset(
         examples, batch_size=run.batch_size, seed=run.seed
     )
     arrays = [flat(*batch) for batch in dataset.take(run.epochs * steps)]

@@ -63,7 +63,7 @@ def make_steps(
 
 
 def _example(batch: Batch) -> tuple[dict[str, tf.Tensor], ...]:
-    """Inputs, labels and weights as `kbert.data.pretraining` gives them."""
+    """Inputs, labels and weights as `kbert.data.record_batches` gives them."""
     mask_weights = batch[features.MASK_WEIGHTS]
     scale = mask_weights.size / mask_weights.sum()
     pairs = batch[features.NEXT_SENTENCE_LABELS]

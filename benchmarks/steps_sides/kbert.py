@@ -13,7 +13,7 @@ from benchmarks.finetune_sides.kbert_batches import flat
 from benchmarks.steps_sides import STEPS, Given, Outputs
 from kbert.checkpoints import huggingface
 from kbert.checkpoints.folder import LoadedModel
-from kbert.data import finetuning
+from kbert.data import batching
 
 _DEV_ROWS = 32  # of a batch
 _DEV_BATCHES = 40  # at most
@@ -28,7 +28,7 @@ def train(run: Run) -> tuple[Given, Outputs]:
     kernel, bias = _head(model).get_weights()
     (output,) = model.output
     examples = task.examples(rows)
-    dataset = finetuning.dataset(
+    dataset = batching.dataset(
         examples, batch_size=run.batch_size, seed=run.seed
     )
     batches = list(dataset.take(STEPS))
@@ -67,10 +67,10 @@ def _head(model: keras.Model) -> keras.layers.Dense:
     return head
 
 
-def _spread(examples: finetuning.Examples) -> list[tf.Tensor]:
+def _spread(examples: batching.Examples) -> list[tf.Tensor]:
     """Batches of all lengths."""
-    count = finetuning.steps_per_epoch(examples, _DEV_ROWS)
-    batches = finetuning.dataset(
-        finetuning.sorted_by_length(examples), batch_size=_DEV_ROWS, seed=None
+    count = batching.steps_per_epoch(examples, _DEV_ROWS)
+    batches = batching.dataset(
+        batching.sorted_by_length(examples), batch_size=_DEV_ROWS, seed=None
     )
     return list(batches.shard(-(-count // _DEV_BATCHES), 0))

@@ -43,7 +43,7 @@ def main(argv):
         raise app.UsageError(f"Not a flag: {argv[1:]}")
     from kbert import tasks
     from kbert.checkpoints import formats
-    from kbert.runs import files
+    from kbert.runs import run_files
 
     loaded = formats.load(_MODEL.value, lower_case=_LOWER_CASE.value)
     _TASK(loaded.spec.task)
@@ -66,7 +66,7 @@ def main(argv):
     for name, value in scores.items():
         print(f"{name.replace('_', ' ')}: {value:.4f}")
     if _OUTPUT.value:
-        files.write_json(_OUTPUT.value, scores)
+        run_files.write_json(_OUTPUT.value, scores)
 
 
 def _of_records(loaded):

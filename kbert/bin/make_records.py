@@ -82,7 +82,7 @@ def main(argv):
     import tensorflow as tf
 
     from kbert.data import record_statistics, record_writer
-    from kbert.text import files
+    from kbert.text import text_files
     from kbert.text.vocabulary import Vocabulary
 
     tf.config.set_visible_devices([], "GPU")
@@ -91,7 +91,7 @@ def main(argv):
         for field in dataclasses.fields(record_writer.RecordOptions)
     }
     statistics = record_writer.make_records(
-        [os.path.abspath(file) for file in files.expand(_INPUT.value)],
+        [os.path.abspath(file) for file in text_files.expand(_INPUT.value)],
         os.path.abspath(_OUTPUT_DIR.value),
         vocabulary=Vocabulary.load(_VOCAB.value, lower_case=_LOWER_CASE.value),
         options=record_writer.RecordOptions(**options),

@@ -32,10 +32,10 @@ def main(argv):
     """Learns and saves the vocabulary, and prints its size."""
     if len(argv) > 1:
         raise app.UsageError(f"Not a flag: {argv[1:]}")
-    from kbert.text import files, vocabulary
+    from kbert.text import text_files, vocabulary
 
     folder = pathlib.Path(_OUTPUT_DIR.value)
-    paths = files.expand(_INPUT.value)
+    paths = text_files.expand(_INPUT.value)
     folder.mkdir(parents=True, exist_ok=True)  # fails before the work starts
     learned = vocabulary.learn(
         paths, size=_VOCAB_SIZE.value, lower_case=_LOWER_CASE.value

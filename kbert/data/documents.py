@@ -32,7 +32,7 @@ import numpy as np
 import tensorflow as tf
 
 from kbert import atomic_files
-from kbert.text.files import decode_error
+from kbert.text.text_files import decode_error
 
 _BLOCK_BYTES = 1 << 24
 _BATCH_SENTENCES = 8192

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from kbert.data import finetuning
-from kbert.data.finetuning import Examples
+from kbert.data import batching
+from kbert.data.batching import Examples
 from kbert.text.packing import pack
 from kbert.text.tokenizer import Tokenizer
 
@@ -37,7 +37,7 @@ def examples(
         kept = {name: t[:, :max_seq_length] for name, t in tokens.items()}
         return {**kept, "whole": whole}
 
-    parts = finetuning.map_in_chunks(columns, tokenize)
+    parts = batching.map_in_chunks(columns, tokenize)
     special = 1 + len(columns)  # [CLS] and a [SEP] after each text
     lengths = tf.cast(parts.pop("whole"), tf.int32) + special
     parts["labels"] = tf.constant(labels)

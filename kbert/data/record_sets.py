@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from kbert import atomic_files, json_files
 from kbert.data import records
 from kbert.json_files import Range
-from kbert.text import files as text_files
+from kbert.text import text_files as text_files
 from kbert.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1

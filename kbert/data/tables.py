@@ -14,7 +14,7 @@ from typing import Any
 
 from kbert import json_files
 from kbert.input_files import check_regular
-from kbert.text import files
+from kbert.text import text_files
 
 EXTENSIONS = (".tsv", ".csv", ".jsonl", ".parquet")
 # What pandas, R and spreadsheets write for a missing value, in any case.
@@ -154,7 +154,7 @@ def count_rows(path: str) -> int:
     if extension(path) == ".parquet":
         with _opened_parquet(path) as file:
             return file.metadata.num_rows
-    with files.opened(path) as file:
+    with text_files.opened(path) as file:
         blocks = iter(lambda: file.read(1 << 20), b"")
         return sum(block.count(b"\n") for block in blocks)
 
@@ -267,13 +267,15 @@ def label_numbers(rows: Rows) -> list[float]:
 
 
 def _tsv_fields(path: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(files.read_lines(path, encoding), start=1):
+    for number, line in enumerate(
+        text_files.read_lines(path, encoding), start=1
+    ):
         yield number, line.split("\t")
 
 
 def _csv_fields(path: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
     # Quoted fields may contain newlines.
-    lines = files.read_lines(path, encoding, keep_ends=True)
+    lines = text_files.read_lines(path, encoding, keep_ends=True)
     csv.field_size_limit(_MAX_CSV_FIELD)
     reader = csv.reader(lines, strict=True)
     start = 1
@@ -299,7 +301,7 @@ def _records(
     if form == ".parquet":
         return _unlike_header(path, _parquet_rows(path, flags, whole))
     if form == ".txt" and len(flags) == 1:
-        lines = enumerate(files.read_lines(path, encoding), start=1)
+        lines = enumerate(text_files.read_lines(path, encoding), start=1)
         lines = _unlike_table(path, lines, list(flags))
         return ((number, dict.fromkeys(flags, x)) for number, x in lines)
     if form not in EXTENSIONS:
@@ -470,7 +472,9 @@ def json_objects(path: str, encoding: str) -> Iterator[tuple[int, dict]]:
     Raises: OSError; ValueError, naming file and line, for a line that cannot
         be decoded, is not JSON or not an object.
     """
-    for number, line in enumerate(files.read_lines(path, encoding), start=1):
+    for number, line in enumerate(
+        text_files.read_lines(path, encoding), start=1
+    ):
         if line.strip():
             row = json_files.parse(line, path, line=number)
             if not isinstance(row, dict):

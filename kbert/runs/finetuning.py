@@ -10,11 +10,11 @@ import numpy as np
 
 from kbert import models, tasks
 from kbert.checkpoints import formats
-from kbert.data import finetuning
+from kbert.data import batching
 from kbert.runs import (
     devices,
-    files,
     run,
+    run_files,
     run_record,
     scoring,
     trained_model,
@@ -70,7 +70,7 @@ def finetune(
     del initial
     examples = scoring.tokenized(task, train, data)
     config = run.limit_batch(config, strategy, train.path, len(examples))
-    epoch = finetuning.steps_per_epoch(examples, config.batch_size)
+    epoch = batching.steps_per_epoch(examples, config.batch_size)
     config = dataclasses.replace(
         config, eval_every=(config.eval_every or epoch) if dev else None
     )
@@ -96,7 +96,7 @@ def finetune(
             trainer = _trainer(task, examples, steps, config)
             result = run.train(
                 trainer,
-                lambda step: finetuning.dataset(
+                lambda step: batching.dataset(
                     examples,
                     batch_size=config.batch_size,
                     seed=config.seed,
@@ -147,10 +147,10 @@ def training_model(
 def _inputs(init, train, dev):
     inputs = {
         "init": run_record.named_model(init),
-        "train": files.named_file(train.path),
+        "train": run_files.named_file(train.path),
     }
     if dev:
-        inputs["dev"] = files.named_file(dev.path)
+        inputs["dev"] = run_files.named_file(dev.path)
     return inputs
 
 
@@ -222,7 +222,7 @@ def _used_ids(examples, vocabulary, config):
         return None  # the table is not trained
     if config.optimizer == "lamb":
         return None  # its step depends on the norm of the whole table
-    return finetuning.used_token_ids(examples, vocabulary)
+    return batching.used_token_ids(examples, vocabulary)
 
 
 def _freeze(model, blocks):

@@ -10,7 +10,7 @@ from kbert import features, models, tasks
 from kbert.checkpoints import folder, formats
 from kbert.checkpoints.folder import LoadedModel
 from kbert.config import BertConfig
-from kbert.data import pretraining, record_sets
+from kbert.data import record_batches, record_sets
 from kbert.data.masking import Masking
 from kbert.data.record_sets import RecordSet
 from kbert.runs import run, run_record, scoring, trained_model
@@ -71,7 +71,7 @@ def pretrain(
     _check_length(records, record_set, model_config)
     eval_set = _eval_set(eval_records, record_set, model_config)
     all_sets = [record_set, eval_set] if eval_set else [record_set]
-    pretraining.check_masking(all_sets, masking)
+    record_batches.check_masking(all_sets, masking)
     config = run.limit_batch(config, strategy, records, record_set.num_rows)
     with run.opened(
         config,
@@ -98,7 +98,7 @@ def pretrain(
             trainer = _trainer(model, config)
             result = run.train(
                 trainer,
-                lambda step: pretraining.dataset(
+                lambda step: record_batches.dataset(
                     record_set,
                     batch_size=config.batch_size,
                     seed=config.seed,

@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from kbert import atomic_files
-from kbert.data import finetuning
+from kbert.data import batching
 from kbert.markdown import escape, fill, table
-from kbert.runs import files
+from kbert.runs import run_files
 from kbert.tasks.labelled import LabelledTask, Predictions
 from kbert.tasks.predictor import encode
 from kbert.tasks.rows import Rows
@@ -101,7 +101,7 @@ def token_counts(
     counts = np.zeros(len(columns[0]), int)
     if texts:
         tokenizer = Tokenizer(vocabulary)
-        found = finetuning.map_in_chunks(
+        found = batching.map_in_chunks(
             {"texts": tf.constant(texts)},
             lambda part: {"counts": tokenizer(part["texts"]).row_lengths()},
         )
@@ -173,7 +173,7 @@ def write(folder: str | os.PathLike, report: Report, worst: int) -> None:
         for field in dataclasses.fields(report)
         if field.name != "errors"
     }
-    files.write_json(path / REPORT_FILE, content)
+    run_files.write_json(path / REPORT_FILE, content)
     atomic_files.write_text(path / TABLES_FILE, markdown(report, len(errors)))
     print(
         f"{path}: {TABLES_FILE}, and {ERRORS_FILE} with "

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, TypedDict
 
 from kbert import atomic_files, json_files
 from kbert.checkpoints import formats
-from kbert.runs import files
-from kbert.runs.files import Named
+from kbert.runs import run_files
+from kbert.runs.run_files import Named
 from kbert.training.callbacks import Callback
 from kbert.training.checkpoints import CHECKPOINTS_FOLDER, saved_steps
 
@@ -211,7 +211,7 @@ class RunRecord(Callback):
     def _write(self, parts):
         known = {"command": self._command.name, "parts": parts}
         if known != self._known:
-            files.write_json(self._output / RUN_FILE, known)
+            run_files.write_json(self._output / RUN_FILE, known)
         self._known = known
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from kbert import models
 from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
-from kbert.data import finetuning, pretraining
-from kbert.data.finetuning import Examples
+from kbert.data import batching, record_batches
+from kbert.data.batching import Examples
 from kbert.data.masking import Masking
 from kbert.data.record_sets import RecordSet
-from kbert.runs import files, reports
+from kbert.runs import reports, run_files
 from kbert.runs.progress import Progress, shown
 from kbert.tasks import inputs
 from kbert.tasks.labelled import LabelledTask, Predictions
@@ -53,7 +53,7 @@ class RecordScores:
         masking: Masking | None,
     ):
         self._record_set, self._masking = record_set, masking
-        self._batches = pretraining.dataset(
+        self._batches = record_batches.dataset(
             record_set, batch_size=batch_size, seed=None, masking=masking
         )
         self._num_batches = -(-record_set.num_rows // batch_size)
@@ -78,13 +78,13 @@ class RecordScores:
     @property
     def data(self) -> str:
         """A name of the records and of how they are masked."""
-        return files.fingerprint(self._record_set.files, self._masking)
+        return run_files.fingerprint(self._record_set.files, self._masking)
 
     @functools.cached_property
     def label_entropies(self) -> dict[str, float]:
         """Of the same outputs' labels, whatever the model."""
         with self._record_set.explain_damage():
-            return pretraining.label_entropies(
+            return record_batches.label_entropies(
                 (inputs, chosen(labels, self._names), weights)
                 for inputs, labels, weights in self._batches
             )
@@ -100,7 +100,7 @@ def record_scores(
 
     Raises: ValueError if the masking is missing, or given in vain.
     """
-    pretraining.check_masking([record_set], masking)
+    record_batches.check_masking([record_set], masking)
     model = loaded.model
     if record_set.row.packed:
         model = models.build_pretrainer(
@@ -151,12 +151,12 @@ class TaskScores:
         self._rows, self._options = rows, options
         self._batch_size = batch_size
         examples = tokenized(task, rows, options)
-        self._batches = finetuning.dataset(
-            finetuning.sorted_by_length(examples),
+        self._batches = batching.dataset(
+            batching.sorted_by_length(examples),
             batch_size=batch_size,
             seed=None,
         )
-        self._num_batches = finetuning.steps_per_epoch(examples, batch_size)
+        self._num_batches = batching.steps_per_epoch(examples, batch_size)
         self._predictor = task.predictor  # made now, outside of a scope
         self._predictions: Predictions | None = None
         self._losses: dict[str, float] | None = None
@@ -235,7 +235,7 @@ class TaskScores:
     @property
     def data(self) -> str:
         """A name of the rows' file and of how it is read."""
-        return files.fingerprint([self._rows.path], self._options)
+        return run_files.fingerprint([self._rows.path], self._options)
 
 
 def tokenized(task: LabelledTask, rows: Rows, options: DataOptions) -> Examples:

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 from kbert import json_files
 from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
-from kbert.runs import files
+from kbert.runs import run_files
 from kbert.training import history, loop
 from kbert.training.config import TrainConfig
 from kbert.training.loop import FitResult
@@ -20,7 +20,7 @@ EVALUATION_FILE = "evaluation.json"
 
 def write_evaluation(config: TrainConfig, scores: Mapping[str, object]) -> None:
     """Writes evaluation.json."""
-    files.write_json(_evaluation_path(config), scores)
+    run_files.write_json(_evaluation_path(config), scores)
 
 
 class _Evaluation(TypedDict, total=False):

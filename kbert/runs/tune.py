@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from kbert import atomic_files, input_files, json_files, markdown, process
 from kbert.json_files import Range
-from kbert.runs import files, stop_signals
+from kbert.runs import run_files, stop_signals
 from kbert.runs.progress import clock
 
 SEARCH_FILE, TABLE_FILE = "search.json", "search.md"
@@ -299,7 +299,7 @@ class Search:
             ],
             "trials": [dataclasses.asdict(trial) for trial in self.trials],
         }
-        files.write_json(self._output / SEARCH_FILE, content)
+        run_files.write_json(self._output / SEARCH_FILE, content)
         atomic_files.write_text(self._output / TABLE_FILE, self.table())
 
     def table(self) -> str:
@@ -332,9 +332,9 @@ class Search:
         return "\n\n".join(parts) + "\n"
 
 
-def _named(flag, path) -> files.Named:
+def _named(flag, path) -> run_files.Named:
     if flag != "init":
-        return files.named_file(path)
+        return run_files.named_file(path)
     from kbert.runs import run_record  # it takes seconds to import
 
     return run_record.named_model(path)
@@ -353,7 +353,7 @@ class _Kept(TypedDict):
     """What a search resumes from in search.json, which has more."""
 
     command: list[str]
-    inputs: NotRequired[dict[str, files.Named]]
+    inputs: NotRequired[dict[str, run_files.Named]]
     metric: str
     trials: list[_KeptTrial]
 

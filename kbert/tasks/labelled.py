@@ -5,8 +5,8 @@ import abc
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from kbert.data import finetuning
-from kbert.data.finetuning import Examples
+from kbert.data import batching
+from kbert.data.batching import Examples
 from kbert.tasks import TaskSpec, head, inputs
 from kbert.tasks.rows import DataOptions
 from kbert.tasks.task import Task
@@ -158,10 +158,10 @@ class LabelledTask(Task, abc.ABC):
         self, x: Any, y: Any = None, *, batch_size: int = 32
     ) -> dict[str, float]:
         rows = self.rows(*inputs.unzipped(x, y))
-        examples = finetuning.sorted_by_length(self.examples(rows))
+        examples = batching.sorted_by_length(self.examples(rows))
         losses = loop.evaluate(
             self.keras_model,
-            finetuning.dataset(examples, batch_size=batch_size, seed=None),
+            batching.dataset(examples, batch_size=batch_size, seed=None),
             losses=self.losses(),
             metrics={name: [] for name in self.losses()},
         )

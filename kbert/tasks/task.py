@@ -13,8 +13,8 @@ from kbert import tasks
 from kbert.checkpoints import folder, formats
 from kbert.checkpoints.folder import LoadedModel
 from kbert.config import BertConfig
-from kbert.data import finetuning
-from kbert.data.finetuning import Examples
+from kbert.data import batching
+from kbert.data.batching import Examples
 from kbert.serving import export
 from kbert.serving.signatures import Signatures
 from kbert.tasks import inputs
@@ -297,7 +297,7 @@ class Task:
                 x, y, sample_weight, validation_split
             )
         examples = self._examples(x, y, sample_weight, class_weight)
-        steps = steps_per_epoch or finetuning.steps_per_epoch(
+        steps = steps_per_epoch or batching.steps_per_epoch(
             examples, batch_size
         )
         if validation_data is not None:
@@ -401,7 +401,7 @@ class Task:
         seed: int | None,
         first_step: int = 0,
     ) -> tf.data.Dataset:
-        return finetuning.dataset(
+        return batching.dataset(
             examples, batch_size=batch_size, seed=seed, first_step=first_step
         )
 

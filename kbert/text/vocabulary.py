@@ -17,7 +17,7 @@ from tokenizers import normalizers, pre_tokenizers, trainers
 from tokenizers.models import WordPiece
 
 from kbert import atomic_files, json_files
-from kbert.text import files
+from kbert.text import text_files
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
@@ -125,7 +125,7 @@ class Vocabulary:
         casing_file = path.parent / CASING_FILE
         casing: dict[str, Any] = {"lower_case": lower_case}
         if casing_file.exists():
-            tokens = tuple(files.read_lines(path))
+            tokens = tuple(text_files.read_lines(path))
             casing = _read_casing(casing_file, vocab_size=len(tokens))
             if lower_case not in (None, casing["lower_case"]):
                 raise ValueError(
@@ -171,7 +171,7 @@ def read_tokens(
 
     Raises: OSError; ValueError, naming file and line, if it is not UTF-8.
     """
-    return name_unused(list(files.read_lines(path)), path, report)
+    return name_unused(list(text_files.read_lines(path)), path, report)
 
 
 def name_unused(
@@ -274,7 +274,7 @@ def learn(paths: Sequence[str], *, size: int, lower_case: bool) -> Vocabulary:
 
 def _line_chunks(paths):
     """Yields lists of lines, which the trainer reads fastest."""
-    lines = (line for path in paths for line in files.read_lines(path))
+    lines = (line for path in paths for line in text_files.read_lines(path))
     while chunk := list(itertools.islice(lines, 1000)):
         yield chunk
 
@@ -288,7 +288,7 @@ def _alphabet(
     """
     counts: collections.Counter[str] = collections.Counter()
     for path in paths:
-        for line in files.read_lines(path):
+        for line in text_files.read_lines(path):
             counts.update(line)
     pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     seen: collections.Counter[str] = collections.Counter()

@@ -82,7 +82,7 @@ def pretraining_losses() -> dict[str, keras.losses.Loss]:
 
     Each divides by the number of its elements. The masked-LM loss is the
     mean over real predictions when the weights of a batch are scaled by
-    size / sum, as `kbert.data.pretraining` does; so N replicas average to
+    size / sum, as `kbert.data.record_batches` does; so N replicas average to
     what one device computes.
     Source: Devlin et al. 2019, arXiv:1810.04805, Appendix A.2.
     """

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kbert import features, models
-from kbert.data import pretraining, record_sets, records
+from kbert.data import record_batches, record_sets, records
 
 LENGTH, PREDICTIONS = 24, 6
 
@@ -74,7 +74,7 @@ def _read(path, rows, vocabulary):
     records.write(str(path), [records.serialize(_filled(rows))])
     found = record_sets.find(str(path), vocabulary=vocabulary)
     assert found.row == (LENGTH, PREDICTIONS, False, True)
-    [batch] = pretraining.dataset(found, batch_size=len(rows), seed=None)
+    [batch] = record_batches.dataset(found, batch_size=len(rows), seed=None)
     return batch
 
 

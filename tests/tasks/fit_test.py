@@ -8,7 +8,7 @@ import pytest
 
 from kbert import tasks
 from kbert.checkpoints.folder import LoadedModel
-from kbert.data import finetuning
+from kbert.data import batching
 from kbert.tasks.rows import DataOptions
 from kbert.training.optimizer import AdamW
 
@@ -111,7 +111,7 @@ def test_it_learns_a_handful_of_rows(task, tmp_path, tiny_config, vocabulary):
         jit_compile=False,
     )
     examples = learner.examples(rows)
-    batches = finetuning.dataset(examples, batch_size=4, seed=0)
+    batches = batching.dataset(examples, batch_size=4, seed=0)
     model.fit(batches, steps_per_epoch=100, verbose=0)
     scores = learner.scores(learner.predictor.predict(*rows.texts), rows)
     for score, want in perfect.items():

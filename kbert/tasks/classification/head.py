@@ -7,8 +7,8 @@ from keras import ops
 from kbert import features
 from kbert.config import BertConfig
 from kbert.tasks.classification.settings import Settings
+from kbert.tasks.element_losses import BinaryCrossentropy
 from kbert.tasks.heads import Head, pooled_head
-from kbert.tasks.losses import BinaryCrossentropy
 
 
 def build_classifier(config: BertConfig, num_classes: int) -> keras.Model:

@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from kbert import features
-from kbert.data import finetuning, pretraining
-from kbert.data.finetuning import Examples
+from kbert.data import batching, record_batches
+from kbert.data.batching import Examples
 from kbert.data.masking import Masking, mask_tokens
 from kbert.tasks import inputs
 from kbert.tasks.masked_lm.predictor import PROBABILITY, NextSentencePredictor
@@ -118,7 +118,7 @@ class MaskedLM(Task):
         if not texts:
             raise ValueError("Got no rows.")
         length = self.spec.max_seq_length
-        parts = finetuning.map_in_chunks(
+        parts = batching.map_in_chunks(
             {"text": tf.constant(texts)},
             lambda rows: {"tokens": self.tokenizer(rows["text"])},
         )
@@ -154,7 +154,7 @@ class MaskedLM(Task):
                 masking=masking,
                 seed=tf.random.fold_in(base, number),
             )
-            return self._without_next_sentence(pretraining.batch_of(rows))
+            return self._without_next_sentence(record_batches.batch_of(rows))
 
         batches = super()._batches(examples, batch_size, seed, first_step)
         return batches.enumerate(first_step).map(masked)

@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from kbert import features
-from kbert.data import finetuning, tables
-from kbert.data.finetuning import Examples
+from kbert.data import batching, tables
+from kbert.data.batching import Examples
 from kbert.text.packing import pack_choices
 from kbert.text.tokenizer import Tokenizer
 
@@ -174,7 +174,7 @@ def examples(
         "prompts": tf.constant(rows.prompts),
         "choices": tf.constant(rows.choices),
     }
-    parts = finetuning.map_in_chunks(columns, tokenize)
+    parts = batching.map_in_chunks(columns, tokenize)
     lengths = tf.cast(parts.pop("whole"), tf.int32) + 3  # [CLS] and two [SEP]
     parts["labels"] = tf.constant(rows.labels, tf.int32)
 

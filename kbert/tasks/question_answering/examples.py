@@ -5,8 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 from kbert import features
-from kbert.data import finetuning
-from kbert.data.finetuning import Examples
+from kbert.data import batching
+from kbert.data.batching import Examples
 from kbert.tasks.question_answering import squad
 from kbert.tasks.question_answering.squad import Questions
 from kbert.text.packing import pack
@@ -92,7 +92,7 @@ def examples(
 
     # AutoGraph finds nothing to do in it, which takes seconds.
     cut = tf.autograph.experimental.do_not_convert(cut)
-    parts = finetuning.map_in_chunks(
+    parts = batching.map_in_chunks(
         _columns(questions, several_answers, whole_words), cut
     )
     truncated = parts.pop("truncated")
@@ -114,7 +114,7 @@ def examples(
         size = tf.cast(rows["window"].row_lengths(), tf.int32)[:, tf.newaxis]
         first = tf.cast(rows["question"].row_lengths(), tf.int32) + 2
         index = tf.range(shape[1]) - first[:, tf.newaxis]
-        weights = finetuning.token_weights((index >= 0) & (index < size))
+        weights = batching.token_weights((index >= 0) & (index < size))
         return (
             inputs,
             {features.LOGITS: tf.stack(labels, 1)},

@@ -9,8 +9,8 @@ from keras import ops
 from kbert import features
 from kbert.config import BertConfig
 from kbert.models import encode
+from kbert.tasks.element_losses import BinaryCrossentropy
 from kbert.tasks.heads import Head, dense
-from kbert.tasks.losses import BinaryCrossentropy
 from kbert.tasks.question_answering.settings import Settings
 
 _MASKED = -1e9  # the logit of tokens that no answer may contain

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from kbert.data import tables
-from kbert.text import files
+from kbert.text import text_files
 
 _MOST_WRONG = 0.01  # of the answers
 _ID = re.compile(r'"id"\s*:\s*("(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*)')
@@ -106,7 +106,7 @@ def read_squad(
         answer_start, if two labelled questions have one id, or if there are
         none.
     """
-    text = "\n".join(files.read_lines(path, encoding))
+    text = "\n".join(text_files.read_lines(path, encoding))
     lines = _lines_of_ids(text)
     found = Questions(path, [], [], [], [], 0, 0)
     total, wrong, dropped, first_wrong = 0, 0, 0, ""

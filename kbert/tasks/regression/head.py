@@ -6,8 +6,8 @@ from keras import ops
 
 from kbert import features
 from kbert.config import BertConfig
+from kbert.tasks.element_losses import SquaredError
 from kbert.tasks.heads import Head, pooled_head
-from kbert.tasks.losses import SquaredError
 
 
 def build_regressor(config: BertConfig) -> keras.Model:

@@ -7,8 +7,8 @@ import json
 import tensorflow as tf
 
 from kbert import features
-from kbert.data import finetuning, tables
-from kbert.data.finetuning import Examples
+from kbert.data import batching, tables
+from kbert.data.batching import Examples
 from kbert.text.sentences import (
     is_sentence,
     sentence_features,
@@ -156,7 +156,7 @@ def examples(
         "sentences": tf.ragged.constant(rows.sentences, tf.string),
         "labels": tf.ragged.constant(rows.labels, tf.float32),
     }
-    parts = finetuning.map_in_chunks(columns, lay_out)
+    parts = batching.map_in_chunks(columns, lay_out)
     truncated = parts.pop("truncated")
 
     def to_batch(rows):
@@ -167,7 +167,7 @@ def examples(
         return (
             inputs,
             {features.LOGITS: rows["labels"].to_tensor(0.0)},
-            {features.LOGITS: finetuning.token_weights(counted)},
+            {features.LOGITS: batching.token_weights(counted)},
         )
 
     return Examples(

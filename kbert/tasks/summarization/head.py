@@ -8,8 +8,8 @@ from keras import ops
 from kbert import features
 from kbert.config import BertConfig
 from kbert.models import encode
+from kbert.tasks.element_losses import BinaryCrossentropy
 from kbert.tasks.heads import Head, dense_head
-from kbert.tasks.losses import BinaryCrossentropy
 from kbert.tasks.summarization.settings import Settings
 
 

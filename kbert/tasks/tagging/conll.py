@@ -8,7 +8,7 @@ from itertools import chain
 from kbert.data import tables
 from kbert.data.tables import Rows, where
 from kbert.tasks.tagging import tag_schemes, word_columns
-from kbert.text import files
+from kbert.text import text_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,7 @@ def read(
         the rules of its scheme; for the first doubtful line of a file of
         another kind; ValueError for a file without sentences.
     """
-    lines = word_columns.split(path, [*files.read_lines(path, encoding)])
+    lines = word_columns.split(path, [*text_files.read_lines(path, encoding)])
     if not lines:
         raise ValueError(f"{path}: no sentences.")
     layout = word_columns.labelled(path, lines)
@@ -119,7 +119,7 @@ def read_texts(path: str, encoding: str = "utf-8") -> Sentences | Rows:
         of the encoding, for the first doubtful line of a file that is of no
         such kind; ValueError for a file without any.
     """
-    texts = [*files.read_lines(path, encoding)]
+    texts = [*text_files.read_lines(path, encoding)]
     lines = word_columns.split(path, texts)
     if not lines:
         raise ValueError(f"{path}: no sentences.")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from kbert import features
-from kbert.data import finetuning
-from kbert.data.finetuning import Examples
+from kbert.data import batching
+from kbert.data.batching import Examples
 from kbert.text import alignment, windows
 from kbert.text.packing import pack
 from kbert.text.tokenizer import Tokenizer
@@ -58,7 +58,7 @@ def examples(
             "labels": cut.ids.with_values(labels),
         }
 
-    parts = finetuning.map_in_chunks(
+    parts = batching.map_in_chunks(
         {"words": ragged(words, tf.string), "tags": ragged(tags, tf.int32)},
         tokenize,
     )
@@ -77,7 +77,7 @@ def examples(
         return (
             inputs,
             {features.LOGITS: tf.where(counted, labels, 0)},
-            {features.LOGITS: finetuning.token_weights(counted)},
+            {features.LOGITS: batching.token_weights(counted)},
         )
 
     return Examples(

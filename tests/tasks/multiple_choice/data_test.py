@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from kbert.data import finetuning
+from kbert.data import batching
 from kbert.tasks.multiple_choice import data
 from kbert.tasks.multiple_choice.data import Choices, read_choices
 from kbert.text.tokenizer import Tokenizer
@@ -122,7 +122,7 @@ def test_batches_are_padded_to_their_longest_choice(vocabulary):
     )
     assert examples.lengths.numpy().tolist() == [7, 5, 9]
     assert examples.num_truncated == 1
-    first, second = finetuning.dataset(examples, batch_size=2, seed=None)
+    first, second = batching.dataset(examples, batch_size=2, seed=None)
     inputs, labels = first
     assert inputs["token_ids"].numpy().tolist() == [
         [[2, 5, 6, 3, 8, 3, 0], [2, 5, 6, 3, 9, 10, 3]],

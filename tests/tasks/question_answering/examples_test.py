@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert.data import finetuning
+from kbert.data import batching
 from kbert.tasks.question_answering import examples as question_windows
 from kbert.tasks.question_answering.squad import Answer, Questions, read_squad
 from kbert.text.tokenizer import Tokenizer
@@ -47,7 +47,7 @@ def make(
 
 
 def taken(examples):
-    (batch,) = finetuning.dataset(examples, batch_size=9999, seed=None)
+    (batch,) = batching.dataset(examples, batch_size=9999, seed=None)
     return [{k: x.numpy() for k, x in part.items()} for part in batch]
 
 

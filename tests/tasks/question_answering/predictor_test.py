@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from kbert import tasks
-from kbert.data import finetuning
+from kbert.data import batching
 from kbert.tasks import TaskSpec
 from kbert.tasks.predictor import make_predictor
 from kbert.tasks.question_answering import examples as question_windows
@@ -259,7 +259,7 @@ def test_several_answers_are_learnt_by_fit(tiny_config, vocabulary):
         head.losses(several_answers=True),
         jit_compile=False,  # to be quick
     )
-    batches = finetuning.dataset(examples, batch_size=len(examples), seed=0)
+    batches = batching.dataset(examples, batch_size=len(examples), seed=0)
     model.fit(batches, steps_per_epoch=100, epochs=1, verbose=0)
     server = make_predictor(model, vocabulary=vocabulary, spec=server.spec)
     found = [

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from kbert.data import finetuning
+from kbert.data import batching
 from kbert.tasks.summarization import data
 from kbert.tasks.summarization.data import Documents, read_documents
 from kbert.text.tokenizer import Tokenizer
@@ -94,7 +94,7 @@ def test_batches_have_whole_sentences(vocabulary):
     )
     assert examples.lengths.numpy().tolist() == [4, 8, 8, 3]
     assert examples.num_truncated == 1
-    ((inputs, labels, weights),) = finetuning.dataset(
+    ((inputs, labels, weights),) = batching.dataset(
         examples, batch_size=4, seed=None
     )
     assert inputs["token_ids"].numpy().tolist() == [

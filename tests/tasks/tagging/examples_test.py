@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from kbert.data import finetuning
+from kbert.data import batching
 from kbert.tasks.tagging import examples as tagged_words
 from kbert.text.tokenizer import Tokenizer
 
@@ -19,7 +19,7 @@ def batches(vocabulary, **options):
         tokenizer=Tokenizer(vocabulary),
         **{"max_seq_length": 16, "stride": 8, **options},
     )
-    dataset = finetuning.dataset(examples, batch_size=9, seed=None)
+    dataset = batching.dataset(examples, batch_size=9, seed=None)
     (batch,) = dataset.as_numpy_iterator()
     return examples, *batch
 

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from kbert.tasks.losses import BinaryCrossentropy, SquaredError
+from kbert.tasks.element_losses import BinaryCrossentropy, SquaredError
 
 
 def test_binary_cross_entropy_of_each_element():

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from kbert.data import pretraining, record_sets, records
+from kbert.data import record_batches, record_sets, records
 from kbert.data.masking import Masking
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
@@ -43,7 +43,7 @@ def record_set(tmp_path_factory):
 
 
 def first_batches(record_set, count, **options):
-    batches = pretraining.dataset(record_set, **options)
+    batches = record_batches.dataset(record_set, **options)
     return list(itertools.islice(batches.as_numpy_iterator(), count))
 
 
@@ -54,7 +54,7 @@ def row_numbers(batches):
 
 
 def test_a_batch_is_what_the_model_takes(record_set):
-    batches = pretraining.dataset(record_set, batch_size=7, seed=None)
+    batches = record_batches.dataset(record_set, batch_size=7, seed=None)
     inputs, labels, weights = next(batches.as_numpy_iterator())
     assert inputs["token_ids"].tolist() == [[i] * 6 for i in range(7)]
     assert inputs["segment_ids"].tolist() == [[i % 2] * 6 for i in range(7)]
@@ -115,7 +115,7 @@ def test_a_seed_decides_the_order_and_nothing_else_does(record_set):
 def test_training_batches_are_full_across_epochs(record_set):
     batches = first_batches(record_set, 9, batch_size=32, seed=1)
     assert {len(inputs["token_ids"]) for inputs, _, _ in batches} == {32}
-    spec, _, _ = pretraining.dataset(
+    spec, _, _ = record_batches.dataset(
         record_set, batch_size=32, seed=1
     ).element_spec
     assert spec["token_ids"].shape == (32, 6)
@@ -124,7 +124,7 @@ def test_training_batches_are_full_across_epochs(record_set):
 
 @pytest.mark.parametrize("first_step", [0, 1, 3, 4, 9, 10])
 def test_a_run_goes_on_where_it_was(record_set, first_step, monkeypatch):
-    monkeypatch.setattr(pretraining, "_SHUFFLE_WINDOW", 32)
+    monkeypatch.setattr(record_batches, "_SHUFFLE_WINDOW", 32)
     whole = first_batches(record_set, 16, batch_size=32, seed=5)
     rest = first_batches(
         record_set, 5, batch_size=32, seed=5, first_step=first_step
@@ -134,12 +134,12 @@ def test_a_run_goes_on_where_it_was(record_set, first_step, monkeypatch):
 
 
 def test_label_entropies_count_predictions_only(record_set):
-    batches = pretraining.dataset(record_set, batch_size=32, seed=None)
+    batches = record_batches.dataset(record_set, batch_size=32, seed=None)
     # Labels 1000 to 1099: three each of 50 rows, two each of the others.
     three, two = 3 / 250, 2 / 250
     mlm = -50 * (three * np.log(three) + two * np.log(two))
     nsp = -(0.34 * np.log(0.34) + 0.66 * np.log(0.66))
-    assert pretraining.label_entropies(batches) == pytest.approx(
+    assert record_batches.label_entropies(batches) == pytest.approx(
         {"mlm_label_entropy": mlm, "nsp_label_entropy": nsp}
     )
 
@@ -241,7 +241,7 @@ def test_a_run_goes_on_with_the_same_masks(unmasked, first_step):
 
 
 def test_held_out_rows_are_masked_alike(unmasked, monkeypatch):
-    monkeypatch.setattr(pretraining, "_EVAL_MASKING_ROWS", 48)
+    monkeypatch.setattr(record_batches, "_EVAL_MASKING_ROWS", 48)
 
     def masks(batch_size):
         batches = first_batches(
@@ -259,13 +259,13 @@ def test_held_out_rows_are_masked_alike(unmasked, monkeypatch):
 
 def test_masking_is_for_unmasked_rows_and_for_no_others(unmasked, record_set):
     with pytest.raises(ValueError, match=r"000\.tfrecord: .* not masked"):
-        pretraining.dataset(unmasked, batch_size=2, seed=0)
+        record_batches.dataset(unmasked, batch_size=2, seed=0)
     with pytest.raises(ValueError, match=r"000\.tfrecord: .* not masked"):
-        pretraining.check_masking([record_set, unmasked], None)
+        record_batches.check_masking([record_set, unmasked], None)
     with pytest.raises(ValueError, match=r"000\.tfrecord: .* masked already"):
-        pretraining.check_masking([record_set], MASKING)
-    pretraining.check_masking([record_set, unmasked], MASKING)
-    pretraining.check_masking([record_set], None)
+        record_batches.check_masking([record_set], MASKING)
+    record_batches.check_masking([record_set, unmasked], MASKING)
+    record_batches.check_masking([record_set], None)
 
 
 def test_a_token_that_the_vocabulary_lacks_is_named(unmasked):
@@ -280,8 +280,8 @@ def test_a_token_that_the_vocabulary_lacks_is_named(unmasked):
 
 
 def test_label_entropies_without_next_sentences(unmasked):
-    batches = pretraining.dataset(
+    batches = record_batches.dataset(
         unmasked, batch_size=32, seed=None, masking=MASKING
     )
-    entropies = pretraining.label_entropies(batches)
+    entropies = record_batches.label_entropies(batches)
     assert entropies == pytest.approx({"mlm_label_entropy": np.log(NUM_ROWS)})

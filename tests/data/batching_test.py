@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert.data import finetuning, labelled_texts
+from kbert.data import batching, labelled_texts
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
@@ -53,7 +53,7 @@ def test_pairs_are_packed_and_padded_to_their_batch():
     )
     assert examples.lengths.numpy().tolist() == [6, 5, 8, 4]
     assert examples.num_truncated == 1
-    batches = taken(finetuning.dataset(examples, batch_size=2, seed=None))
+    batches = taken(batching.dataset(examples, batch_size=2, seed=None))
     (first, first_labels), (second, second_labels) = batches
     a, b, c, d, e, f, g = range(5, 12)
     assert first["token_ids"].tolist() == [
@@ -77,25 +77,23 @@ def test_texts_that_are_too_long_are_counted():
     texts = [" ".join(WORDS[:n]) for n in (5, 6, 7, 8, 30)]
     examples = make_examples(texts, max_seq_length=8)
     assert examples.num_truncated == 3
-    ((inputs, _),) = taken(
-        finetuning.dataset(examples, batch_size=9, seed=None)
-    )
+    ((inputs, _),) = taken(batching.dataset(examples, batch_size=9, seed=None))
     assert inputs["token_ids"][4].tolist() == [CLS, *range(5, 11), SEP]
 
 
 def test_evaluation_is_one_pass_in_order(many):
-    batches = taken(finetuning.dataset(many, batch_size=32, seed=None))
+    batches = taken(batching.dataset(many, batch_size=32, seed=None))
     assert sum(labels_of(batches), []) == list(range(1203))
-    assert len(batches) == finetuning.steps_per_epoch(many, 32) == 38
+    assert len(batches) == batching.steps_per_epoch(many, 32) == 38
     rest = taken(
-        finetuning.dataset(many, batch_size=32, seed=None, first_step=36)
+        batching.dataset(many, batch_size=32, seed=None, first_step=36)
     )
     assert labels_of(rest) == labels_of(batches)[36:]
 
 
 def test_each_epoch_has_every_row_in_its_own_order(many):
-    steps = finetuning.steps_per_epoch(many, 16)
-    batches = taken(finetuning.dataset(many, batch_size=16, seed=7), 3 * steps)
+    steps = batching.steps_per_epoch(many, 16)
+    batches = taken(batching.dataset(many, batch_size=16, seed=7), 3 * steps)
     epochs = [batches[i * steps : (i + 1) * steps] for i in range(3)]
     orders = [sum(labels_of(epoch), []) for epoch in epochs]
     for epoch, order in zip(epochs, orders, strict=True):
@@ -111,7 +109,7 @@ def test_each_epoch_has_every_row_in_its_own_order(many):
 def test_rows_keep_their_labels(many):
     lengths = many.lengths.numpy()
     for inputs, labels in taken(
-        finetuning.dataset(many, batch_size=16, seed=3), 80
+        batching.dataset(many, batch_size=16, seed=3), 80
     ):
         got = inputs["padding_mask"].sum(1)
         np.testing.assert_array_equal(got, lengths[labels])
@@ -119,12 +117,10 @@ def test_rows_keep_their_labels(many):
 
 
 def test_rows_of_similar_length_share_a_batch(many):
-    steps = finetuning.steps_per_epoch(many, 16)
+    steps = batching.steps_per_epoch(many, 16)
 
     def share_of_real_tokens(seed):
-        batches = taken(
-            finetuning.dataset(many, batch_size=16, seed=seed), steps
-        )
+        batches = taken(batching.dataset(many, batch_size=16, seed=seed), steps)
         masks = [inputs["padding_mask"] for inputs, _ in batches]
         real = sum(mask.sum() for mask in masks)
         return real / sum(mask.size for mask in masks), masks
@@ -143,8 +139,8 @@ def test_rows_of_similar_length_share_a_batch(many):
 
 def test_rows_by_length_keep_their_labels_and_need_little_padding(many):
     batches = taken(
-        finetuning.dataset(
-            finetuning.sorted_by_length(many), batch_size=16, seed=None
+        batching.dataset(
+            batching.sorted_by_length(many), batch_size=16, seed=None
         ),
         76,
     )
@@ -161,14 +157,14 @@ def test_rows_do_not_meet_the_same_rows_each_epoch():
     # All lengths differ: sorting all rows at once would pair them one way.
     texts = [" ".join(WORDS[:n]) for n in range(200)]
     examples = make_examples(texts, max_seq_length=256)
-    dataset = finetuning.dataset(examples, batch_size=2, seed=1)
+    dataset = batching.dataset(examples, batch_size=2, seed=1)
     pairs = [tuple(sorted(pair)) for pair in labels_of(taken(dataset, 200))]
     assert len(set(pairs[:100]) & set(pairs[100:])) < 50
 
 
 def test_the_seed_decides_the_order(many):
     def order(seed):
-        dataset = finetuning.dataset(many, batch_size=16, seed=seed)
+        dataset = batching.dataset(many, batch_size=16, seed=seed)
         return labels_of(taken(dataset, 100))
 
     assert order(5) == order(5)
@@ -176,18 +172,16 @@ def test_the_seed_decides_the_order(many):
 
 
 def test_going_on_gives_what_would_have_followed(many):
-    whole = taken(finetuning.dataset(many, batch_size=16, seed=5), 160)
+    whole = taken(batching.dataset(many, batch_size=16, seed=5), 160)
     for step in (75, 76, 157):  # an epoch has 76
-        dataset = finetuning.dataset(
-            many, batch_size=16, seed=5, first_step=step
-        )
+        dataset = batching.dataset(many, batch_size=16, seed=5, first_step=step)
         for want, got in zip(whole[step:], taken(dataset, 3), strict=False):
             tf.nest.map_structure(np.testing.assert_array_equal, want, got)
 
 
 def test_a_table_smaller_than_a_batch():
     examples = make_examples(["waa", "wab wac", "wad"])
-    batches = taken(finetuning.dataset(examples, batch_size=8, seed=1), 3)
+    batches = taken(batching.dataset(examples, batch_size=8, seed=1), 3)
     assert [sorted(set(labels)) for labels in labels_of(batches)] == [
         [0, 1, 2]
     ] * 3
