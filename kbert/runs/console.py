@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training run prints."""
+"""Prints the progress and the scores of a training run."""
 
 import sys
 import time

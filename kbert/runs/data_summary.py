@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is printed about the rows before a model is trained on them."""
+"""Prints a summary of the rows before a model is trained on them."""
 
 import collections
 import math

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run trains on: one device, all of a machine, or several machines."""
+"""The devices of a run: one, all of a machine, or several machines."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import tensorflow as tf
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 
 _WANTED = (
-    'wanted JSON such as {"cluster": {"worker": ["host1:2222", '
+    'needs JSON such as {"cluster": {"worker": ["host1:2222", '
     '"host2:2222"]}, "task": {"type": "worker", "index": 0}}'
 )
 _JOBS = ("chief", "worker")
@@ -89,7 +89,7 @@ def _addresses(text: str) -> tuple[str, list[str]]:
         ) from None
     if unknown := sorted(set(jobs) - set(_JOBS)):
         raise ValueError(
-            f"TF_CONFIG: cluster has {unknown}; wanted {list(_JOBS)} alone."
+            f"TF_CONFIG: cluster has {unknown}; needs {list(_JOBS)} alone."
         )
     return own, list(workers.values())
 
@@ -150,7 +150,7 @@ def _connect(until: float, start_timeout: float) -> tf.distribute.Strategy:
     def make():
         try:
             made.append(tf.distribute.MultiWorkerMirroredStrategy())
-        except Exception as error:  # told below, in the other thread
+        except Exception as error:  # raised below, in the other thread
             made.append(error)
 
     heard = signal.getsignal(signal.SIGTERM)

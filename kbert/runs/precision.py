@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What fewer bits cost a model: its task's scores and its time, measured."""
+"""Measures the effect of reduced precision on scores and speed."""
 
 import dataclasses
 import os
@@ -38,7 +38,7 @@ class Cost(NamedTuple):
         rows: of it.
         metric: the score of what the model answers as it is exported.
         scores: of float32 and of the precision.
-        rows_per_second: likewise, from raw text to answers, 32 at a time, in
+        rows_per_second: of both, from raw text to answers, 32 at a time, in
             turn in one process.
     """
 
@@ -82,7 +82,7 @@ class Cost(NamedTuple):
         )
 
     def speed(self, precision: str) -> str:
-        """What it gains here, which is not the export's to say."""
+        """The speed on this machine, which is not written to the export."""
         full, reduced = self.rows_per_second
         return (
             f"rows a second on this machine: {full:.1f} in float32, "

@@ -69,7 +69,7 @@ class _Chunk(NamedTuple):
 def given_texts(
     predictor: AnyPredictor, texts: Sequence[str], second: Sequence[str]
 ) -> Texts:
-    """Those of the flags --text and --text_b.
+    """The texts of the flags --text and --text_b.
 
     Raises: ValueError, naming the flag, if the predictor takes others.
     """

@@ -53,7 +53,7 @@ def pretrain(
 
     Args:
         records: folders, paths and globs, separated by commas.
-        eval_records: the validation records, likewise; or None.
+        eval_records: folders, paths and globs of validation records; or None.
         start: the weights to start from.
         vocabulary: of records whose folder has none, else None.
         masking: of records whose rows are not masked, else None.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model's predictions for labelled rows are like: tables and errors.
+"""Reports on predictions for labelled rows: tables and the worst errors.
 
 A folder has report.md for readers, report.json for programs, and errors.jsonl
 with the worst of the wrong ones.

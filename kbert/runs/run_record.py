@@ -91,7 +91,7 @@ def named_records(patterns: str, paths: Sequence[str]) -> Named:
 
 
 def named_text(name: str, text: str) -> Named:
-    """What was made of a file, such as a config, and the file's own name."""
+    """A file's own name, and a fingerprint of what was read from it."""
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
     return {"name": pathlib.Path(name).name, "fingerprint": fingerprint}
 
@@ -223,7 +223,7 @@ _NOTES = {
 
 
 def _changes(before, now) -> Iterator[tuple[str, str]]:
-    """What kind of change, and what: --batch_size=16 (32 before)."""
+    """The kind and text of each change: --batch_size=16 (32 before)."""
     for name, value in now["settings"].items():
         was = before["settings"].get(name, value)
         if value != was:

@@ -66,7 +66,7 @@ class RecordScores:
         )
 
     def __call__(self) -> dict[str, float]:
-        """Those of the weights that the model has now."""
+        """Computes the scores with the model's current weights."""
         with self._record_set.explain_damage():
             scores = self._evaluation(
                 shown("scoring", self._batches, self._num_batches)
@@ -96,7 +96,7 @@ def record_scores(
     batch_size: int,
     masking: Masking | None,
 ) -> dict[str, float]:
-    """Those of a model folder's pre-training model, with label entropies.
+    """Scores the pre-training model of a folder, with label entropies.
 
     Raises: ValueError if the masking is missing, or given in vain.
     """
@@ -167,7 +167,7 @@ class TaskScores:
         )
 
     def __call__(self) -> dict[str, float]:
-        """Those of the weights that the model has now."""
+        """Computes the scores with the model's current weights."""
         self.forget()
         return self.scores()
 

@@ -68,7 +68,7 @@ class Trial:
 
     @property
     def setting(self) -> tuple[tuple[str, float], ...]:
-        """What it shares with the trials of other seeds."""
+        """The setting, which trials of other seeds share."""
         return tuple((k, v) for k, v in self.values.items() if k != SEED)
 
 
@@ -350,7 +350,7 @@ class _KeptTrial(TypedDict):
 
 
 class _Kept(TypedDict):
-    """What a search resumes from in search.json, which has more."""
+    """The fields of search.json that a search resumes from."""
 
     command: list[str]
     inputs: NotRequired[dict[str, run_files.Named]]
@@ -378,7 +378,7 @@ def _number(path, scores, metric) -> float:
 
 
 def _error(folder, start, code) -> str:
-    """What a trial that failed printed last, after so many bytes."""
+    """The last line that a failed trial printed after this many bytes."""
     with (folder / OUTPUT_FILE).open("rb") as file:
         file.seek(start)
         lines = file.read().decode("utf-8", "replace").split("\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a task's head is, and what several of them are made of."""
+"""The interface of a task's head, and layers that several heads share."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from kbert.models import encode
 
 
 class Head(NamedTuple):
-    """What a task's head.py has for all who build its model.
+    """The interface of a task's head.py.
 
     Attributes:
         build: from a BertConfig and a TaskSpec to the functional model.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What users hand over in Python: texts, labels and weights, to lists."""
+"""Converts texts, labels and weights that users pass in Python to lists."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence

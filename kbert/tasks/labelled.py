@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A task whose rows have labels: read from files, trained on and scored."""
+"""The base class of tasks that are trained and scored on labelled rows."""
 
 import abc
 from collections.abc import Mapping, Sequence
@@ -16,18 +16,18 @@ Predictions = Sequence[Mapping[str, Any]]  # as `Task.predict` gives them
 
 
 class LabelledTask(Task, abc.ABC):
-    """A `Task` that is fine-tuned on rows with labels, and scored on them.
+    """A `Task` that is trained and scored on rows with labels.
 
-    A new task is a subclass with `task`, `metric` and `row_score`, and the
-    abstract methods; it overrides others where their defaults do not fit.
-    `rows` are of the class's own kind, a `kbert.tasks.rows.Rows`.
+    A subclass defines `task`, `metric`, `row_score` and the abstract methods,
+    and overrides other methods whose defaults do not fit. Each subclass has
+    its own type of rows, a `kbert.tasks.rows.Rows`.
 
     Attributes:
-        metric: the score that tells the best model, the higher the better.
-        row_score: name of the score of a single row, such as "f1".
-        best_row_score: that of a prediction with nothing wrong.
-        takes: those fields of DataOptions that not all tasks take.
-        one_loss_a_row: whether examples are rows, each with one loss.
+        metric: the score whose highest value tells the best model.
+        row_score: the name of a single row's score, such as "f1".
+        best_row_score: the score of a row whose prediction is right.
+        takes: the optional fields of DataOptions that the task takes.
+        one_loss_a_row: whether each row is one example with one loss.
     """
 
     metric: ClassVar[str]
@@ -56,11 +56,11 @@ class LabelledTask(Task, abc.ABC):
     def _read(
         cls, path: str, options: DataOptions, spec: TaskSpec | None
     ) -> Any:
-        """As `read`, whose options are the task's."""
+        """Implements `read`, after the options are checked."""
 
     @classmethod
     def read_texts(cls, path: str, options: DataOptions) -> Any:
-        """Reads a file of the task's own kind, of which only texts count.
+        """Reads the texts of a file of the task's own format.
 
         Raises: as `read` does.
         """
@@ -68,7 +68,7 @@ class LabelledTask(Task, abc.ABC):
 
     @classmethod
     def new_spec(cls, rows: Any, options: DataOptions) -> TaskSpec:
-        """That of a model to be trained on some rows.
+        """Makes the spec of a new model for these rows.
 
         Raises: ValueError, naming the file or the flag.
         """
@@ -86,71 +86,71 @@ class LabelledTask(Task, abc.ABC):
     @classmethod
     @abc.abstractmethod
     def _spec_fields(cls, rows: Any, options: DataOptions) -> Mapping[str, Any]:
-        """What the rows say of a new model: labels, num_texts, settings.
+        """Returns the spec's fields that follow from the rows, such as labels.
 
-        Raises: ValueError, naming the file, if nothing is to be learnt.
+        Raises: ValueError, naming the file, if there is nothing to learn.
         """
 
     @classmethod
     def label_counts(cls, rows: Any, options: DataOptions) -> Mapping[str, int]:
-        """How many rows, or parts of rows, have each label.
+        """Counts the rows, or parts of rows, with each label.
 
-        Empty for a task whose labels are no names.
+        Empty for a task whose labels are not names.
         """
         return {}
 
     @abc.abstractmethod
     def rows(self, x: Any, y: Any) -> Any:
-        """The rows of lists, as `fit` takes them.
+        """Makes rows from texts and labels, as `fit` takes them.
 
-        Raises: ValueError, naming the row, from 1.
+        Raises: ValueError, naming the row, counted from 1.
         """
 
     @abc.abstractmethod
     def examples(self, rows: Any) -> Examples:
-        """The rows tokenized, for the model.
+        """Tokenizes the rows.
 
         Raises: ValueError, naming file and line, for a label that the model
-            does not know.
+            does not have.
         """
 
     @abc.abstractmethod
     def scores(self, predictions: Predictions, rows: Any) -> dict[str, float]:
-        """The task's official scores."""
+        """Computes the task's official scores, by name."""
 
     @abc.abstractmethod
     def row_scores(self, predictions: Predictions, rows: Any) -> list[float]:
-        """How good each prediction is, the higher the better."""
+        """Scores each prediction; higher is better."""
 
     def is_right(self, predictions: Predictions, rows: Any) -> Sequence[bool]:
-        """Which predictions have nothing wrong: those of the best score."""
+        """Tells which predictions are right: those with the best score."""
         scores = self.row_scores(predictions, rows)
         return [score == self.best_row_score for score in scores]
 
     def labels(self, rows: Any) -> Sequence[Any]:
-        """What each row's prediction should be, as JSON can have it."""
+        """Returns each row's label, as a JSON value."""
         return rows.labels
 
     def class_report(
         self, predictions: Predictions, rows: Any
     ) -> dict[str, dict[str, float]]:
-        """Precision, recall, F1 and rows of each class, if there are any."""
+        """Computes precision, recall, F1 and rows of each class, if any."""
         return {}
 
     @property
     def selection_metric(self) -> str:
-        """The metric of this model."""
+        """The metric that tells the best step of this model."""
         return self.metric
 
     def tuned(
         self, predictions: Predictions, rows: Any, options: DataOptions
     ) -> Self:
-        """With those settings that are best chosen by a trained model.
+        """Returns the task with settings tuned on validation rows.
 
         Args:
-            predictions: of this model.
-            rows: that they are of, not those it was trained on.
-            options: given settings are left as they are.
+            predictions: of this model, for the rows.
+            rows: validation rows.
+            options: settings that are given here are not tuned.
         """
         return self
 

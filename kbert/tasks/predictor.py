@@ -157,7 +157,7 @@ class Predictor(tf.Module, abc.ABC):
         return self.spec.max_seq_length - 1 - len(self.text_inputs)
 
     def _tensors(self, columns: Sequence[Column]) -> Iterator[tf.Tensor]:
-        """What the graph takes."""
+        """The inputs of the graph."""
         for name, column in zip(self.text_inputs, columns, strict=True):
             yield _tensor(column)
             if name in self.counts:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of a task, with their labels: how files are read, and how split."""
+"""Rows of a task with their labels: reading and splitting them."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,7 +13,7 @@ LABEL_COLUMN = "label"  # where no other is named
 
 
 class Rows(Protocol):
-    """What a task's file holds, with its labels if they were asked for."""
+    """The rows of a task's file, with labels if they were read."""
 
     @property
     def path(self) -> str:
@@ -22,7 +22,7 @@ class Rows(Protocol):
 
     @property
     def texts(self) -> Sequence[Column]:
-        """As the task's predictor takes them."""
+        """The text columns, as the task's predictor takes them."""
         ...
 
     def __len__(self) -> int:
@@ -35,23 +35,21 @@ R = TypeVar("R", bound=Rows)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """How a task's files are read, and what a new model of them is like.
+    """How to read a task's files, and the settings of a new model.
 
     Attributes:
-        text_columns: of a table, one or two.
-        choice_columns: the same, of multiple choice.
-        label_column: the same; None for "label".
-        header: names of the columns, of tables that have none on top.
-        tag_scheme: "strict" or "lenient", of tagging; None for strict.
-        encoding: of the files.
-        labels: all that there are, in their order; None for those of the
-            training rows.
-        max_seq_length: most tokens of a row.
-        class_weights: of the losses of rows, by label; "balanced" for
-            weights by which all classes count alike; or None.
-        settings: those fields of the task's Settings that were given.
-    Raises: ValueError, naming the flag, for labels that are no names or
-        that repeat one.
+        text_columns: the text columns of a table, one or two.
+        choice_columns: the columns of the choices, for multiple choice.
+        label_column: the column of the labels; None for "label".
+        header: the column names of a table without a header.
+        tag_scheme: "strict" or "lenient", for tagging; None for strict.
+        encoding: the encoding of the files.
+        labels: all labels in order; None for those of the training rows.
+        max_seq_length: the maximum number of tokens of a row.
+        class_weights: the loss weight of each label; "balanced" to give all
+            classes equal weight; or None.
+        settings: fields of the task's Settings that differ from the defaults.
+    Raises: ValueError, naming the flag, for labels that are empty or repeated.
     """
 
     text_columns: Sequence[str] | None = None
@@ -74,11 +72,11 @@ class DataOptions:
             )
 
     def check(self, task: str, takes: Collection[str]) -> None:
-        """Sees that nothing is given that the task does not take.
+        """Checks that the task takes all options that are given.
 
         Args:
             task: its name, for the message.
-            takes: those of _NOT_OF_ALL that it takes.
+            takes: the optional fields that it takes.
         Raises: ValueError, naming the flag.
         """
         for name in _NOT_OF_ALL:
@@ -86,10 +84,10 @@ class DataOptions:
                 raise ValueError(f"--{name}: not of --task={task}.")
 
     def columns(self, spec: TaskSpec | None = None) -> dict[str, Any]:
-        """Those fields of TaskSpec that say which columns a table has.
+        """Returns the fields of TaskSpec that name a table's columns.
 
         Args:
-            spec: of the model, whose columns stand in for those not given.
+            spec: of a model, whose columns are used where none are given.
         """
         names = ("text_columns", "choice_columns", "label_column")
         given = {name: getattr(self, name) for name in names}
@@ -114,7 +112,7 @@ def read_table(
     spec: TaskSpec | None,
     empty_labels: bool = False,
 ) -> tables.Rows:
-    """The text columns and the label column of a table.
+    """Reads the text columns and the label column of a table.
 
     Raises: ValueError, naming the flag, if there are too few or too many.
     """
@@ -140,14 +138,14 @@ def read_table(
 def of_lists(
     x: Any, y: Any, num_texts: int, name: Callable[[Any, int], str]
 ) -> tables.Rows:
-    """Texts with a label each, as `kbert.tasks.task.Task.fit` takes them.
+    """Makes rows from texts and labels, as `Task.fit` takes them.
 
     Args:
         x: the texts.
         y: the labels.
-        num_texts: texts of a row.
-        name: of a label and the number of its row, as a table has it.
-    Raises: ValueError, naming the row, from 1.
+        num_texts: texts in a row.
+        name: a function from a label and its row's number to its name.
+    Raises: ValueError, naming the row, counted from 1.
     """
     texts = inputs.texts(x, num_texts)
     labels = inputs.labels(y, len(texts[0]))
@@ -156,7 +154,7 @@ def of_lists(
 
 
 def take(rows: R, indices: Sequence[int]) -> R:
-    """Some of the rows: of each list in their dataclass those elements."""
+    """Returns some rows: these elements of each list in the dataclass."""
 
     def chosen(value):
         if isinstance(value, tuple):  # of columns
@@ -173,7 +171,7 @@ def take(rows: R, indices: Sequence[int]) -> R:
 
 
 def split(rows: R, dev_share: float) -> tuple[R, R]:
-    """Training rows and validation rows: see `inputs.is_validation`.
+    """Splits into training and validation rows: see `inputs.is_validation`.
 
     Raises: ValueError, naming the flag, as `inputs.sides` does.
     """

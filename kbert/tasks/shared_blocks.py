@@ -45,7 +45,7 @@ class SharedBlocks:
 
     @tf.function(autograph=False)
     def run(self, weights: list[tf.Tensor], *inputs: Any) -> Any:
-        """What a block of these weights gives for its inputs."""
+        """Computes a block with these weights."""
         with _Values(self._first, weights):
             return self._first(*inputs, training=False)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model was trained for, and the functional model that does it."""
+"""The task of a model, and the functional model for it."""
 
 import dataclasses
 import os
@@ -129,7 +129,7 @@ def _checked(given, make, name):
 
 
 def segment_note(config: BertConfig, spec: TaskSpec) -> str:
-    """What to say if a model has one segment vector for both texts, or ""."""
+    """A note if a model has one segment vector for both texts, else ""."""
     has_segments = spec.num_texts == 2 or parts.head(spec.task).has_pairs
     if config.type_vocab_size > 1 or not has_segments:
         return ""

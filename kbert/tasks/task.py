@@ -111,7 +111,7 @@ class Task:
     def _spec_for(
         cls, loaded, labels, num_texts, max_seq_length, settings
     ) -> TaskSpec:
-        """That of the model as it is, where it has the head already."""
+        """The model's own spec if it has the head; else a new one."""
         spec, config = loaded.spec, loaded.config
         names = None if labels is None else tuple(map(str, labels))
         if spec.task == cls.task and names in (None, spec.labels):
@@ -334,7 +334,7 @@ class Task:
         raise self._untrained()
 
     def predict(self, x: Any, *, batch_size: int = 32, **options: Any) -> Any:
-        """What the model says of texts.
+        """Predicts for texts.
 
         Args:
             x: texts, as `fit` takes them.

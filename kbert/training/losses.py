@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two pre-training losses and the accuracies reported beside them."""
+"""The two pre-training losses and the accuracies reported with them."""
 
 import keras
 from keras import ops

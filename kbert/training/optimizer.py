@@ -44,11 +44,11 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     ):
         if not 0 <= warmup_steps < steps:
             raise ValueError(
-                f"warmup_steps is {warmup_steps}; wanted 0 or more and "
+                f"warmup_steps is {warmup_steps}; needs 0 or more and "
                 f"fewer than the {steps} steps."
             )
         if decay not in DECAYS:
-            raise ValueError(f"decay is {decay!r}; wanted one of {DECAYS}.")
+            raise ValueError(f"decay is {decay!r}; needs one of {DECAYS}.")
         self.peak = peak
         self.warmup_steps = warmup_steps
         self.steps = steps
@@ -163,7 +163,7 @@ class AdamW(keras.optimizers.AdamW):
         return momentum * (root / unbias_1) / scale
 
     def _with_decay(self, step, variable):
-        """What a variable that decays does instead of Adam's step."""
+        """Updates a variable with weight decay, in place of Adam's step."""
         return step + self.weight_decay * variable
 
     def _apply_weight_decay(self, variables):
@@ -186,10 +186,10 @@ class Lamb(AdamW):
     def _with_decay(self, step, variable):
         step = super()._with_decay(step, variable)
         length = ops.norm(step)
-        wanted = ops.norm(ops.convert_to_tensor(variable))
+        norm = ops.norm(ops.convert_to_tensor(variable))
         # A matrix of zeros, or one that stands still, takes the plain step.
-        known = ops.logical_and(wanted > 0, length > 0)
-        return step * ops.where(known, wanted / length, 1.0)
+        known = ops.logical_and(norm > 0, length > 0)
+        return step * ops.where(known, norm / length, 1.0)
 
 
 def _depths(paths: Sequence[str]) -> tuple[int, ...]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What makes several replicas compute what one device would.
+"""Makes several replicas compute the same as one device.
 
 The optimizer and the commands' loop call this; a script with `model.fit` under
 a strategy calls `vary_dropout` itself.
@@ -119,7 +119,7 @@ def apply_summed(
     Args:
         optimizer: one that does not sum any more.
         apply: Keras's own `_backend_apply_gradients`.
-        gradients: of this replica, whose sum over all is wanted.
+        gradients: of this replica, to be summed over all replicas.
         variables: they belong to.
     """
     context = tf.distribute.get_replica_context()

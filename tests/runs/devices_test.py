@@ -14,9 +14,9 @@ from tests.runs import cluster
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "TF_CONFIG is not set; wanted JSON such as"),
+        (None, "TF_CONFIG is not set; needs JSON such as"),
         ("{cluster", "TF_CONFIG is not JSON"),
-        ("[]", "TF_CONFIG=.*; wanted JSON such as"),
+        ("[]", "TF_CONFIG=.*; needs JSON such as"),
         ('{"cluster": {"worker": ["a:1"]}}', "'task' is missing"),
         ('{"task": {"type": "worker", "index": 0}}', "'cluster' is missing"),
         (
@@ -32,7 +32,7 @@ from tests.runs import cluster
         (
             '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, '
             '"task": {"type": "worker", "index": 0}}',
-            "cluster has ['ps']; wanted ['chief', 'worker'] alone",
+            "cluster has ['ps']; needs ['chief', 'worker'] alone",
         ),
     ],
 )

@@ -121,7 +121,7 @@ class Classifier(LabelledTask):
         return found
 
     def is_right(self, predictions, rows):
-        """Those with the labels of their rows, whatever the probability."""
+        """Tells which have the labels of their rows, at any probability."""
         pairs = zip(_predicted(predictions), self._names(rows), strict=True)
         return [set(found) == set(names) for found, names in pairs]
 

@@ -54,7 +54,7 @@ class EmbeddingPredictor(Predictor):
 def spec_of(
     spec: TaskSpec, pooling: str | None = None, normalize: bool | None = None
 ) -> TaskSpec:
-    """What a model's encoder is to an `EmbeddingPredictor`.
+    """The part of a model that an `EmbeddingPredictor` needs.
 
     Args:
         spec: of a model of any task.

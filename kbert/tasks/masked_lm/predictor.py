@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the outputs of pre-training predict for texts.
+"""Predictions of the pre-training outputs for texts.
 
 The tokens for each [MASK], and whether one text follows another.
 """

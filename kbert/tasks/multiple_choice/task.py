@@ -91,7 +91,7 @@ class MultipleChoice(LabelledTask):
         return [row[PROBABILITIES][label] for row, label in pairs]
 
     def is_right(self, predictions, rows):
-        """Those that choose the right one, whatever its probability."""
+        """Tells which predictions chose the right one, at any probability."""
         pairs = zip(predictions, rows.labels, strict=True)
         return [row[CHOICE] == label for row, label in pairs]
 

@@ -243,7 +243,7 @@ class _Texts:
         )
 
     def cut(self, first, last, exists) -> dict[str, tf.Tensor]:
-        """What the signature has of spans, each (B, K); "" for those not."""
+        """The signature's outputs of spans, each (B, K), padded with ""."""
         starts = tf.gather(self._starts, first, batch_dims=1)
         ends = tf.gather(self._ends, last, batch_dims=1)
         starts, ends = (tf.where(exists, x, 0) for x in (starts, ends))

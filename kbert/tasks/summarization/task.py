@@ -99,7 +99,7 @@ class Summarizer(LabelledTask):
         return [row[self.metric] for row in found]
 
     def is_right(self, predictions, rows):
-        """Those that choose the sentences with label 1, in their words."""
+        """Tells which chose the sentences with label 1, compared as text."""
         return [
             row["summary"] == [sentences[x] for x in _chosen(labels)]
             for row, sentences, labels in zip(

@@ -68,7 +68,7 @@ def mark_entities(labels: Sequence[str]) -> bool:
 
 
 class LabelTable(NamedTuple):
-    """What labels say of their word.
+    """The meaning of the labels for their words.
 
     The arrays have 1 + C elements: the first is of no label.
 

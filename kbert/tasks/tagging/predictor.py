@@ -63,7 +63,7 @@ class _Tagger(Predictor):
         )
 
     def _tag_tokens(self, ids):
-        """Those of all rows' tokens, each from its best window."""
+        """The outputs for all rows' tokens, each from its best window."""
         cut = windows.sliding_windows(
             ids.with_values(tf.range(tf.size(ids.values))),
             length=self.spec.max_seq_length - 2,
@@ -97,7 +97,7 @@ class _Tagger(Predictor):
         return []  # all is read, in windows
 
     def _entities(self, tags_BW, scores_BW):
-        """What both signatures have in common, and where the entities are.
+        """The outputs that both signatures share, and the entities' spans.
 
         Args:
             tags_BW: int32, -1 where there is no word.
