@@ -166,10 +166,11 @@ def test_the_whole_journey(work, call):
             "no such folder; needs a kbert model folder",
             marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "evaluate",
             {"model": "{work}/none", "input": "x.tsv"},
             "no such folder",
+            marks=pytest.mark.slow,
         ),
         (
             "pretrain",

@@ -328,6 +328,7 @@ def test_values_that_are_not_finite(write):
         _load(write(tensors))
 
 
+@pytest.mark.slow
 def test_commands_read_it_as_it_is(published, call, tmp_path, capsys):
     """Of a checkpoint's path too; no file says the casing."""
     model = f"--model={published}/bert_model.ckpt"

@@ -124,7 +124,9 @@ def test_what_fails_in_beam_loses_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr("apache_beam.Pipeline.run", fail)
-        with pytest.raises(OSError, match="^Beam: no env.*OKCER'.. .*go on"):
+        with pytest.raises(
+            OSError, match="^Beam: no env.*OKCER'.. .*start again"
+        ):
             make(text, tmp_path / "beam")
     assert [file.name for file in tmp_path.iterdir()] == ["beam.partial"]
     make(text, tmp_path / "beam")

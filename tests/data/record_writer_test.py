@@ -190,6 +190,7 @@ def test_shares_are_those_of_the_paper(text, tmp_path):
     assert abs(shares["kept"] - 0.1) < 0.015
 
 
+@pytest.mark.slow
 def test_records_do_not_depend_on_the_number_of_workers(
     made, text, tmp_path, monkeypatch
 ):

@@ -160,7 +160,7 @@ def test_the_classifier_has_a_logit_a_class(tiny_config, batch):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"task": "parsing"}, "task is 'parsing'; wanted one of"),
+        ({"task": "parsing"}, "task is 'parsing'; needs one of"),
         ({"max_seq_length": 2}, "max_seq_length is 2"),
         ({"num_texts": 3}, "num_texts is 3; needs 1 <= x <= 2"),
         ({"labels": ("a",)}, "two or more"),

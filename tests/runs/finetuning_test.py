@@ -263,6 +263,7 @@ def _sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_what_ran_is_recorded(finetune, tmp_path, said):
     """A part for each run with steps; what is only scored is none."""
     out = tmp_path / "out"

@@ -52,6 +52,7 @@ def _reduce(regressor, kind, max_drop):
         pytest.param("bfloat16", "bfloat16", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_what_it_costs(kind, computes, regressor, capsys):
     loaded, signatures, about = _reduce(regressor, kind, 0.05)
     assert loaded.model.dtype_policy.compute_dtype == computes

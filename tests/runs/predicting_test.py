@@ -231,6 +231,7 @@ def test_a_stopped_run_goes_on_wherever_it_was_cut(extension, begun, tmp_path):
     assert again(cut=size) == again(cut=size - 5) == sorted(_texts())
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on(table, tmp_path):
     output, want = tmp_path / "a.jsonl", tmp_path / "whole.jsonl"
     _run(table, want)

@@ -261,6 +261,7 @@ def test_a_batch_of_more_rows_than_there_are_has_them_all(
     assert part["settings"]["batch_size"] == 6
 
 
+@pytest.mark.slow
 def test_the_best_step_is_kept_or_the_last(
     pretrain, published, batch, tmp_path
 ):

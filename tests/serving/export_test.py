@@ -400,6 +400,7 @@ def test_an_export_that_answers_otherwise_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_is_told(write, tmp_path, monkeypatch):
     """The first error of TensorFlow's that a user would see."""
     real = exporting._replay

@@ -92,6 +92,7 @@ def test_it_answers_as_with_weights_rounded_by_hand(
                 np.testing.assert_allclose(numbers, value, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_who_loads_a_file_again_does_not_lose_it(vocabulary, build, tmp_path):
     """In one process, with what is recommended for use without a server."""
     spec = SPECS["encoder"]

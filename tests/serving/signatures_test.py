@@ -23,7 +23,7 @@ def graphs(signatures):
 
 
 # The others' graphs take long to make and show little more.
-_QUICK = ("classification", "tagging", "question_answering", "pretraining")
+_QUICK = ("classification", "tagging", "pretraining")
 
 
 _QUICK_TASKS = pytest.mark.parametrize(

@@ -98,7 +98,7 @@ CASES = {
 
 
 # What is of one of them alone takes its graphs' time to trace.
-_QUICK = ("Classifier", "Tagger", "QuestionAnswerer")
+_QUICK = ("Classifier", "QuestionAnswerer")
 
 
 @pytest.mark.parametrize(
@@ -268,6 +268,7 @@ def test_weights_of_rows_and_of_classes(classifier):
         assert history["loss"][0] == pytest.approx(want, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_under_a_strategy(encoder):
     """Two replicas take the step of one device, of the mean over all rows."""
     losses = []
@@ -473,9 +474,8 @@ def masked_lm(tiny_config, vocabulary, tmp_path):
     return make
 
 
-@pytest.mark.parametrize(
-    "task", ["pretraining", pytest.param("masked_lm", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["pretraining", "masked_lm"])
 def test_a_masked_lm_learns_texts(masked_lm, task):
     """Of one sentence over and over, each word follows from the others."""
     made = masked_lm(task)

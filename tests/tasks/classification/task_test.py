@@ -257,7 +257,7 @@ def test_a_flag_of_another_task_is_named(call, tmp_path):
     flags = ["--task=regression", "--train=x", "--init=x", "--output_dir=x"]
     with pytest.raises(ValueError, match="--multi_label: not of --task=regr"):
         call("finetune", *flags, "--multi_label")
-    with pytest.raises(ValueError, match="--class_weights=a:x: wanted balance"):
+    with pytest.raises(ValueError, match="--class_weights=a:x: needs balance"):
         call("finetune", *flags, "--class_weights=a:x")
     flags[0] = "--task=classification"
     with pytest.raises(ValueError, match="--threshold is 0.4; needs none wi"):

@@ -81,6 +81,7 @@ def path(tmp_path):
     return str(path)
 
 
+@pytest.mark.slow
 def test_from_a_file_to_entities(
     call, tmp_path, path, tiny_config, vocabulary, task_of
 ):
