@@ -28,6 +28,7 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 # `make test` has no time for these; `make test-all` runs them.
 SLOW = {
+    "docs/tasks/embeddings.md",
     "README.md",
     "docs/conversion.md",
     "docs/pretraining.md",

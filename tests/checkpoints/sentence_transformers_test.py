@@ -191,6 +191,7 @@ def test_vectors_are_those_by_hand(
     np.testing.assert_allclose(server.predict(TEXTS), want, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_signature_and_the_command_give_them_too(
     tmp_path, vocabulary, call
 ):

@@ -499,6 +499,7 @@ def test_worst_rows_need_held_out_data(finetune):
         finetune("same", "--worst=3", "--dev=")
 
 
+@pytest.mark.slow
 def test_a_share_of_the_training_file_is_held_out(finetune, tmp_path):
     """Rows of one text are on one side, and the run's record says so."""
     rows = [

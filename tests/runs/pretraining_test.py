@@ -176,6 +176,7 @@ def test_a_head_that_is_not_trained_is_dropped_and_named(
     assert "newly initialized" not in out
 
 
+@pytest.mark.slow
 def test_a_run_on_other_records_is_not_resumed(
     pretrain, published, tmp_path, config, vocabulary, monkeypatch
 ):
@@ -311,6 +312,7 @@ def test_flags_of_masking_that_do_not_fit_the_records(
             pretrain("out", published, *flags)
 
 
+@pytest.mark.slow
 def test_outputs_are_scored_where_the_records_have_labels(
     packed, published, config, vocabulary
 ):

@@ -203,7 +203,11 @@ def test_a_killed_run_ends_as_if_it_had_not_been(work, call, strategy):
 
 
 @pytest.mark.parametrize(
-    ("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")]
+    ("number", "name"),
+    [
+        (signal.SIGTERM, "SIGTERM"),
+        pytest.param(signal.SIGINT, "Ctrl-C", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_is_told_to_stop_saves(work, call, capsys, number, name):
     flags = _flags(work, name, strategy="one_device", steps=100_000)

@@ -293,13 +293,8 @@ def test_what_lies_in_the_folder(write, tmp_path, vocabulary):
     assert found.num_bytes == sum(sizes)
 
 
-@pytest.mark.parametrize(
-    "task",
-    [
-        "classification",
-        *(pytest.param(x, marks=pytest.mark.slow) for x in _LOOPS),
-    ],
-)
+@pytest.mark.parametrize("task", ["classification", *_LOOPS])
+@pytest.mark.slow
 def test_the_same_model_gives_the_same_bytes(task, build, vocabulary, tmp_path):
     """Though TensorFlow counts its functions on, and draws identities."""
     _save_twice(SPECS[task], build, vocabulary, tmp_path)

@@ -98,7 +98,7 @@ CASES = {
 
 
 # What is of one of them alone takes its graphs' time to trace.
-_QUICK = ("Classifier", "QuestionAnswerer")
+_QUICK = ("Classifier",)
 
 
 @pytest.mark.parametrize(

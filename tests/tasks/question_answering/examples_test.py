@@ -89,6 +89,7 @@ def test_the_first_answer_or_all_of_them():
     np.testing.assert_allclose(weights["logits"].mean(), 1, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_answers_inside_of_words_are_learnt_with_all_of_them():
     rows = questions(("o", "a bz p", ["z", "b", "bz"]))
     _, labels = taken(make(rows, whole_words=True))

@@ -124,6 +124,7 @@ def test_decoding_by_hand():
     np.testing.assert_allclose(np.array(probabilities), want, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_labels_in_any_order_and_of_any_scheme():
     """BIOES, BILOU and BMES as seqeval reads them, in the graph and outside."""
     sequence_labeling = pytest.importorskip("seqeval.metrics.sequence_labeling")
