@@ -163,7 +163,7 @@ def test_the_whole_journey(work, call):
                 "train": "{work}/train.tsv",
                 "text_columns": "sentence",
             },
-            "no such folder; needs a kbert model folder",
+            "no such folder or checkpoint",
             marks=pytest.mark.slow,
         ),
         pytest.param(

@@ -79,7 +79,7 @@ def test_the_six_lines_and_two_commands(
     work.mkdir()
     huggingface.save(loaded, work / "all-MiniLM-L6-v2", report=lambda x: None)
     _, lines = (kbert.__doc__ or "").split("\n\n", 1)
-    lines = textwrap.dedent(lines.split("\n\nBeside")[0])
+    lines = textwrap.dedent(lines.split("\n\nThe public names")[0])
     assert lines.count("\n") > 8 and "export(" in lines
     script = work / "six_lines.py"
     script.write_text(DATA + lines + INSIDE)

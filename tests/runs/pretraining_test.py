@@ -171,7 +171,7 @@ def test_a_head_that_is_not_trained_is_dropped_and_named(
     )
     begin = "--init={}/both"
     out = pretrain("next", packed[0], *MASKING, begin=begin)
-    [line] = re.findall(r".*/both: left out: (.*)", out)
+    [line] = re.findall(r".*/both: left over: (.*)", out)
     assert set(line.split(", ")) == {"pooler", "nsp"}
     assert "newly initialized" not in out
 

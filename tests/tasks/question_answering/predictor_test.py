@@ -253,6 +253,7 @@ def test_several_answers_are_learnt_by_fit(tiny_config, vocabulary):
     still = dataclasses.replace(
         tiny_config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
     )
+    keras.utils.set_random_seed(1)
     model = tasks.build(still, server.spec)
     model.compile(
         keras.optimizers.Adam(1e-2),
