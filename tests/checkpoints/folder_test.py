@@ -404,7 +404,7 @@ def test_arrays_that_the_file_does_not_hold(change, message, saved):
     "positions",
     [
         range(0, 3000, 150),
-        pytest.param(range(0, 30000, 97), marks=pytest.mark.slow),
+        pytest.param(range(0, 30000, 7), marks=pytest.mark.slow),
     ],
 )
 def test_a_damaged_header_with_its_checksum(positions, saved):
