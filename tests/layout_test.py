@@ -76,7 +76,7 @@ TENSORFLOW = re.compile(r"(tensorflow|tf_keras|keras_nlp|keras_hub|official)\b")
 PARTS_OF_TASKS = {
     **dict.fromkeys(("__init__", "parts", "settings", "spec"), "heads"),
     **dict.fromkeys(("head", "heads", "metrics"), "heads"),
-    "element_losses": "heads",
+    **dict.fromkeys(("element_losses", "retrieval_scores"), "heads"),
     **dict.fromkeys(("chunks", "predictor", "shared_blocks"), "predictors"),
 }
 
