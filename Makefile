@@ -22,12 +22,14 @@ help:
 demo: $(VENV)/demo.stamp ## the whole journey; SENTENCES='"a fine film" "a bore"'
 	$(BIN)/python examples/demo.py $(DEMO_ARGS) $(SENTENCES)
 
-# Processes take 2 GB each, and more than four have little to do.
+# Processes take 2 GB each, those of slow tests 6, and more than four have
+# little to do.
 test: check ## lint, types and all tests but the slow ones
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
 
 test-all: test $(PLAIN)/plain.stamp $(OLDEST)/oldest.stamp ## and slow ones (DATA_DIR=...), and what a plain install gets
-	$(BIN)/python -m pytest -m slow --oldest_server=$(OLDEST)/bin/python \
+	$(BIN)/python -m pytest -m slow -n auto --maxprocesses=2 \
+		--dist=worksteal --oldest_server=$(OLDEST)/bin/python \
 		$(if $(DATA_DIR),--data_dir=$(DATA_DIR))
 	$(PLAIN)/bin/python -m pytest
 

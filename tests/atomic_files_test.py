@@ -200,7 +200,7 @@ def test_a_fifo_is_written_to(tmp_path):
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "link"])
 @pytest.mark.parametrize("to", ["pipe", "file"])
-def test_standard_output_is_written_to_in_turn(tmp_path, name, to):
+def test_standard_output_is_written_to_in_order(tmp_path, name, to):
     (tmp_path / "link").symlink_to("/dev/stdout")
     code = (
         "import sys; from kbert.atomic_files import write_text\n"
@@ -329,7 +329,7 @@ def test_a_link_to_a_folder_that_is_to_be_made(tmp_path):
 
 
 @pytest.mark.parametrize("make", [pathlib.Path.touch, os.mkfifo, _loop])
-def test_a_resumable_folder_takes_no_others_place(tmp_path, make):
+def test_a_resumable_folder_replaces_no_other(tmp_path, make):
     make(tmp_path / "out")
     with pytest.raises(ValueError, match="out: .*needs|out: exists already"):
         with atomic_files.resumable_folder(tmp_path / "out", {}):

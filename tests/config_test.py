@@ -85,6 +85,6 @@ def test_a_file_that_is_no_json_object_is_named(tmp_path, text):
         BertConfig.from_json(path)
 
 
-def test_a_name_that_nothing_has_is_told_the_names_there_are():
+def test_an_unknown_name_lists_the_known_names():
     with pytest.raises(ValueError, match="huge: neither .*'base'"):
         BertConfig.from_json("huge", vocab_size=9, lower_case=True)

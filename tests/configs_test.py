@@ -89,7 +89,7 @@ def test_run_is_what_its_command_takes(file):
     purpose, command = text.splitlines()[:2]
     assert purpose.startswith("# ")
     match = re.fullmatch(r"#   kbert-([\w-]+) (.*)", command)
-    assert match, f"{file}:2: wanted '#   kbert-... --flagfile=...'"
+    assert match, f"{file}:2: needs '#   kbert-... --flagfile=...'"
     arguments = shlex.split(match[2])
     assert f"--flagfile=configs/runs/{file.name}" in arguments
     module = f"kbert.bin.{match[1].replace('-', '_')}"

@@ -17,14 +17,14 @@ from kbert import features
 from kbert.text.vocabulary import Vocabulary
 
 # Each count, and the count that it is a share of. With next-sentence labels a
-# text is a pair of passages. "places" are tokens and padding.
+# text is a pair of passages. "positions" are tokens and padding.
 SHARE_OF = {
     "short": "texts",
     "truncated": "texts",
     "true_next": "rows",
     "random_next": "rows",
     "distinct_negatives": "random_next",
-    "padding": "places",
+    "padding": "positions",
     "predictions": "tokens",
     "masked": "predictions",
     "random": "predictions",
@@ -32,7 +32,13 @@ SHARE_OF = {
 }
 _ORDER = (
     *("documents", "sentences", "corpus_tokens", "rows", "texts", "short"),
-    *("truncated", "true_next", "random_next", "distinct_negatives", "places"),
+    *(
+        "truncated",
+        "true_next",
+        "random_next",
+        "distinct_negatives",
+        "positions",
+    ),
     *("padding", "tokens", "predictions", "masked", "random", "kept"),
 )
 _BINS = 16  # of the lengths
@@ -65,7 +71,7 @@ class Statistics:
         size = rows["padding_mask"].size
         self.lengths += np.bincount(lengths, minlength=len(self.lengths))
         self.counts["rows"] += len(lengths)
-        self.counts["places"] += size
+        self.counts["positions"] += size
         self.counts["tokens"] += int(lengths.sum())
         self.counts["padding"] += size - int(lengths.sum())
         if features.NEXT_SENTENCE_LABELS in rows:

@@ -64,7 +64,7 @@ def test_both_sides_run_on_the_same_text(tmp_path, monkeypatch, own_flags):
     assert 0 < abs(peer["rows"] - kbert["rows"]) + 1 < 4
 
 
-def test_growth_counts_from_when_work_has_begun():
+def test_growth_counts_from_the_start_of_the_work():
     growth = make_records.Growth()
     growth("Reading text", 2, 100)
     before = bytearray(b"1") * 50_000_000

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The step on JAX, without TensorFlow, beside the commands' on TensorFlow."""
+"""The step on JAX, without TensorFlow, against the commands' on TensorFlow."""
 
 import dataclasses
 import json

@@ -71,13 +71,13 @@ def test_classes_and_questions_are_parted(data, tmp_path):
     assert set(train.labels) == {"NUM:date", "A:b"}
 
 
-def test_whole_documents_are_held_out(data, tmp_path):
+def test_whole_documents_are_validation_data(data, tmp_path):
     found = task_sets.wikigold(data, tmp_path / "out")
     texts = [pathlib.Path(x).read_text() for x in (found.train, found.dev)]
     words = [[x.split()[0] for x in t.split("\n") if x] for t in texts]
-    held_out = {"Camp0", "Camp10"}
-    assert set(words[1]) == held_out | {".", "Rain"}
-    assert not set(words[0]) & held_out and len(set(words[0])) == 9 + 2
+    validation = {"Camp0", "Camp10"}
+    assert set(words[1]) == validation | {".", "Rain"}
+    assert not set(words[0]) & validation and len(set(words[0])) == 9 + 2
     # A sentence ends where its document does.
     assert texts[1].endswith("Rain O\n\n") and ". O\n\nRain O\n\nC" in texts[1]
 

@@ -43,7 +43,7 @@ def test_means_differences_and_ratios():
     ]
 
 
-def test_runs_on_two_processors_are_told():
+def test_runs_on_two_processors_are_reported():
     rows = _rows([{"f1": 0.5}], [30.0])
     others = [{**rows[0], "processor": "Q", "versions": {"b": "2"}}]
     report = tasks.format_scores(

@@ -87,10 +87,10 @@ def test_it_answers_as_the_model_does(trained, tmp_path, call):
     request.inputs["text"].CopyFrom(texts)
     answer = replay.Served(elsewhere).answer(request)
     want = server.predict(TEXTS)
-    wanted = [list(row["probabilities"].values()) for row in want]
-    assert np.ptp(wanted, axis=0).max() > 0.05  # the texts do differ
+    expected = [list(row["probabilities"].values()) for row in want]
+    assert np.ptp(expected, axis=0).max() > 0.05  # the texts do differ
     got = tf.make_ndarray(answer.outputs["probabilities"])
-    np.testing.assert_allclose(got, wanted, atol=1e-5)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
     labels = tf.make_ndarray(answer.outputs["label"]).tolist()
     assert [x.decode() for x in labels] == [row["label"] for row in want]
 

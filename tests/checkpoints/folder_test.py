@@ -253,7 +253,7 @@ def test_a_token_table_may_be_longer_than_the_vocabulary(save, tiny_config):
 
 
 @pytest.mark.parametrize(
-    ("changes", "found", "wanted"),
+    ("changes", "found", "needed"),
     [
         (
             {"vocab_size": 16},
@@ -272,11 +272,11 @@ def test_a_token_table_may_be_longer_than_the_vocabulary(save, tiny_config):
         ),
     ],
 )
-def test_weights_of_another_config(changes, found, wanted, saved, tiny_config):
+def test_weights_of_another_config(changes, found, needed, saved, tiny_config):
     other = dataclasses.replace(tiny_config, **changes)
     other.to_json(saved / "bert_config.json")
     _sign(saved)
-    message = rf"model\.weights\.h5: does not fit .*{found}; needs {wanted}\."
+    message = rf"model\.weights\.h5: does not fit .*{found}; needs {needed}\."
     with pytest.raises(ValueError, match=message):
         folder.load(saved)
 
@@ -291,7 +291,7 @@ def test_a_config_of_any_size_asks_for_no_memory(name, saved, tiny_config):
         folder.load(saved)
 
 
-def test_variables_that_changed_places(saved):
+def test_variables_that_are_swapped(saved):
     """Two of one shape: Keras alone would load one as the other."""
     weights = saved / "model.weights.h5"
     with h5py.File(weights, "a") as file:
@@ -426,7 +426,7 @@ def test_a_damaged_header_with_its_checksum(positions, saved):
 
 
 @pytest.mark.parametrize("name", [*folder._FILES])
-def test_a_git_lfs_pointer_or_a_pipe_in_place_of_a_file(name, saved):
+def test_a_git_lfs_pointer_or_a_pipe_instead_of_a_file(name, saved):
     path = saved / name
     path.write_text("version https://git-lfs.github.com/spec/v1\noid x\n")
     message = f"{name}: is a Git LFS pointer, .*run git lfs pull"

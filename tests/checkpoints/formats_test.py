@@ -79,7 +79,7 @@ def test_a_kbert_model_is_read_in_silence(loaded, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("form", ["kbert", "safetensors", "pickle", "h5"])
-def test_a_pipe_in_place_of_any_file_is_refused(form, loaded, tmp_path):
+def test_a_pipe_instead_of_any_file_is_refused(form, loaded, tmp_path):
     """None is opened: nobody writes to it."""
     path = tmp_path / "model"
     if form == "kbert":

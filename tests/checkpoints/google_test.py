@@ -258,7 +258,7 @@ def test_tensors_that_the_files_do_not_hold(published):
 
 
 @pytest.mark.parametrize("end", ["index", "data-00000-of-00001"])
-def test_a_pipe_in_place_of_a_file(end, published):
+def test_a_pipe_instead_of_a_file(end, published):
     file = published / f"bert_model.ckpt.{end}"
     file.unlink()
     os.mkfifo(file)
@@ -266,7 +266,7 @@ def test_a_pipe_in_place_of_a_file(end, published):
         _load(published)
 
 
-def test_a_git_lfs_pointer_in_place_of_a_file(published):
+def test_a_git_lfs_pointer_instead_of_a_file(published):
     path = published
     for file in sorted(path.iterdir()):
         if file.name == "latest":  # which TensorFlow alone reads

@@ -20,8 +20,8 @@ def test_arrays_that_share_their_bytes(tmp_path):
     data = bytearray(path.read_bytes())
     end = struct.pack("<Q", len(data))  # which the header states
     assert (data.count(end), second) == (1, first + 4000)
-    place = data.index(struct.pack("<QQ", second, 4000))
-    data[place : place + 8] = struct.pack("<Q", first)
+    offset = data.index(struct.pack("<QQ", second, 4000))
+    data[offset : offset + 8] = struct.pack("<Q", first)
     path.write_bytes(data.replace(end, struct.pack("<Q", second))[:second])
     with h5py.File(path) as file:
         assert file["b"][:].tolist() == [1] * 1000

@@ -141,7 +141,7 @@ def _load(path):
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "zip"])
-def test_a_git_lfs_pointer_in_place_of_a_file(kind, tmp_path, vocabulary):
+def test_a_git_lfs_pointer_instead_of_a_file(kind, tmp_path, vocabulary):
     path = _make(tmp_path / "hf", kind, vocabulary)
     kinds = {"safetensors": "model.safetensors", "zip": "pytorch_model.bin"}
     names = "config.json", "tokenizer_config.json", "vocab.txt", kinds[kind]

@@ -351,14 +351,14 @@ def test_a_head_that_kbert_has_not_is_named(
 
 
 def test_what_no_file_says(tmp_path, vocabulary, call):
-    for name, flag, told, settings in (
+    for name, flag, message, settings in (
         ("choices", "--num_choices=2", ": 4, as in SWAG", {"num_choices": 2}),
         ("answers", "--no_answer", "no_answer is false", {"no_answer": True}),
     ):
         path, output = tmp_path / name, tmp_path / f"{name} of kbert"
         _torch_folder(path, HEADS[name]._replace(fields={}), vocabulary)
         lines = _load(path)[1]
-        assert any(told in line for line in lines)
+        assert any(message in line for line in lines)
         files = [f"--input={path}", f"--output={output}"]
         call("convert", "--from=huggingface", *files, flag)
         loaded = folder.load(output)

@@ -393,7 +393,7 @@ def test_a_config_of_other_weights(fields, message, small):
         huggingface.load(path)
 
 
-def test_an_adapter_beside_the_weights(small):
+def test_an_adapter_next_to_the_weights(small):
     path, _ = small
     (path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     with pytest.raises(ValueError, match=r"adapter_config\.json: an adapter"):

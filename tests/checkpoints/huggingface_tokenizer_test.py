@@ -78,7 +78,7 @@ def test_casing(config, normalizer, want, files):
     )
 
 
-def test_casing_of_only_one_file_is_told(files):
+def test_casing_of_only_one_file_is_printed(files):
     (vocabulary, _), lines = _read(files({}, {}))
     assert vocabulary.lower_case
     assert "tokenizer_config.json has no do_lower_case: using that" in lines[0]
@@ -232,7 +232,7 @@ def test_two_vocabularies_that_differ(files, vocabulary):
         _read(path)
 
 
-def test_added_tokens_and_the_length_are_told(files, vocabulary):
+def test_added_tokens_and_the_length_are_printed(files, vocabulary):
     config = {
         "do_lower_case": True,
         "model_max_length": 12,

@@ -298,7 +298,7 @@ def test_a_config_that_does_not_fit(field, value, message, make_preset):
         _load(path)
 
 
-def test_a_git_lfs_pointer_in_place_of_a_file(make_preset):
+def test_a_git_lfs_pointer_instead_of_a_file(make_preset):
     path, _ = make_preset("BertMaskedLM")
     for name in (
         *("config.json", "tokenizer.json", "task.json"),

@@ -226,7 +226,7 @@ def test_missing_variables_are_named_by_their_path(make_encoder, write):
         _load(write(deep=module))
 
 
-def test_what_has_to_be_beside_it(make_encoder, write):
+def test_what_has_to_be_next_to_it(make_encoder, write):
     path = write(encoder=make_encoder())
     with pytest.raises(ValueError, match="Give --lower_case=true"):
         _load(path, None)

@@ -88,12 +88,12 @@ def _make_bert(path, vocabulary):
 def _new_settings(path, bert, kinds):
     """Writes what version 6 does; gives the Transformer's and the Pooling's."""
     _change(bert / "tokenizer_config.json", model_max_length=8)
-    told = {
+    settings = {
         "model_type": "SentenceTransformer",
         "prompts": {"query": "", "document": ""},
         "default_prompt_name": None,
     }
-    _write(path / "config_sentence_transformers.json", told)
+    _write(path / "config_sentence_transformers.json", settings)
     if "Normalize" in kinds:
         names = ("module_input_name", "module_output_name")
         normalize = dict.fromkeys(names, "sentence_embedding")

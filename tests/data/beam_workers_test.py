@@ -74,11 +74,11 @@ def make(text, folder, flags=THREADS):
     )
 
 
-def check_same(folder, wanted):
-    names = sorted(file.name for file in wanted.iterdir())
+def check_same(folder, expected):
+    names = sorted(file.name for file in expected.iterdir())
     assert sorted(file.name for file in folder.iterdir()) == names
     for name in names:
-        assert (folder / name).read_bytes() == (wanted / name).read_bytes()
+        assert (folder / name).read_bytes() == (expected / name).read_bytes()
 
 
 @pytest.fixture
@@ -87,11 +87,11 @@ def fail(monkeypatch):
 
     def fail(*errors):
         write = records.write
-        left, begun = list(errors), set()
+        left, started = list(errors), set()
 
         def write_or_fail(file, rows):
-            begun.add(file.partition("records-")[2][:5])
-            if len(begun) == OPTIONS.num_shards and left:
+            started.add(file.partition("records-")[2][:5])
+            if len(started) == OPTIONS.num_shards and left:
                 raise left.pop()
             write(file, rows)
 
@@ -162,10 +162,10 @@ def test_a_bug_keeps_its_traceback(text, tmp_path, fail):
 
 
 def test_work_stops_without_its_token(text, tmp_path, monkeypatch):
-    begun, ended = [], []
+    started, ended = [], []
 
     def lose_token(block, tokenizer, folder, report):
-        begun.append(block)
+        started.append(block)
         for token in folder.parent.glob("pipeline-*"):
             token.unlink(missing_ok=True)
         report(1)
@@ -176,7 +176,7 @@ def test_work_stops_without_its_token(text, tmp_path, monkeypatch):
     with pytest.raises(OSError, match=message):
         make(text, tmp_path / "new")
     # Three pipelines, and two threads in each, while there are more blocks.
-    assert 3 <= len(begun) <= 6 and not ended
+    assert 3 <= len(started) <= 6 and not ended
 
 
 def test_two_may_write_the_same_at_once(tmp_path):

@@ -124,7 +124,7 @@ def test_stretches_are_dealt_and_cover_every_long_document(
     ]
 
 
-def test_progress_is_told_in_bytes(tmp_path, tokenizer, monkeypatch):
+def test_progress_is_reported_in_bytes(tmp_path, tokenizer, monkeypatch):
     monkeypatch.setattr(documents, "_BATCH_SENTENCES", 2)
     monkeypatch.setattr(documents, "_BLOCK_BYTES", 40)
     text = tmp_path / "a.txt"

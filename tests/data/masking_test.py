@@ -34,18 +34,18 @@ def rows():
 
 @pytest.fixture(scope="module")
 def words(rows):
-    """Of each row the lists of places that make up a word."""
+    """Of each row the lists of positions that make up a word."""
     return [_words(*row) for row in zip(*rows, strict=True)]
 
 
 def _words(token_ids, padding_mask):
     words, after_text = [], False
-    for place, token in enumerate(token_ids):
-        is_text = padding_mask[place] and token < len(WORDS)
+    for position, token in enumerate(token_ids):
+        is_text = padding_mask[position] and token < len(WORDS)
         if is_text and after_text and token >= FIRST_PIECE:
-            words[-1].append(place)
+            words[-1].append(position)
         elif is_text:
-            words.append([place])
+            words.append([position])
         after_text = is_text
     return words
 
@@ -70,8 +70,8 @@ def test_number_of_predictions_is_the_published_one(rows):
     weights = _mask(rows)["mask_weights"]
     for length, row in zip(rows[1].sum(1).tolist(), weights, strict=True):
         # google-research/bert, create_masked_lm_predictions
-        wanted = min(8, max(1, int(round(length * 0.15))))
-        assert row.tolist() == [1.0] * wanted + [0.0] * (8 - wanted)
+        expected = min(8, max(1, int(round(length * 0.15))))
+        assert row.tolist() == [1.0] * expected + [0.0] * (8 - expected)
 
 
 def test_positions_are_distinct_sorted_words_and_padding_is_zero(rows):
@@ -181,12 +181,12 @@ def test_words_are_hidden_whole(rows, words, max_ngram, prob):
         assert hidden == sorted(sum(touched, []))
         assert hidden
         shortest = min(map(len, words[row]))
-        wanted = max(shortest, min(24, max(1, round(length * prob))))
-        assert len(hidden) <= wanted
+        expected = max(shortest, min(24, max(1, round(length * prob))))
+        assert len(hidden) <= expected
         left = [len(w) for w in words[row] if w not in touched]
         # Nothing that is left would have fit.
-        assert len(hidden) + min(left, default=99) > wanted
-        full += len(hidden) == wanted
+        assert len(hidden) + min(left, default=99) > expected
+        full += len(hidden) == expected
         stood = masked["mask_ids"][row, : len(hidden)]
         assert (stood == rows[0][row, hidden]).all()
     assert full > 0.9 * NUM_ROWS
@@ -213,27 +213,27 @@ def _greedy(words, count):
 
 
 def _spans(words, count, max_ngram, hidden=()):
-    """A length, then a place, again and again; every way there is."""
+    """A length, then a span, again and again; every way there is."""
     rest = count - len(hidden)
-    places = {}
+    spans_of = {}
     for n in range(1, max_ngram + 1):
         spans = [words[i : i + n] for i in range(len(words) - n + 1)]
         spans = [sum(span, []) for span in spans]
-        places[n] = [
+        spans_of[n] = [
             span
             for span in spans
             if span[-1] - span[0] + 1 == len(span) <= rest
             and not set(span) & set(hidden)
         ]
-    if not places[1]:
+    if not spans_of[1]:
         return collections.Counter({tuple(sorted(hidden)): 1.0})
-    total = sum(1 / n for n in places)
+    total = sum(1 / n for n in spans_of)
     chances = collections.Counter()
-    for n in places:
-        shorter = max(m for m in places if m <= n and places[m])
-        for span in places[shorter]:
+    for n in spans_of:
+        shorter = max(m for m in spans_of if m <= n and spans_of[m])
+        for span in spans_of[shorter]:
             ways = _spans(words, count, max_ngram, (*hidden, *span))
-            share = 1 / n / total / len(places[shorter])
+            share = 1 / n / total / len(spans_of[shorter])
             for pattern, chance in ways.items():
                 chances[pattern] += share * chance
     return chances
@@ -247,13 +247,13 @@ def test_each_choice_is_as_likely_as_by_the_book(whole_words, max_ngram, count):
     cls, sep, pad = (
         getattr(VOCABULARY, f"{name}_id") for name in ("cls", "sep", "pad")
     )
-    # After the [SEP] a piece has no word to go on in.
+    # After the [SEP] a subword has no word to continue.
     token_ids = [cls, 5, 6, 701, 7, 702, 703, sep, 704, 8, 9, sep, pad]
     padding_mask = [1] * 12 + [0]
     words = _words(token_ids, padding_mask)
     assert [len(word) for word in words] == [1, 2, 3, 1, 1, 1]
     if not whole_words:
-        words = [[place] for place in sum(words, [])]
+        words = [[position] for position in sum(words, [])]
     if max_ngram == 1:
         chances = _greedy(words, count)
     else:

@@ -129,8 +129,8 @@ def test_a_run_goes_on_where_it_was(record_set, first_step, monkeypatch):
     rest = first_batches(
         record_set, 5, batch_size=32, seed=5, first_step=first_step
     )
-    wanted = whole[first_step : first_step + 5]
-    np.testing.assert_array_equal(row_numbers(rest), row_numbers(wanted))
+    expected = whole[first_step : first_step + 5]
+    np.testing.assert_array_equal(row_numbers(rest), row_numbers(expected))
 
 
 def test_label_entropies_count_predictions_only(record_set):
@@ -240,7 +240,7 @@ def test_a_run_goes_on_with_the_same_masks(unmasked, first_step):
                 np.testing.assert_array_equal(one[name], value)
 
 
-def test_held_out_rows_are_masked_alike(unmasked, monkeypatch):
+def test_validation_rows_are_masked_alike(unmasked, monkeypatch):
     monkeypatch.setattr(record_batches, "_EVAL_MASKING_ROWS", 48)
 
     def masks(batch_size):

@@ -24,8 +24,8 @@ from kbert.data import (
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 NUM_DOCUMENTS, NUM_SENTENCES = 40, 24
-# A sentence is two words that tell its document and its place there.
-PLACES = Vocabulary(
+# A sentence is two words that tell its document and its position there.
+VOCABULARY = Vocabulary(
     (
         *SPECIAL_TOKENS,
         *(f"d{i}" for i in range(NUM_DOCUMENTS)),
@@ -64,7 +64,7 @@ def text(tmp_path_factory):
 def made(text, tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "new" / "records"
     counts = record_writer.make_records(
-        [text], folder, vocabulary=PLACES, options=OPTIONS
+        [text], folder, vocabulary=VOCABULARY, options=OPTIONS
     )
     return folder, counts
 
@@ -90,9 +90,9 @@ def unmasked(rows):
     return token_ids
 
 
-def places(token_ids):
-    """Sentences as (document, place); the last may have lost its place."""
-    words = [PLACES.tokens[i] for i in token_ids]
+def sentences_of(token_ids):
+    """Sentences as (document, position); the last may have lost it."""
+    words = [VOCABULARY.tokens[i] for i in token_ids]
     documents = [int(word[1:]) for word in words[::2]]
     known = [int(word[1:]) for word in words[1::2]]
     if len(known) < len(documents):
@@ -110,18 +110,18 @@ def test_rows_are_pairs_of_passages(rows):
     ):
         length = mask.sum()
         assert (mask[:length] == 1).all()
-        assert (ids[length:] == PLACES.pad_id).all()
-        [first_sep, last_sep] = np.nonzero(ids == PLACES.sep_id)[0]
-        assert ids[0] == PLACES.cls_id and last_sep == length - 1
+        assert (ids[length:] == VOCABULARY.pad_id).all()
+        [first_sep, last_sep] = np.nonzero(ids == VOCABULARY.sep_id)[0]
+        assert ids[0] == VOCABULARY.cls_id and last_sep == length - 1
         assert segments.tolist() == [0] * (first_sep + 1) + [1] * (
             last_sep - first_sep
         ) + [0] * (len(ids) - length)
-        a = places(ids[1:first_sep])
-        b = places(ids[first_sep + 1 : last_sep])
+        a = sentences_of(ids[1:first_sep])
+        b = sentences_of(ids[first_sep + 1 : last_sep])
         for passage in (a, b):
             first = passage[0]
-            wanted = [(first[0], first[1] + i) for i in range(len(passage))]
-            assert passage == wanted
+            expected = [(first[0], first[1] + i) for i in range(len(passage))]
+            assert passage == expected
         follows = b[0] == (a[-1][0], a[-1][1] + 1)
         assert follows == (is_random == 0)
         assert (a[0][0] != b[0][0]) == (is_random == 1)
@@ -141,7 +141,7 @@ def test_counts_and_manifest_tell_what_is_there(made, rows):
     row, column = np.nonzero(rows["mask_weights"])
     shown = rows["token_ids"][row, rows["mask_positions"][row, column]]
     hidden = rows["mask_ids"][row, column]
-    masked, kept = shown == PLACES.mask_id, shown == hidden
+    masked, kept = shown == VOCABULARY.mask_id, shown == hidden
     assert counts == {
         "documents": NUM_DOCUMENTS,
         "sentences": num_sentences,
@@ -153,7 +153,7 @@ def test_counts_and_manifest_tell_what_is_there(made, rows):
         "true_next": (~is_random).sum(),
         "random_next": is_random.sum(),
         "distinct_negatives": len(negatives),
-        "places": rows["padding_mask"].size,
+        "positions": rows["padding_mask"].size,
         "padding": (rows["padding_mask"] == 0).sum(),
         "tokens": length.sum(),
         "predictions": len(row),
@@ -170,7 +170,7 @@ def test_counts_and_manifest_tell_what_is_there(made, rows):
     manifest = json.loads((folder / "records.json").read_text())
     assert {name: manifest[name] for name in statistics} == statistics
     assert dataclasses.asdict(OPTIONS).items() <= manifest.items()
-    assert Vocabulary.load(folder / "vocab.txt") == PLACES
+    assert Vocabulary.load(folder / "vocab.txt") == VOCABULARY
     assert len(list(folder.iterdir())) == OPTIONS.num_shards + 3
     assert list(folder.parent.iterdir()) == [folder]
 
@@ -179,7 +179,7 @@ def test_shares_are_those_of_the_paper(text, tmp_path):
     shares = record_writer.make_records(
         [text],
         tmp_path / "many",
-        vocabulary=PLACES,
+        vocabulary=VOCABULARY,
         options=dataclasses.replace(OPTIONS, dupe_factor=20, num_shards=1),
     )["shares"]
     assert abs(shares["true_next"] - 0.5) < 0.03
@@ -198,18 +198,18 @@ def test_records_do_not_depend_on_the_number_of_workers(
     record_writer.make_records(
         [text],
         tmp_path / "two",
-        vocabulary=PLACES,
+        vocabulary=VOCABULARY,
         options=OPTIONS,
         workers=workers.Workers(2),
     )
     check_same(tmp_path / "two", made[0])
 
 
-def check_same(folder, wanted):
-    names = sorted(file.name for file in wanted.iterdir())
+def check_same(folder, expected):
+    names = sorted(file.name for file in expected.iterdir())
     assert sorted(file.name for file in folder.iterdir()) == names
     for name in names:
-        assert (folder / name).read_bytes() == (wanted / name).read_bytes()
+        assert (folder / name).read_bytes() == (expected / name).read_bytes()
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ def test_a_run_with_other_settings_is_refused(text, tmp_path, stop_after):
     with pytest.raises(KeyboardInterrupt):
         make([text], tmp_path / "new")
 
-    def again(message, files=(text,), vocabulary=PLACES, **changed):
+    def again(message, files=(text,), vocabulary=VOCABULARY, **changed):
         with pytest.raises(ValueError, match=message) as caught:
             record_writer.make_records(
                 files,
@@ -316,7 +316,9 @@ def test_a_run_with_other_settings_is_refused(text, tmp_path, stop_after):
         )
 
     again(r"new\.partial: .* started it with seed 7, now it is 8", seed=8)
-    again('vocabulary "', vocabulary=dataclasses.replace(PLACES, lower_case=0))
+    again(
+        'vocabulary "', vocabulary=dataclasses.replace(VOCABULARY, lower_case=0)
+    )
     again(r'text\.txt "of [0-9]+ bytes.*", now it is missing', files=())
     (tmp_path / "other.txt").write_text("d1 s1")
     other = str(tmp_path / "other.txt")
@@ -377,7 +379,7 @@ def test_full_sentences_without_labels(text, tmp_path, packed):
     statistics = record_writer.make_records(
         [text],
         tmp_path / "full",
-        vocabulary=PLACES,
+        vocabulary=VOCABULARY,
         options=dataclasses.replace(
             OPTIONS,
             next_sentence=False,
@@ -393,7 +395,7 @@ def test_full_sentences_without_labels(text, tmp_path, packed):
     found = []
     for ids, mask in zip(rows["token_ids"], rows["padding_mask"], strict=True):
         for k in range(1, mask.max() + 1):
-            found += places(ids[mask == k][1:-1])
+            found += sentences_of(ids[mask == k][1:-1])
     assert sorted(found) == [
         (d, s) for d in range(NUM_DOCUMENTS) for s in range(NUM_SENTENCES)
     ]
@@ -408,7 +410,7 @@ def test_another_seed_gives_other_records(rows, text, tmp_path):
     record_writer.make_records(
         [text],
         tmp_path / "other",
-        vocabulary=PLACES,
+        vocabulary=VOCABULARY,
         options=dataclasses.replace(OPTIONS, seed=8),
     )
     other = read(tmp_path / "other")
@@ -419,12 +421,12 @@ def test_another_seed_gives_other_records(rows, text, tmp_path):
         assert (one[:100] == two[:100]).all(1).mean() < 0.1
 
 
-def test_the_same_place_again_with_another_vocabulary(rows, text, tmp_path):
+def test_the_same_text_again_with_another_vocabulary(rows, text, tmp_path):
     other = Vocabulary(
-        (*SPECIAL_TOKENS, *PLACES.tokens[: len(SPECIAL_TOKENS) - 1 : -1]),
+        (*SPECIAL_TOKENS, *VOCABULARY.tokens[: len(SPECIAL_TOKENS) - 1 : -1]),
         lower_case=True,
     )
-    for vocabulary in (PLACES, other):
+    for vocabulary in (VOCABULARY, other):
         shutil.rmtree(tmp_path / "records", ignore_errors=True)
         record_writer.make_records(
             [text],
@@ -433,7 +435,7 @@ def test_the_same_place_again_with_another_vocabulary(rows, text, tmp_path):
             options=OPTIONS,
         )
     found = read(tmp_path / "records")
-    same = np.array([PLACES.tokens.index(token) for token in other.tokens])
+    same = np.array([VOCABULARY.tokens.index(token) for token in other.tokens])
     np.testing.assert_array_equal(same[unmasked(found)], unmasked(rows))
 
 
@@ -470,7 +472,7 @@ def test_options_that_make_no_sense(changed, message):
 
 def make(text_files, folder):
     record_writer.make_records(
-        text_files, folder, vocabulary=PLACES, options=OPTIONS
+        text_files, folder, vocabulary=VOCABULARY, options=OPTIONS
     )
 
 

@@ -147,8 +147,8 @@ def test_random_text_comes_from_everywhere(corpus):
     pairs = choose(corpus, times=40)
     starts = pairs.b_start[pairs.random_sentence >= 0]
     sentences = np.searchsorted(corpus.sentences, starts)
-    told = pairs.random_sentence[pairs.random_sentence >= 0]
-    assert np.array_equal(sentences, told)
+    given = pairs.random_sentence[pairs.random_sentence >= 0]
+    assert np.array_equal(sentences, given)
     counts = np.bincount(sentences, minlength=corpus.num_sentences)
     assert counts.mean() > 4
     assert (counts > 0).mean() > 0.97

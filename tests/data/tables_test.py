@@ -294,7 +294,7 @@ def test_a_stream_gives_what_is_sound_before_it_breaks(table):
         next(rows)
 
 
-def test_json_lines_may_have_lists_where_they_are_wanted(table):
+def test_json_lines_may_have_lists_where_they_are_needed(table):
     path = table("a.jsonl", '{"a": "x", "b": ["y", ""]}\n{"a": "z", "b": 1}\n')
     rows = stream(path, ["a", "b"], lists=["b"])
     assert next(rows) == (1, ["x", ["y", ""]])
@@ -327,7 +327,7 @@ def test_labels_that_are_no_numbers(table, label):
         label_numbers(rows)
 
 
-def test_labels_become_their_places(table):
+def test_labels_become_their_indices(table):
     path = table("a.csv", 't,l\n"x\ny",no\nx,yes\nx,no\n')
     rows = read_table(path, ["t"], "l")
     ids = label_ids(rows, [[x] for x in rows.labels], ["yes", "maybe", "no"])

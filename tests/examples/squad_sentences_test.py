@@ -35,6 +35,6 @@ def test_the_right_choice_holds_the_answer(tmp_path, capsys):
         right[row["question"]] = choices[int(row["label"])]
     assert right == {"Who left?": "Mr. Lee left.", "What fell?": "Rain fell."}
     lines = (tmp_path / "out/summaries.jsonl").read_text().splitlines()
-    wanted = {"sentences": sentences, "labels": [0, 1, 0, 1]}
-    assert [json.loads(line) for line in lines] == [wanted]
+    expected = {"sentences": sentences, "labels": [0, 1, 0, 1]}
+    assert [json.loads(line) for line in lines] == [expected]
     assert "choices.csv: 2 questions" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from tensorflow_serving.apis import (
 
 from kbert.serving import replay, request_samples
 
-WANTED = [
+EXPECTED = [
     {"label": "a!", "lengths": [1, 2]},
     {"label": "schön!", "lengths": [6, 2]},
 ]
@@ -135,14 +135,14 @@ def test_by_rest(client, serve_rest, loaded, capsys):
     flags = [f"--row={json.dumps(row)}" for row in ROWS]
     assert client.main([f"--url={url}", "--signature=tag", *flags]) is None
     assert paths == ["/v1/models/kbert:predict"]
-    assert _printed(capsys) == WANTED
+    assert _printed(capsys) == EXPECTED
 
 
 def test_by_grpc(client, grpc_address, capsys):
     flags = [f"--row={json.dumps(row)}" for row in ROWS]
     flags += [f"--grpc={grpc_address}", "--signature=tag"]
     assert client.main(flags) is None
-    assert _printed(capsys) == WANTED
+    assert _printed(capsys) == EXPECTED
     said = client.main([*flags, "--url=http://x/v1/models/other"])
     assert said == f"{grpc_address}: NOT_FOUND: no such model"
 

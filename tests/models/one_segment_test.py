@@ -62,9 +62,9 @@ def test_both_segments_have_the_one_vector(fields, one, batch):
     if spec.task == "multiple_choice":
         inputs = {k: np.stack([v, v[::-1]], 1) for k, v in inputs.items()}
     inputs = {name: inputs[name] for name in model.input}
-    wanted = two(inputs)
+    expected = two(inputs)
     for name, got in model(inputs).items():
-        np.testing.assert_allclose(got, wanted[name], atol=1e-5)
+        np.testing.assert_allclose(got, expected[name], atol=1e-5)
     assert tasks.segment_note(one, spec).startswith(NOTE)
 
 
@@ -151,10 +151,10 @@ def test_commands_say_it_once(pairs, tmp_path, call):
     table = tmp_path / "t.tsv"
     table.write_text("a\tb\tlabel\nthe film\tbad\ta\nbad\tgood\tb\n")
     columns = "--text_columns=a,b"
-    with contextlib.redirect_stderr(io.StringIO()) as told:
+    with contextlib.redirect_stderr(io.StringIO()) as stderr:
         call("predict", f"--model={path}", f"--input={table}", columns)
         call("evaluate", f"--model={path}", f"--input={table}", columns)
-    assert told.getvalue().count(f"{path}: {NOTE}") == 2
+    assert stderr.getvalue().count(f"{path}: {NOTE}") == 2
     output = tmp_path / "out"
     flags = [f"--init={init}", f"--train={table}", f"--output_dir={output}"]
     flags += ["--epochs=1", "--max_seq_length=12", columns]

@@ -42,8 +42,8 @@ def test_a_wrong_tf_config_is_named(monkeypatch, text, message):
         monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError) as info:
         devices.strategy("multi_worker", 1.0)
-    wanted = message.split(".*")
-    assert all(part in str(info.value) for part in wanted), info.value
+    expected = message.split(".*")
+    assert all(part in str(info.value) for part in expected), info.value
 
 
 def test_a_worker_that_does_not_come_is_named(monkeypatch):

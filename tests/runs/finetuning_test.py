@@ -38,9 +38,9 @@ def finetune(tmp_path, tiny_config, vocabulary, call):
     )
     rows = [("the film was good", "good")] * 7 + [("the film was bad", "bad")]
     flip = {"good": "bad", "bad": "good"}
-    for name, told in (("same", rows), ("flipped", None)):
-        told = told or [(text, flip[label]) for text, label in rows]
-        lines = ["text\tlabel", *("\t".join(row) for row in told)]
+    for name, given in (("same", rows), ("flipped", None)):
+        given = given or [(text, flip[label]) for text, label in rows]
+        lines = ["text\tlabel", *("\t".join(row) for row in given)]
         path = tmp_path / f"{name}.tsv"
         path.write_text("\n".join(lines) + "\n", "utf-8")
 
@@ -64,7 +64,7 @@ def _flags(work, dev):
     ]
 
 
-def _held_out(out):
+def _validation_scores(out):
     lines = (out / "history.jsonl").read_text("utf-8").splitlines()
     return {
         log["step"]: (log["held_out_loss"], log["held_out_accuracy"])
@@ -88,7 +88,7 @@ def test_each_epoch_is_scored_and_the_best_step_kept(finetune, tmp_path):
     flags = "--metric=loss", "--epochs=3"
     printed = finetune("flipped", *flags)
     out = tmp_path / "out"
-    scores = _held_out(out)
+    scores = _validation_scores(out)
     assert list(scores) == [2, 4, 6]
     losses = [loss for loss, _ in scores.values()]
     assert losses[0] < losses[1] < losses[2]
@@ -124,7 +124,7 @@ def test_the_best_step_by_eval_every(finetune, call, tmp_path, said):
     flags += ["--metric=loss"]
     printed = finetune("flipped", "--eval_every=4", *flags)
     out = tmp_path / "out"
-    scores = _held_out(out)
+    scores = _validation_scores(out)
     assert list(scores) == [4, 8, 12]
     assert scores[4][0] < scores[8][0] < scores[12][0]
     found = _evaluation(out)
@@ -155,9 +155,9 @@ def test_the_best_step_by_eval_every(finetune, call, tmp_path, said):
     assert _evaluation(out)["kept"] == "last"
     assert evaluated()["loss"] == pytest.approx(scores[12][0], rel=1e-6)
 
-    # It is resumed, and learns what is now held out.
+    # It is resumed, and learns what is now validation data.
     printed = finetune("same", "--eval_every=9", "--epochs=12", *flags)
-    scores = _held_out(out)
+    scores = _validation_scores(out)
     assert list(scores) == [4, 8, 12, 18, 24]
     assert min(scores.values())[0] == scores[24][0]
     assert re.search(
@@ -171,7 +171,7 @@ def test_patience_ends_a_run_by_its_metric(finetune, call, tmp_path):
     flags = ("--eval_every=4", "--patience=1", "--freeze_blocks=0")
     printed = finetune("flipped", *flags, "--ema_decay=0.3", "--worst=3")
     out = tmp_path / "out"
-    assert list(_held_out(out)) == [4, 8]
+    assert list(_validation_scores(out)) == [4, 8]
     evaluation = json.loads((out / "evaluation.json").read_text("utf-8"))
     assert evaluation["metric"] == "accuracy"
     assert evaluation["best"]["step"] == 4
@@ -357,8 +357,8 @@ def test_two_workers_learn_what_one_process_does(finetune, tmp_path):
             for x in (two[path], values)
         )
         np.testing.assert_allclose(mine, theirs, atol=1e-5, err_msg=path)
-    assert _held_out(tmp_path / "two").keys() == {3, 4}
-    losses = [_held_out(tmp_path / x)[4][0] for x in ("two", "out")]
+    assert _validation_scores(tmp_path / "two").keys() == {3, 4}
+    losses = [_validation_scores(tmp_path / x)[4][0] for x in ("two", "out")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
@@ -477,7 +477,7 @@ def test_settings_that_cannot_be(finetune, tmp_path, flags, message):
     assert not (tmp_path / "out" / "checkpoints").exists()
 
 
-def test_scores_now_and_then_need_held_out_data(finetune, call, tmp_path):
+def test_eval_every_needs_validation_data(finetune, call, tmp_path):
     message = "--{}: the model is not scored while it trains; needs {} too"
     with pytest.raises(
         ValueError, match=message.format("eval_every=4", "--dev")
@@ -494,13 +494,13 @@ def test_scores_now_and_then_need_held_out_data(finetune, call, tmp_path):
         call(*pretrain, "--keep=best", "--eval_input=y")
 
 
-def test_worst_rows_need_held_out_data(finetune):
+def test_worst_rows_need_validation_data(finetune):
     with pytest.raises(ValueError, match="--worst=3: needs --dev too"):
         finetune("same", "--worst=3", "--dev=")
 
 
 @pytest.mark.slow
-def test_a_share_of_the_training_file_is_held_out(finetune, tmp_path):
+def test_a_share_of_the_training_file_is_validation_data(finetune, tmp_path):
     """Rows of one text are on one side, and the run's record says so."""
     rows = [
         f"the film was {i % 20}\t{'good' if i % 3 else 'bad'}\n"

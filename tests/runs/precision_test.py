@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What fewer bits cost is measured on a file, told, and has a limit."""
+"""The cost of reduced precision is measured, reported and limited."""
 
 import math
 
@@ -71,8 +71,8 @@ def test_what_it_costs(kind, computes, regressor, capsys):
     assert before == 1.0 and 0.95 < after
     assert after - before == pytest.approx(change, abs=2e-4)
     answers = [row["value"] for row in signatures.predict(TEXTS)]
-    wanted = [float(x.split("\t")[1]) for x in _lines(regressor)]
-    distance = np.abs(np.subtract(answers, wanted)).max()
+    references = [float(x.split("\t")[1]) for x in _lines(regressor)]
+    distance = np.abs(np.subtract(answers, references)).max()
     assert 1e-5 < distance < 0.1
 
 

@@ -71,7 +71,7 @@ def _predictor(cls):
 
 
 class Choices(Lengths):
-    """Several texts a row beside the one."""
+    """Several texts a row, and the one."""
 
     text_inputs = ("text", "choices")
     several = ("choices",)
@@ -142,7 +142,7 @@ def _stop_at(line):
 
 
 @pytest.fixture
-def begun(table, tmp_path):
+def interrupted(table, tmp_path):
     """A function: a run that stopped in chunk 6, of an output's name."""
 
     def begin(name):
@@ -200,12 +200,14 @@ def test_answers_are_in_order_and_progress_tells_lines(table, tmp_path):
 
 
 @pytest.mark.parametrize("extension", FORMATS)
-def test_a_stopped_run_goes_on_wherever_it_was_cut(extension, begun, tmp_path):
+def test_a_stopped_run_resumes_wherever_it_was_cut(
+    extension, interrupted, tmp_path
+):
     if extension == "parquet":
         pytest.importorskip("pyarrow")
     want = tmp_path / f"whole.{extension}"
     _run(tmp_path / "texts.tsv", want)
-    output, partial = begun(f"a.{extension}")
+    output, partial = interrupted(f"a.{extension}")
     kept = shutil.copytree(partial, tmp_path / "kept")
     left = _texts()[5 * CHUNK :]
 
@@ -270,16 +272,18 @@ def test_a_bad_line_is_named_and_what_was_done_stays(tmp_path):
         (_texts()[:16], 16),
     ],
 )
-def test_answers_to_other_texts_are_not_kept(texts, first, begun, tmp_path):
-    output, _ = begun("a.jsonl")
+def test_answers_to_other_texts_are_not_kept(
+    texts, first, interrupted, tmp_path
+):
+    output, _ = interrupted("a.jsonl")
     table = _write(tmp_path / "texts.tsv", texts)
     assert sorted(_run(table, output)) == sorted(texts[first:])
     _run(table, tmp_path / "whole.jsonl")
     assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
-def test_a_run_with_other_settings_is_refused(begun, tmp_path):
-    output, partial = begun("a.jsonl")
+def test_a_run_with_other_settings_is_refused(interrupted, tmp_path):
+    output, partial = interrupted("a.jsonl")
     before = (partial / "answers").read_bytes()
     with pytest.raises(ValueError, match="with batch_size 3, now it is 4"):
         _run(tmp_path / "texts.tsv", output, settings={"batch_size": 4})

@@ -28,7 +28,7 @@ def config(tiny_config):
 
 @pytest.fixture
 def pretrain(tmp_path, config, vocabulary, call):
-    """Runs four steps on records that have nothing beside them."""
+    """Runs four steps on records that have nothing next to them."""
     config.to_json(tmp_path / "config.json")
     vocabulary.save(tmp_path / "vocab")
 

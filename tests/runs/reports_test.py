@@ -43,16 +43,22 @@ def test_a_report_of_three_rows(tmp_path, task_of, capsys):
     report = reports.make(task, ROWS, ANSWERS, scores)
     reports.write(tmp_path / "report", report, worst=2)
     assert "errors.jsonl with 2 wrong answers\n" in capsys.readouterr().out
-    told = json.loads((tmp_path / "report/report.json").read_text("utf-8"))
-    assert told.keys() == {"input", "scores", "classes", "lengths", "row_score"}
-    assert told["classes"]["good"] == {
+    report = json.loads((tmp_path / "report/report.json").read_text("utf-8"))
+    assert report.keys() == {
+        "input",
+        "scores",
+        "classes",
+        "lengths",
+        "row_score",
+    }
+    assert report["classes"]["good"] == {
         **{"precision": 0.5, "recall": 0.5},
         **{"f1": 0.5, "rows": 2},
     }
-    assert [(x["rows"], x["score"]) for x in told["lengths"]] == [
+    assert [(x["rows"], x["score"]) for x in report["lengths"]] == [
         *((1, 0.75), (1, 0.125), (1, 0.4375))
     ]
-    assert told["lengths"][0]["from"] == 2
+    assert report["lengths"][0]["from"] == 2
     lines = (tmp_path / "report/errors.jsonl").read_text("utf-8").split("\n")
     first, second = map(json.loads, lines[:2])
     assert lines[2:] == [""]

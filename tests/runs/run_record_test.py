@@ -165,7 +165,7 @@ def _never(line):
     raise AssertionError(line)
 
 
-def test_record_files_are_told_apart_by_both_ends(tmp_path):
+def test_record_files_are_distinguished_by_both_ends(tmp_path):
     """Of a size, they differ in the first byte, the last, or none."""
     files = {
         "a": b"1" + bytes(200_000),

@@ -130,8 +130,8 @@ def test_a_search_is_stopped_and_goes_on(search, tmp_path, number):
     assert not (trial / "checkpoints").exists()
     assert found.trials[0].seconds > found.trials[1].seconds
     assert said[1].startswith("1/4  f1 0.1000, 0:0")
-    wanted = r"3/4  learning_rate=0\.2_seed=0, \d:\d\d:\d\d left in all"
-    assert re.fullmatch(wanted, said[4])
+    expected = r"3/4  learning_rate=0\.2_seed=0, \d:\d\d:\d\d left in all"
+    assert re.fullmatch(expected, said[4])
     assert said[5] == f"3/4  failed: {ERROR}"
 
 
@@ -174,9 +174,9 @@ def test_a_search_names_the_best_and_what_failed(search, tmp_path):
     assert best.model == f"{best.name}/model"
     scores = (out / best.name / "evaluation.json").read_text()
     assert (out / "evaluation.json").read_text() == scores
-    told = json.loads((out / "search.json").read_text())
-    assert told["best"] == {"setting": setting.values, "trial": best.name}
-    assert told["settings"][0] == {
+    summary = json.loads((out / "search.json").read_text())
+    assert summary["best"] == {"setting": setting.values, "trial": best.name}
+    assert summary["settings"][0] == {
         "learning_rate": 0.1,
         "trials": 2,
         "mean": pytest.approx(0.15),

@@ -80,12 +80,12 @@ def test_it_answers_as_with_weights_rounded_by_hand(
     assert dtypes.count(tf.as_dtype(precision)) == len(names)
 
     served = replay.Served(found.path)
-    wanted = Signatures(by_hand, **parts).by_name()
+    expected = Signatures(by_hand, **parts).by_name()
     for one in replay.requests_of(found.path):
         name = one.model_spec.signature_name
         got = served.answer(one).outputs
         asked = {k: tf.make_ndarray(v) for k, v in one.inputs.items()}
-        want = requests.ask(wanted[name], asked)
+        want = requests.ask(expected[name], asked)
         for key, value in want.items():
             if value.dtype == np.float32:
                 numbers = tf.make_ndarray(got[key])

@@ -34,7 +34,7 @@ def test_long_lists_of_requests_are_whole_and_of_answers_are_counted():
 
 
 @pytest.mark.parametrize("count", [2, 50, 51, 1200])
-def test_classes_stand_beside_their_numbers(count):
+def test_classes_stand_next_to_their_numbers(count):
     labels = [f"<{number}>" for number in range(count)]
     numbers = np.linspace(1, 2, count, dtype="float32")[np.newaxis]
     pair = _pair({"text": ["a"]}, {"probabilities": numbers, "a": [1]})
@@ -48,7 +48,7 @@ def test_classes_stand_beside_their_numbers(count):
     assert ("left out" in text) == bool(left_out) and left_out in text
 
 
-def test_choices_and_answers_stand_beside_theirs():
+def test_choices_and_answers_stand_next_to_theirs():
     choices = {"choices": [["on|e", "two"]], "text": ["a"]}
     numbers = {"probabilities": [[0.25, 0.75]], "choice": [1]}
     text = request_samples.markdown([_pair(choices, numbers)])

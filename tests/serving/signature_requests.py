@@ -158,14 +158,14 @@ def _padded(array, shape):
     return np.pad(array, [(0, 0), *more], constant_values=fill)
 
 
-# Outputs that are places, and the scores which they are the best of.
+# Outputs that are positions, and the scores which they are the best of.
 _PLACES = {"choice": "probabilities", "best": "scores"}
 
 
 def assert_same(got, want):
     """Answers are equal, but for padding at the ends of their rows.
 
-    Of two places with the same score, as of equal texts, either may be best.
+    Of two positions with the same score, as of equal texts, either may be best.
     """
     assert set(got) == set(want)
     for name, value in want.items():
@@ -181,6 +181,6 @@ def assert_same(got, want):
             np.testing.assert_array_equal(cut, other, err_msg=name)
 
 
-def _at(scores, places):
-    rows = places.reshape(len(places), -1)
+def _at(scores, positions):
+    rows = positions.reshape(len(positions), -1)
     return np.take_along_axis(scores, np.maximum(rows, 0), axis=1)

@@ -330,8 +330,8 @@ def test_pandas_columns(classifier):
         classifier.fit(table["text"], table["label"])
 
 
-def test_a_share_is_held_out_by_the_texts(classifier):
-    """Rows of equal texts stay on one side; about the share is held out."""
+def test_a_validation_split_by_the_texts(classifier):
+    """Rows of equal texts stay on one side; the share is about as given."""
     texts = [f"the film {i // 2}" for i in range(2000)]
     numbers = list(range(2000))
     (x, y, weight), (val_x, val_y) = inputs.split(texts, numbers, None, 0.2)
@@ -422,7 +422,7 @@ def test_wrong_arguments_are_named(encoder, name, arguments, message):
         getattr(kbert, name).from_pretrained(encoder, **arguments)
 
 
-def test_what_is_no_model_is_told(tmp_path):
+def test_what_is_no_model_is_named(tmp_path):
     with pytest.raises(ValueError, match="nothing: no such folder"):
         kbert.load(tmp_path / "nothing")
     (tmp_path / "notes.txt").write_text("no model")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words and characters of pieces, eagerly and inside Dataset.map."""
+"""Words and characters of subwords, eagerly and inside Dataset.map."""
 
 import pytest
 import tensorflow as tf
@@ -8,8 +8,8 @@ from kbert.text import alignment
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
-PIECES = ("the", "walk", "##ing", "caf", "##e", "日", "-")
-TOKENS = (*SPECIAL_TOKENS, *PIECES)
+SUBWORDS = ("the", "walk", "##ing", "caf", "##e", "日", "-")
+TOKENS = (*SPECIAL_TOKENS, *SUBWORDS)
 WORDS = [["the", "walking"], [], ["café", "\u200b", "walk-walk", "zzz"], ["日"]]
 LABELS = [[7, 8], [], [1, 2, 3, 4], [5]]
 
@@ -19,12 +19,12 @@ def tokenizer():
     return Tokenizer(Vocabulary(TOKENS, True))
 
 
-def test_each_piece_knows_its_word_and_the_first_has_its_label(tokenizer):
+def test_each_subword_knows_its_word_and_the_first_has_its_label(tokenizer):
     def align(words, labels):
         ids, word_of = alignment.tokenize_words(words, tokenizer)
         return ids, word_of, alignment.label_first_subwords(labels, word_of)
 
-    pieces = [
+    subwords = [
         ["the", "walk", "##ing"],
         [],
         ["caf", "##e", "walk", "-", "walk", "[UNK]"],
@@ -35,7 +35,7 @@ def test_each_piece_knows_its_word_and_the_first_has_its_label(tokenizer):
     inputs = tf.ragged.constant(WORDS), tf.ragged.constant(LABELS)
     (mapped,) = tf.data.Dataset.from_tensors(inputs).map(align)
     for ids, word_of, labels in (align(*inputs), mapped):
-        assert [[TOKENS[i] for i in row] for row in ids.to_list()] == pieces
+        assert [[TOKENS[i] for i in row] for row in ids.to_list()] == subwords
         assert word_of.to_list() == want_words
         assert labels.to_list() == want_labels
         assert ids.dtype == word_of.dtype == labels.dtype == tf.int32
@@ -60,10 +60,10 @@ def test_characters_and_bytes_cut_the_same_text(tokenizer):
     (mapped,) = tf.data.Dataset.from_tensors(inputs).map(spans)
     for got in (spans(inputs), mapped):
         rows = zip(texts, *(x.to_list() for x in got), strict=True)
-        for text, *places in rows:
+        for text, *spans in rows:
             cut = [
                 (text.encode()[b0:b1].decode(), text[c0:c1])
-                for b0, b1, c0, c1 in zip(*places, strict=True)
+                for b0, b1, c0, c1 in zip(*spans, strict=True)
             ]
             assert [a for a, _ in cut] == [b for _, b in cut]
     starts, ends = (x.to_list() for x in got[2:])

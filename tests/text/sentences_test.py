@@ -21,7 +21,7 @@ MANY = [
 
 
 def by_hand(documents, seq_length):
-    """Tokens, places and which documents' sentences are cut."""
+    """Tokens, positions and which documents' sentences are cut."""
     ids, positions, cut = [], [], []
     for document in documents:
         cut.append([len(sentence) > seq_length - 2 for sentence in document])
@@ -86,8 +86,8 @@ def test_segments_take_turns(vocabulary):
         tf.ragged.constant(positions, tf.int32, row_splits_dtype=tf.int64),
         vocabulary=vocabulary,
     )
-    for row, (tokens, places) in enumerate(zip(ids, positions, strict=True)):
-        want = [sum(x <= i for x in places) - 1 for i in range(len(tokens))]
+    for row, (tokens, starts) in enumerate(zip(ids, positions, strict=True)):
+        want = [sum(x <= i for x in starts) - 1 for i in range(len(tokens))]
         got = features["segment_ids"][row].numpy().tolist()
         rest = [0] * (len(got) - len(want))
         assert got == [number % 2 for number in want] + rest

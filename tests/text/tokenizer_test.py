@@ -12,7 +12,7 @@ from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import Vocabulary
 
 LETTERS = "abcdefghijklmnoprstuvwxyzABCDEÉéßøØđŁłσοδςïıİ½…™ﬁ²日本語한국ᄒ어नम"
-PIECES = (
+SUBWORDS = (
     *(
         "the",
         "The",
@@ -27,7 +27,7 @@ PIECES = (
     ),
     *("!", "'", ",", "-", "_", "$", "€", "[", "]", "“", "”", "’", "😀", "12"),
 )
-TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *PIECES, *LETTERS)
+TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *SUBWORDS, *LETTERS)
 TOKENS += tuple(f"##{letter}" for letter in LETTERS)
 
 TEXTS = [
@@ -91,7 +91,7 @@ def ids_of(texts, casing):
     return [row.ids for row in rows]
 
 
-def pieces_of(ids):
+def subwords_of(ids):
     return [TOKENS[i] for i in ids]
 
 
@@ -110,7 +110,7 @@ def test_ids_are_those_of_hugging_face(tokenizer, casing):
 
 
 @pytest.mark.parametrize(
-    ("casing", "pieces"),
+    ("casing", "subwords"),
     [
         ("uncased", ["the", "caf", "##e", "e", "日", "本"]),
         ("cased", ["The", "Caf", "##é", "É", "日", "本"]),
@@ -119,10 +119,10 @@ def test_ids_are_those_of_hugging_face(tokenizer, casing):
         ("no Chinese", ["the", "caf", "##e", "e", "日", "##本"]),
     ],
 )
-def test_casing_shows(casing, pieces):
+def test_casing_shows(casing, subwords):
     tokenizer = Tokenizer(Vocabulary(TOKENS, **CASINGS[casing]))
     (ids,) = tokenizer(tf.constant(["The Café É 日本"])).to_list()
-    assert pieces_of(ids) == pieces
+    assert subwords_of(ids) == subwords
 
 
 def test_bytes_that_are_not_utf8_are_left_out(tokenizer, casing):
@@ -157,7 +157,7 @@ def test_ordered_marks_that_stay_are_not_put_in_order():
 
 
 @pytest.mark.parametrize(
-    ("text", "pieces"),
+    ("text", "subwords"),
     [
         ("The Café!", ["The", "Caf", "é", "!"]),
         ("the Cafe\u0301 a", ["the", "Caf", "e\u0301", "a"]),
@@ -172,7 +172,7 @@ def test_ordered_marks_that_stay_are_not_put_in_order():
         ("", []),
     ],
 )
-def test_spans_cut_the_text(text, pieces):
+def test_spans_cut_the_text(text, subwords):
     tokens = (*TOKENS, *("ᄀ", "##ᅡ", "##ᆨ"))
     tokenizer = Tokenizer(Vocabulary(tokens, True))
     text = text if isinstance(text, bytes) else text.encode()
@@ -186,7 +186,7 @@ def test_spans_cut_the_text(text, pieces):
         cut = [
             text[start:end].decode() for start, end in zip(*row, strict=True)
         ]
-        assert cut == pieces
+        assert cut == subwords
 
 
 def test_no_texts(tokenizer):
@@ -211,7 +211,7 @@ def test_decode_is_hugging_faces(tokenizer):
     texts = ["the walking café", "walk! walk-walk", "", "##ing"]
     ids = tokenizer(tf.constant(texts))
     theirs = tokenizers.decoders.WordPiece(cleanup=False)
-    want = [theirs.decode(pieces_of(row)) for row in ids.to_list()]
+    want = [theirs.decode(subwords_of(row)) for row in ids.to_list()]
     got = [text.decode() for text in tokenizer.decode(ids).numpy()]
     assert got == want
     specials = tf.ragged.constant([[2, 5, 3, 0]])

@@ -58,12 +58,12 @@ def test_save_then_load_is_equal(tmp_path):
     }
 
 
-def test_accents_follow_the_casing_unless_told():
+def test_accents_follow_the_casing_by_default():
     assert Vocabulary(TOKENS, True).strip_accents is True
     assert Vocabulary(TOKENS, False).strip_accents is False
     assert Vocabulary(TOKENS, True, False).strip_accents is False
-    told = Vocabulary(TOKENS, True, strip_accents=True)
-    assert told == Vocabulary(TOKENS, True)
+    explicit = Vocabulary(TOKENS, True, strip_accents=True)
+    assert explicit == Vocabulary(TOKENS, True)
 
 
 def test_rare_casings_are_saved_and_a_short_file_means_the_published_way(
@@ -221,7 +221,7 @@ def test_learnt_order_is_special_tokens_alphabet_merges(tmp_path):
 
 
 @pytest.mark.parametrize("lower_case", [True, False])
-def test_learnt_pieces_have_the_casing_and_spell_the_text(corpus, lower_case):
+def test_learnt_subwords_have_the_casing_and_spell_the_text(corpus, lower_case):
     learnt = vocabulary.learn([corpus], size=150, lower_case=lower_case)
     ids = {token: i for i, token in enumerate(learnt.tokens)}
     reference = tokenizers.BertWordPieceTokenizer(ids, lowercase=lower_case)

@@ -26,10 +26,10 @@ def by_hand(rows, lengths, stride):
             start += min(length, stride)
         for window, (start, size) in enumerate(spans):
             best = []
-            for place in range(start, start + size):
+            for position in range(start, start + size):
                 scores = [
-                    min(place - s, s + n - 1 - place) + 0.01 * n
-                    if s <= place < s + n
+                    min(position - s, s + n - 1 - position) + 0.01 * n
+                    if s <= position < s + n
                     else -1
                     for s, n in spans
                 ]

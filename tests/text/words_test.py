@@ -28,7 +28,7 @@ def tokenizer():
 
 
 def words_of(texts, tokenizer):
-    """Each text's words, from the first byte of one to its last piece's."""
+    """Each text's words, from the first byte of one to its last subword's."""
     raw = [t if isinstance(t, bytes) else t.encode() for t in texts]
     (result,) = tf.data.Dataset.from_tensors(tf.constant(raw)).map(
         lambda texts: _spans(texts, tokenizer)
@@ -108,8 +108,8 @@ def test_many_texts_together(tokenizer):
         assert got == by_hand(text), text
 
 
-def test_a_long_text_is_not_copied_for_each_piece():
-    """Of 60,000 bytes there are 20,000 pieces, whose copies take 1.2 GB."""
+def test_a_long_text_is_not_copied_for_each_subword():
+    """Of 60,000 bytes there are 20,000 subwords, whose copies take 1.2 GB."""
     count = 20_000
     start = tf.RaggedTensor.from_tensor(3 * tf.range(count)[tf.newaxis])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

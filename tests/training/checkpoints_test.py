@@ -45,7 +45,7 @@ def test_the_last_are_kept_and_the_newest_is_taken_up(run, tmp_path):
     assert _restored(run) == {15.0}
 
 
-def test_the_best_is_kept_beside_the_newest(run, tmp_path):
+def test_the_best_is_kept_with_the_newest(run, tmp_path):
     _save(run, 5)
     run[0].keep_best(5)
     _save(run, 10, 15)

@@ -421,7 +421,7 @@ class _Killed(Exception):
 def test_a_run_that_ends_while_it_is_scored_scores_that_step_next(
     one_block, batches, tmp_path
 ):
-    """It is killed while step 4 is scored, and told to stop at step 6."""
+    """It is killed while step 4 is scored, and stopped at step 6."""
     scored, trainers = [], []
 
     def scorer(kill_at=None):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AdamW beside PyTorch's, LAMB beside Model Garden's; rates and averages."""
+"""AdamW against PyTorch's, LAMB against Model Garden's; rates and averages."""
 
 import keras
 import numpy as np
@@ -62,7 +62,7 @@ def test_steps_equal_those_of_pytorch(optimizer, scale):
 
 
 def test_decay_waits_for_the_gradient():
-    """Else a copy of all variables lies beside the backward pass."""
+    """Else a copy of all variables is kept during the backward pass."""
     layer = _layer()
     optimizer = FusedAdamW(0.01)
     optimizer.build(layer.trainable_variables)

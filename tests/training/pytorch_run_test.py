@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pre-training run step by step beside PyTorch's BertForPreTraining."""
+"""A pre-training run step by step against PyTorch's BertForPreTraining."""
 
 import json
 

@@ -45,13 +45,13 @@ def _batch(number):
     """Row i has 1 + i mod 3 predictions: the replicas have 7 and 8 of them."""
     draw = np.random.default_rng(number)
     lengths = draw.integers(6, TOKENS + 1, ROWS)[:, None]
-    places = np.arange(TOKENS)
-    mask = (places < lengths).astype("int32")
+    positions = np.arange(TOKENS)
+    mask = (positions < lengths).astype("int32")
     weights = np.arange(PREDICTIONS) <= np.arange(ROWS)[:, None] % PREDICTIONS
     weights = weights.astype("float32")
     inputs = {
         "token_ids": draw.integers(5, 15, (ROWS, TOKENS), "int32") * mask,
-        "segment_ids": (places >= lengths // 2).astype("int32") * mask,
+        "segment_ids": (positions >= lengths // 2).astype("int32") * mask,
         "padding_mask": mask,
         "mask_positions": draw.integers(1, 6, (ROWS, PREDICTIONS), "int32"),
     }

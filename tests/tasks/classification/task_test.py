@@ -14,7 +14,7 @@ from kbert.tasks.classification.task import Classifier
 from kbert.tasks.regression.task import Regressor
 from kbert.tasks.rows import DataOptions
 
-# What is told of a film, by several labels; the last has none.
+# Texts on films with several labels; the last has none.
 SEVERAL = [
     ("good film", "good"),
     ("the film was bad", "bad"),

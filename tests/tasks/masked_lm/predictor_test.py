@@ -49,7 +49,7 @@ def path(tmp_path, parts, tiny_config):
     return tmp_path / "model"
 
 
-def _wanted(parts, ids, top_k):
+def _expected(parts, ids, top_k):
     """The best tokens of each [MASK] among ids, from the model alone."""
     row = np.array([ids])
     at = np.flatnonzero(row[0] == 4)[None]
@@ -89,7 +89,7 @@ def test_answers_are_the_models_for_the_tokens(filler, parts, batch_size):
     )
     assert [len(row["masks"]) for row in answers] == [2, 1, 1]
     for answer, ids in zip(answers, IDS, strict=True):
-        _same(answer["masks"], _wanted(parts, ids, 15))
+        _same(answer["masks"], _expected(parts, ids, 15))
     assert done[-1] == (3, 3) and len(done) == -(-3 // batch_size)
     assert list(answers[0]["masks"][0]) != list(answers[0]["masks"][1])
 
@@ -101,7 +101,7 @@ def test_no_texts(filler):
 def test_what_cannot_be_filled_in_is_named(filler):
     with pytest.raises(ValueError, match=r"^Text 2: no \[MASK\]\.$"):
         filler.predict(["a [MASK]", "[mask] and [ MASK ]", ""])
-    long = "the " * 7 + "[MASK] [MASK]"  # beside [CLS] and [SEP] 8 of 10
+    long = "the " * 7 + "[MASK] [MASK]"  # with [CLS] and [SEP] 8 of 10
     with pytest.raises(
         ValueError, match="^Text 3: .* number 2 is behind .* 10"
     ):
@@ -118,7 +118,7 @@ def test_what_cannot_be_filled_in_is_named(filler):
 
 def test_the_command(path, parts, call):
     said = call("predict", f"--model={path}", f"--text={TEXTS[0]}", "--top_k=2")
-    _same(json.loads(said)["masks"], _wanted(parts, IDS[0], 2))
+    _same(json.loads(said)["masks"], _expected(parts, IDS[0], 2))
     with pytest.raises(ValueError, match=r"^--text:1: no \[MASK\]"):
         call("predict", f"--model={path}", "--text=none")
 

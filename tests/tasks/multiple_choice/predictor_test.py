@@ -50,7 +50,7 @@ def test_rows_alone_and_together(server):
     assert [row["choice"] for row in together] == want.argmax(1).tolist()
     for row, choices in zip(together, CHOICES, strict=True):
         assert row["text"] == choices[row["choice"]]
-    # Equal choices have equal scores; others move with their places.
+    # Equal choices have equal scores; others move with their positions.
     assert want[3, 0] == pytest.approx(want[3, 1], abs=1e-6)
     turned = server.predict(TEXTS[:1], [CHOICES[0][::-1]])
     np.testing.assert_allclose(

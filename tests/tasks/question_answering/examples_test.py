@@ -151,10 +151,10 @@ def exact_share(path, vocabulary):
     stop = tf.gather(ends, last, batch_dims=1).to_list()
     found = [
         context.encode()[a:b].decode() == answer.text
-        for context, answers, *places in zip(
+        for context, answers, *spans in zip(
             rows.contexts, rows.answers, begin, stop, strict=True
         )
-        for answer, a, b in zip(sorted(set(answers)), *places, strict=True)
+        for answer, a, b in zip(sorted(set(answers)), *spans, strict=True)
     ]
     return np.mean(found)
 

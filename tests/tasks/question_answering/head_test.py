@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Places for answers, decoding against plain loops, official scores."""
+"""Positions of answers, decoding against plain loops, official scores."""
 
 import random
 
@@ -209,7 +209,7 @@ def _text(rng, words, most=4):
 def _questions(seed, share_without, words=WORDS):
     """Random answers to random questions, as data of SQuAD too."""
     rng = random.Random(seed)
-    wanted = [
+    references = [
         []
         if rng.random() < share_without
         else [_text(rng, words) or "film" for _ in range(rng.randint(1, 3))]
@@ -217,22 +217,22 @@ def _questions(seed, share_without, words=WORDS):
     ]
     predicted = [
         rng.choice(some) if some and rng.random() < 0.4 else _text(rng, words)
-        for some in wanted
+        for some in references
     ]
     qas = [
         {"id": str(i), "answers": [{"text": text} for text in some]}
-        for i, some in enumerate(wanted)
+        for i, some in enumerate(references)
     ]
-    return rng, wanted, predicted, [{"paragraphs": [{"qas": qas}]}]
+    return rng, references, predicted, [{"paragraphs": [{"qas": qas}]}]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_scores_of_1_1_are_the_official_ones(seed):
     official = pytest.importorskip("official.nlp.tools.squad_evaluate_v1_1")
-    _, wanted, predicted, data = _questions(seed, share_without=0)
+    _, references, predicted, data = _questions(seed, share_without=0)
     by_id = {str(i): text for i, text in enumerate(predicted)}
     want = official.evaluate(data, by_id)
-    assert metrics.scores(predicted, wanted) == pytest.approx(
+    assert metrics.scores(predicted, references) == pytest.approx(
         {"exact_match": want["exact_match"], "f1": want["final_f1"]}, rel=1e-12
     )
     assert 0.2 < want["exact_match"] < want["final_f1"] < 0.9
@@ -242,14 +242,14 @@ def test_scores_of_1_1_are_the_official_ones(seed):
 def test_scores_of_2_0_are_the_official_ones(seed):
     official = pytest.importorskip("official.nlp.tools.squad_evaluate_v2_0")
     share = [0.05, 0.5, 0.95, 1.0][seed % 4]
-    rng, wanted, predicted, data = _questions(seed, share)
-    none = [rng.gauss(0.5 if not some else 0, 1) for some in wanted]
+    rng, references, predicted, data = _questions(seed, share)
+    none = [rng.gauss(0.5 if not some else 0, 1) for some in references]
     by_id = {str(i): text for i, text in enumerate(predicted)}
     odds = {str(i): score for i, score in enumerate(none)}
     odds_below_1 = {i: score - 10 for i, score in odds.items()}
     official_scores = official.evaluate(data, by_id, odds_below_1)
     want = {k: v / 100 for k, v in official_scores.items()}
-    got = metrics.scores(predicted, wanted)
+    got = metrics.scores(predicted, references)
     assert got["exact_match"] == pytest.approx(want["exact"], rel=1e-12)
     assert got["f1"] == pytest.approx(want["f1"], rel=1e-12)
     for mine, theirs in (("has_answer", "HasAns"), ("no_answer", "NoAns")):
@@ -258,7 +258,7 @@ def test_scores_of_2_0_are_the_official_ones(seed):
             assert got.get(f"{mine}_{a}", -1) == pytest.approx(
                 want.get(f"{theirs}_{b}", -1), rel=1e-12
             )
-    best = metrics.best_thresholds(predicted, none, wanted)
+    best = metrics.best_thresholds(predicted, none, references)
     for a, b in (("exact_match", "exact"), ("f1", "f1")):
         assert best[f"best_{a}"] == pytest.approx(want[f"final_{b}"], rel=1e-12)
         threshold = best[f"best_{a}_threshold"]
@@ -272,16 +272,16 @@ def test_scores_of_2_0_are_the_official_ones(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_best_threshold_gives_the_best_score(seed):
-    rng, wanted, predicted, _ = _questions(seed, 0.5, WORDS[2:7])
-    none = [rng.gauss(0.5 if not some else 0, 1) for some in wanted]
-    best = metrics.best_thresholds(predicted, none, wanted)
+    rng, references, predicted, _ = _questions(seed, 0.5, WORDS[2:7])
+    none = [rng.gauss(0.5 if not some else 0, 1) for some in references]
+    best = metrics.best_thresholds(predicted, none, references)
 
     def score(name, threshold):
         answers = [
             text if score <= threshold else ""
             for text, score in zip(predicted, none, strict=True)
         ]
-        return metrics.scores(answers, wanted)[name]
+        return metrics.scores(answers, references)[name]
 
     for name in ("exact_match", "f1"):
         found = score(name, best[f"best_{name}_threshold"])
@@ -290,18 +290,18 @@ def test_the_best_threshold_gives_the_best_score(seed):
 
 
 def test_equal_no_answer_scores_are_not_parted():
-    wanted = [["good"], []]
-    best = metrics.best_thresholds(["good", "bad"], [1.0, 1.0], wanted)
+    references = [["good"], []]
+    best = metrics.best_thresholds(["good", "bad"], [1.0, 1.0], references)
     assert best["best_f1"] == 0.5
-    best = metrics.best_thresholds(["good", "bad"], [1.0, 1.5], wanted)
+    best = metrics.best_thresholds(["good", "bad"], [1.0, 1.5], references)
     assert best["best_f1"] == 1.0
     assert best["best_f1_threshold"] == 1.25
 
 
 def test_scores_of_several():
     predicted = [["The film", "bad"], [], ["good"], ["good"], []]
-    wanted = [["bad", "film"], [], ["good", "bad"], [], ["good"]]
-    assert metrics.scores_of_several(predicted, wanted) == pytest.approx(
+    references = [["bad", "film"], [], ["good", "bad"], [], ["good"]]
+    assert metrics.scores_of_several(predicted, references) == pytest.approx(
         {"exact_match": 2 / 5, "f1": (1 + 1 + 2 / 3) / 5}
     )
 

@@ -95,11 +95,11 @@ def _merged_by_hand(model, vocabulary, question, context):
         }
         logits = model(inputs)["logits"].numpy()[0]
         none = min(none, logits[:, 0].sum())
-        for place in range(len(part)):
-            context = min(place, len(part) - 1 - place) + 0.01 * len(part)
-            if context > most[start + place]:
-                most[start + place] = context
-                merged[start + place] = logits[:, len(asked) + 2 + place]
+        for position in range(len(part)):
+            context = min(position, len(part) - 1 - position) + 0.01 * len(part)
+            if context > most[start + position]:
+                most[start + position] = context
+                merged[start + position] = logits[:, len(asked) + 2 + position]
         if start + room >= len(read):
             return merged, none
         start += min(4, room)
@@ -165,8 +165,8 @@ def test_answers_are_slices_with_their_offsets(server, several):
         a, b = got["byte_starts"][0, k], got["byte_ends"][0, k]
         assert SHORT.encode()[a:b] == got["answers"][0, k]
     assert (got["byte_starts"] > got["starts"]).any()
-    places = server.predict(["bad"], [SHORT])[0]
-    assert places["answer"] == SHORT[places["start"] : places["end"]]
+    answer = server.predict(["bad"], [SHORT])[0]
+    assert answer["answer"] == SHORT[answer["start"] : answer["end"]]
 
 
 def _close(got, want):

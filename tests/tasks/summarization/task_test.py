@@ -84,7 +84,7 @@ def test_three_documents_are_learnt_by_heart(
     assert other["sentences"] == [2, 4]
 
 
-def test_the_library_is_wanted_before_anything_is_read(monkeypatch):
+def test_the_library_is_required_before_anything_is_read(monkeypatch):
     monkeypatch.setitem(sys.modules, "rouge_score", None)
     with pytest.raises(ValueError, match=r"install kbert-keras\[rouge\]"):
         Summarizer.read("none.jsonl", DataOptions())
@@ -111,14 +111,14 @@ def test_scores_are_those_of_the_predictions(file, task_of):
     task = task_of(Summarizer.new_spec(rows, data))
     assert task.spec.settings.num_sentences == 1
     answers = [
-        {"summary": [DOCUMENTS[row][place]], "sentences": [place]}
-        for row, place in enumerate([0, 3, 2])
+        {"summary": [DOCUMENTS[row][index]], "sentences": [index]}
+        for row, index in enumerate([0, 3, 2])
     ]
     theirs = rouge_scorer.RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
-    wanted = ["the film was good .", "good film very good", "good good good"]
+    texts = ["the film was good .", "good film very good", "good good good"]
     want = [
         theirs.score(gold, answer["summary"][0])
-        for gold, answer in zip(wanted, answers, strict=True)
+        for gold, answer in zip(texts, answers, strict=True)
     ]
     found = task.scores(answers, rows)
     assert found["precision"] == pytest.approx(2 / 3)

@@ -85,7 +85,7 @@ COLUMNS = [
 
 
 @pytest.mark.parametrize(("text", "want"), COLUMNS)
-def test_columns_are_told_from_texts(read_texts, text, want):
+def test_columns_are_distinguished_from_texts(read_texts, text, want):
     assert read_texts(text) == want
 
 

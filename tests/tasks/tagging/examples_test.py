@@ -24,7 +24,7 @@ def batches(vocabulary, **options):
     return examples, *batch
 
 
-def test_the_first_piece_has_the_tag(vocabulary):
+def test_the_first_subword_has_the_tag(vocabulary):
     examples, inputs, labels, weights = batches(vocabulary)
     assert inputs["token_ids"].tolist() == [
         [CLS, 12, 13, 14, 6, SEP, *[0] * 7],
@@ -51,7 +51,7 @@ def test_the_first_piece_has_the_tag(vocabulary):
 def test_long_sentences_are_windows_and_each_word_counts_once(vocabulary):
     _, inputs, labels, weights = batches(vocabulary, max_seq_length=7, stride=2)
     ids = inputs["token_ids"]
-    assert ids.shape == (6, 7)  # 1 + 1 + 4 windows over 11 pieces
+    assert ids.shape == (6, 7)  # 1 + 1 + 4 windows over 11 subwords
     assert ids[2:, 1:6].tolist() == [
         [5, 5, 5, 12, 13],
         [5, 12, 13, 12, 13],

@@ -58,15 +58,15 @@ def test_scores_are_those_of_seqeval():
     )
     from seqeval.scheme import IOB2, Entities
 
-    wanted = random_tags(4000, 1)
-    predicted = altered(wanted, 2)
-    for row in wanted:
+    references = random_tags(4000, 1)
+    predicted = altered(references, 2)
+    for row in references:
         assert metrics.entities(row) == get_entities(row)
         (strict,) = Entities([row], IOB2).entities
         got = metrics.entities(row, strict=True)
         assert got == [(e.tag, e.start, e.end - 1) for e in strict]
     for rows in (slice(0, 4000), slice(0, 5), slice(7, 8)):
-        pair = wanted[rows], predicted[rows]
+        pair = references[rows], predicted[rows]
         got = metrics.scores(pair[1], pair[0])
         for prefix, options in (
             ("", {}),
@@ -80,8 +80,10 @@ def test_scores_are_those_of_seqeval():
                 want = score(*pair, zero_division=0, **options)
                 assert got[prefix + name] == pytest.approx(want, rel=1e-12)
     assert got["f1"] != got["strict_f1"]
-    report = metrics.class_report(predicted, wanted)
-    by_type = precision_recall_fscore_support(wanted, predicted, average=None)
+    report = metrics.class_report(predicted, references)
+    by_type = precision_recall_fscore_support(
+        references, predicted, average=None
+    )
     assert list(report) == list(TYPES)
     for numbers, want in zip(
         report.values(), np.stack(by_type, 1), strict=True
@@ -109,11 +111,11 @@ def test_bounds_in_the_graph_are_the_entities():
         want = metrics.entities(row)
         inside = [0] * width
         for name, start, end in want:
-            places = range(start, end + 1)
-            inside[start : end + 1] = [1 + TYPES.index(name) for _ in places]
+            positions = range(start, end + 1)
+            inside[start : end + 1] = [1 + TYPES.index(name) for _ in positions]
         assert kinds.tolist() == inside
-        places = [np.flatnonzero(x).tolist() for x in bounds]
-        assert places == [[e[1] for e in want], [e[2] for e in want]]
+        positions = [np.flatnonzero(x).tolist() for x in bounds]
+        assert positions == [[e[1] for e in want], [e[2] for e in want]]
 
 
 def test_decoding_by_hand():

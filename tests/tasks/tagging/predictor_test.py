@@ -80,13 +80,13 @@ def server(tiny_config, vocabulary):
     return _MADE["server"]
 
 
-def tagged(pieces):
-    """Tag and probability of each piece of one text, window by window."""
+def tagged(subwords):
+    """Tag and probability of each subword of one text, window by window."""
     room, starts = LENGTH - 2, [0]
-    while starts[-1] + room < len(pieces):
+    while starts[-1] + room < len(subwords):
         starts.append(starts[-1] + STRIDE)
-    best = [(-1,)] * len(pieces)
-    rows = [[2, *pieces[s : s + room], 3] for s in starts]
+    best = [(-1,)] * len(subwords)
+    rows = [[2, *subwords[s : s + room], 3] for s in starts]
     longest = max(map(len, rows))
     ids = np.array([row + [0] * (longest - len(row)) for row in rows])
     mask = np.array([[1] * len(r) + [0] * (longest - len(r)) for r in rows])
@@ -106,15 +106,20 @@ def tagged(pieces):
 def entities(tags, scores):
     """Type, mean score, first and last word: conlleval's rule."""
     found, previous = [], "O"
-    for place, tag in enumerate(tags):
+    for position, tag in enumerate(tags):
         if tag != "O":
             if tag[0] == "B" or tag[2:] != previous[2:]:
                 found.append((tag[2:], []))
-            found[-1][1].append(place)
+            found[-1][1].append(position)
         previous = tag
     return [
-        (name, np.nanmean([scores[i] for i in places]), places[0], places[-1])
-        for name, places in found
+        (
+            name,
+            np.nanmean([scores[i] for i in positions]),
+            positions[0],
+            positions[-1],
+        )
+        for name, positions in found
     ]
 
 
@@ -123,32 +128,34 @@ def of_words(words, tokenizer):
     cut = [tokenizer([word])[0].numpy().tolist() for word in words]
     found = iter(tagged(sum(cut, [])))
     tags, scores = [], []
-    for pieces in cut:
-        first, *_ = [next(found) for _ in pieces] or [(None, np.nan)]
+    for subwords in cut:
+        first, *_ = [next(found) for _ in subwords] or [(None, np.nan)]
         tags.append(first[0] if first[0] is None else LABELS[first[0]])
         scores.append(first[1])
-    given = [place for place, tag in enumerate(tags) if tag]
-    for place in [place for place, tag in enumerate(tags) if not tag]:
-        before = "O" if place < min(given, default=99) else tags[place - 1]
-        after = tags[next((i for i in given if i > place), 0)] or "O"
+    given = [position for position, tag in enumerate(tags) if tag]
+    for position in [position for position, tag in enumerate(tags) if not tag]:
+        before = (
+            "O" if position < min(given, default=99) else tags[position - 1]
+        )
+        after = tags[next((i for i in given if i > position), 0)] or "O"
         same = after[0] == "I" and before[1:].strip("-") == after[2:]
-        tags[place] = after if same and given[-1] > place else "O"
+        tags[position] = after if same and given[-1] > position else "O"
     return tags, entities(tags, scores)
 
 
 def of_text(text, tokenizer):
-    """The entities, their words' places changed to bytes."""
+    """The entities, their words' positions changed to bytes."""
     ids, *spans = tokenizer.with_spans([text])
     begin = word_starts(tf.constant([text]), *spans)
     words = []
-    for piece, (begins, start, end) in enumerate(
+    for subword, (begins, start, end) in enumerate(
         np.stack([x[0] for x in (begin, *spans)], 1).tolist()
     ):
         if begins:
-            words.append([piece, start, end])
+            words.append([subword, start, end])
         words[-1][2] = end
     found = tagged(ids[0].numpy().tolist())
-    firsts = [found[piece] for piece, _, _ in words]
+    firsts = [found[subword] for subword, _, _ in words]
     return [
         (name, score, words[first][1], words[last][2])
         for name, score, first, last in entities(
@@ -180,9 +187,9 @@ def test_texts_against_plain_python(server, vocabulary):
                     "end": before + len(part),
                 }
             )
-            place = number, len(want) - 1
+            position = number, len(want) - 1
             names = ("types", "byte_starts", "byte_ends")
-            found = [answers[x][place].numpy() for x in names]
+            found = [answers[x][position].numpy() for x in names]
             assert found == [name.encode(), start, end]
         assert row == {"entities": want}
         assert all(text[e["start"] : e["end"]] == e["text"] for e in want)
@@ -414,10 +421,10 @@ def test_aggregation_is_that_of_transformers(
                     "scores": shares[i],
                     "start": start,
                     "end": end,
-                    "index": place,
+                    "index": position,
                     "is_subword": TOKENS[i].startswith("##"),
                 }
-                for place, (i, start, end) in enumerate(
+                for position, (i, start, end) in enumerate(
                     zip(ids, starts, ends, strict=True)
                 )
             ]

@@ -12,10 +12,10 @@ from kbert.tasks.tagging import tag_schemes
 def marked(entities, size, scheme):
     """Tags of (type, first, last) by the definition of a scheme."""
     tags = ["O"] * size
-    last_of = {}  # by the place behind it, the type of an entity
+    last_of = {}  # by the position after it, the type of an entity
     for name, first, last in entities:
-        for place in range(first, last + 1):
-            tags[place] = f"I-{name}"
+        for position in range(first, last + 1):
+            tags[position] = f"I-{name}"
         last_of[last + 1] = name
         if scheme == "BMES":
             tags[first : last + 1] = [f"M-{name}"] * (last + 1 - first)
@@ -31,15 +31,15 @@ def marked(entities, size, scheme):
 def test_all_schemes_become_the_same_iob2():
     draw = random.Random(0)
     for _ in range(500):
-        entities, place = [], 0
-        while place < 12:
-            place += draw.choice([0, 0, 1, 2])
-            last = place + draw.randrange(3)
-            entities.append((draw.choice("xy"), place, last))
-            place = last + 1
-        want = marked(entities, place, "IOB2")
+        entities, position = [], 0
+        while position < 12:
+            position += draw.choice([0, 0, 1, 2])
+            last = position + draw.randrange(3)
+            entities.append((draw.choice("xy"), position, last))
+            position = last + 1
+        want = marked(entities, position, "IOB2")
         for scheme in tag_schemes.SCHEMES:
-            tags = marked(entities, place, scheme)
+            tags = marked(entities, position, scheme)
             assert tag_schemes.fault(tags, scheme) is None
             assert tag_schemes.to_iob2(tags) == want
         legal = {
@@ -47,7 +47,7 @@ def test_all_schemes_become_the_same_iob2():
             for tagged, scheme in itertools.product(
                 tag_schemes.SCHEMES, tag_schemes.SCHEMES
             )
-            if tag_schemes.fault(marked(entities, place, tagged), scheme)
+            if tag_schemes.fault(marked(entities, position, tagged), scheme)
             is None
         }
         # Each one in its own scheme alone; entities of two words are the
@@ -76,7 +76,7 @@ def test_entities_in_the_scheme_of_labels(letters, want):
 
 
 @pytest.mark.parametrize(
-    ("scheme", "tags", "place"),
+    ("scheme", "tags", "position"),
     [
         ("IOB2", "O B-x O I-x", 3),
         ("IOB2", "B-x I-y", 1),
@@ -101,8 +101,8 @@ def test_entities_in_the_scheme_of_labels(letters, want):
         ("BIOES", "B-x M-x", 1),
     ],
 )
-def test_the_first_fault(scheme, tags, place):
-    assert tag_schemes.fault(tags.split(), scheme) == place
+def test_the_first_fault(scheme, tags, position):
+    assert tag_schemes.fault(tags.split(), scheme) == position
 
 
 @pytest.mark.parametrize("tag", ["", "X-a", "B-", "B", "O-a", "PER", "i-a"])
@@ -114,7 +114,7 @@ def test_what_is_no_tag(tag):
 def _conlleval(tags):
     """Chunks by conlleval's startOfChunk and endOfChunk, and seqeval's S."""
     chunks, before, type_before, start = [], "O", "", None
-    for place, tag in enumerate([*tags, "O"]):
+    for position, tag in enumerate([*tags, "O"]):
         letter, _, kind = tag.partition("-")
         letter = {"L": "E", "U": "S", "M": "I"}.get(letter, letter)
         pair = before + letter
@@ -123,10 +123,10 @@ def _conlleval(tags):
         starts = letter in "BS" or pair in ("EE", "EI", "SE", "SI", "OE", "OI")
         starts |= letter != "O" and type_before != kind
         if start is not None and ends:
-            chunks.append((type_before, start, place - 1))
+            chunks.append((type_before, start, position - 1))
             start = None
         if starts:
-            start = place
+            start = position
         before, type_before = letter, kind
     return chunks
 

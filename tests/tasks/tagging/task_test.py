@@ -14,7 +14,7 @@ from kbert.tasks.summarization.task import Summarizer
 from kbert.tasks.tagging.head import labels_of
 from kbert.tasks.tagging.task import Tagger
 
-# IOB1; "long" and "longer" begin with one piece. The last is longer than a
+# IOB1; "long" and "longer" begin with one subword. The last is longer than a
 # row of 8 tokens.
 FILE = """\
 -DOCSTART- -X- O
