@@ -97,7 +97,7 @@ def _history(folder):
     return [json.loads(line) for line in lines]
 
 
-def _held_out(folder):
+def _validation_losses(folder):
     """The step and both losses of each score."""
     return [
         (line["step"], [line[f"held_out_{x}_loss"] for x in ("mlm", "nsp")])
@@ -195,7 +195,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(work, call, strategy):
     assert names[1] == "step-00000004"
     call("pretrain", *_flags(work, killed, **how))
     _assert_same_bits(work / whole, work / killed)
-    histories = [_held_out(work / name) for name in (whole, killed)]
+    histories = [_validation_losses(work / name) for name in (whole, killed)]
     assert histories[0] == histories[1]
     assert [step for step, _ in histories[0]] == [4, 8, 12]
     steps = [line["step"] for line in _history(work / killed)]
@@ -209,7 +209,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(work, call, strategy):
         pytest.param(signal.SIGINT, "Ctrl-C", marks=pytest.mark.slow),
     ],
 )
-def test_a_run_that_is_told_to_stop_saves(work, call, capsys, number, name):
+def test_a_run_that_gets_a_signal_saves(work, call, capsys, number, name):
     flags = _flags(work, name, strategy="one_device", steps=100_000)
     history = work / name / "history.jsonl"
 
@@ -253,7 +253,10 @@ def test_a_batch_that_is_not_divided_is_refused(work, call, parts):
 @pytest.mark.slow
 def test_two_workers_reach_what_one_does(work, call):
     how = {"dropout": 0, "accumulate_steps": 2, "eval_input": work / "records"}
-    how |= {"eval_every": 5, "patience": 3, "ema_decay": 0.9}
+    how |= {"eval_every": 5, "patience": 3, "ema_decay": 0.9, "log_every": 1}
+    # Clipped far below Adam's epsilon, gradients are divided by little else:
+    # those that are mostly rounding error, which differs, stay small.
+    how |= {"clip_norm": 1e-7, "learning_rate": 1}
     flags = _flags(work, "two", strategy="multi_worker", **how)
     ports = cluster.free_ports(2)
     workers = [
@@ -276,19 +279,21 @@ def test_two_workers_reach_what_one_does(work, call):
         _history(work / "two"), _history(work / "alone"), strict=True
     ):
         assert ours.keys() == theirs.keys()
-        for name in ours.keys() & {"mlm_loss", "held_out_mlm_loss"}:
+        # The gradient's norm is the one before it is clipped.
+        compared = {"mlm_loss", "gradient_norm", "held_out_mlm_loss"}
+        for name in ours.keys() & compared:
             assert ours[name] == pytest.approx(theirs[name], rel=1e-6)
-    assert [step for step, _ in _held_out(work / "two")] == [5, 10, 12]
+    assert [step for step, _ in _validation_losses(work / "two")] == [5, 10, 12]
 
 
 @pytest.mark.slow
-def test_workers_that_are_told_to_stop_stop_together(work):
-    flags = _flags(work, "told", strategy="multi_worker", steps=100_000)
+def test_workers_stop_together(work):
+    flags = _flags(work, "stopped", strategy="multi_worker", steps=100_000)
     ports = cluster.free_ports(2)
     workers = [
         cluster.start("pretrain", flags, index, ports) for index in (0, 1)
     ]
-    history = work / "told" / "history.jsonl"
+    history = work / "stopped" / "history.jsonl"
     while not history.exists() or not history.stat().st_size:
         assert workers[0].poll() is None and workers[1].poll() is None
         time.sleep(0.1)
