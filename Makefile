@@ -22,8 +22,8 @@ help:
 demo: $(VENV)/demo.stamp ## the whole journey; SENTENCES='"a fine film" "a bore"'
 	$(BIN)/python examples/demo.py $(DEMO_ARGS) $(SENTENCES)
 
-# Processes take 2 GB each, those of slow tests 6, and more than four have
-# little to do.
+# Processes take 2 GB each, and more than four have little to do. A slow test
+# takes more, in processes that it starts.
 test: check ## lint, types and all tests but the slow ones
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
 

@@ -10,9 +10,9 @@ A 6 x 384 encoder with real weights learns the sentiment of movie sentences:
 
 All train on the processor with batches of 32, AdamW (rate 1e-4, epsilon 1e-6,
 decay 0.01 but for biases and norms), 10 % linear warm-up, then linear decay,
-clipping at 1.0, dropout 0.1. One process runs at a time, the sides in turn for
-each seed. Finished runs are kept in OUTPUT_DIR/rows.jsonl, so that a run that
-was stopped goes on where it was:
+clipping at 1.0, dropout 0.1. One process runs at a time: all sides of a seed,
+then those of the next. Finished runs are kept in OUTPUT_DIR/rows.jsonl, from
+which an interrupted benchmark is resumed:
 
     python -m benchmarks.finetune_demo --output_dir=out/finetune_demo
 """

@@ -10,7 +10,7 @@ another. Validation scores are written to OUTPUT_DIR/SIDE.jsonl as they are
 computed, the curves to OUTPUT_DIR/curves.png, and a table to standard output.
 A side whose file is complete is not run again:
 
-    python -m benchmarks.pretrain_curve --records=DIR --held_out=DIR
+    python -m benchmarks.pretrain_curve --records=DIR --validation=DIR
 
 and in bfloat16 with --sides=kbert,kbert_bfloat16 --steps=500 --score_every=50.
 """
@@ -65,7 +65,7 @@ def _parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--records", required=True, help="a folder")
-    parser.add_argument("--held_out", required=True, help="a folder")
+    parser.add_argument("--validation", required=True, help="a folder")
     parser.add_argument("--sides", type=_sides, default="kbert,pytorch")
     parser.add_argument("--output_dir", default="out/pretrain_curve")
     parser.add_argument("--model_config", default="tiny")
@@ -182,7 +182,7 @@ def _draw(curves: dict[str, Rows], path: pathlib.Path) -> None:
                 [row[name] for row in rows],
                 label=side,
             )
-        axis.set(xlabel="step", ylabel=f"held-out {label}")
+        axis.set(xlabel="step", ylabel=f"validation {label}")
         axis.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=120)

@@ -30,7 +30,7 @@ _QUESTIONS = (
     "A warm, funny film with a heart.",
     "Two hours of my life that I will never get back.",
 )
-_HELD_OUT_EVERY = 5  # every fifth document is in the validation set
+_VALIDATION_EVERY = 5  # every fifth document is in the validation set
 
 # Uses the export as a server does, with only these two packages.
 _ASK = """
@@ -73,12 +73,12 @@ class Demo:
     def write_text(self):
         """Writes Python's documentation to two files of documents."""
         topics = sorted(pydoc_data.topics.topics.items())
-        files = {"train": [], "held_out": []}
+        files = {"train": [], "validation": []}
         for index, (_, text) in enumerate(topics):
-            held_out = index % _HELD_OUT_EVERY == 0
+            name = "train" if index % _VALIDATION_EVERY else "validation"
             paragraphs = [" ".join(p.split()) for p in text.split("\n\n")]
             document = "\n".join(p for p in paragraphs if p)
-            files["held_out" if held_out else "train"].append(document)
+            files[name].append(document)
         (self.output / "text").mkdir(parents=True)
         for name, documents in files.items():
             path = self.output / "text" / f"{name}.txt"
@@ -95,7 +95,7 @@ class Demo:
             output_dir=out / "vocab",
             vocab_size=4000,
         )
-        for name, times in (("train", 10), ("held_out", 4)):
+        for name, times in (("train", 10), ("validation", 4)):
             self.run(
                 "make-records",
                 input=out / f"text/{name}.txt",
@@ -112,7 +112,7 @@ class Demo:
             "pretrain",
             model_config="tiny",
             input=out / "records/train",
-            eval_input=out / "records/held_out",
+            eval_input=out / "records/validation",
             output_dir=out / "pretrain",
             steps=800,
             learning_rate=2e-3,

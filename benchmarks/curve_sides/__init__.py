@@ -26,9 +26,9 @@ class Task:
     Attributes:
         start: kbert's folder of the first weights, or Hugging Face's.
         records: folder of the rows to train on.
-        held_out: folder of the rows to score.
+        validation: folder of the rows to score.
         steps: of the whole run.
-        score_every: steps between two scores of the held-out rows.
+        score_every: steps between two scores of the validation rows.
         batch_size: rows of a step.
         learning_rate: the highest.
         dtype: of kbert's matrix products, one of Keras's dtype policies.
@@ -37,7 +37,7 @@ class Task:
 
     start: str
     records: str
-    held_out: str
+    validation: str
     steps: int
     score_every: int
     batch_size: int

@@ -16,7 +16,7 @@ from kbert.training.optimizer import WarmupDecay
 
 
 def train(task: Task) -> Iterator[Point]:
-    """Trains, and scores the held-out rows now and then."""
+    """Trains, and scores the validation rows now and then."""
     keras.config.set_dtype_policy(task.dtype)
     model = folder.load(task.start).model
     trainer = loop.Trainer(
@@ -50,7 +50,7 @@ def _point(task, model, step, seconds):
     scores = loop.evaluate(
         model,
         record_batches.dataset(
-            record_sets.find(task.held_out),
+            record_sets.find(task.validation),
             batch_size=task.batch_size,
             seed=None,
         ),

@@ -17,7 +17,7 @@ from benchmarks.curve_sides import Point, Task
 
 
 def train(task: Task) -> Iterator[Point]:
-    """Trains, and scores the held-out rows now and then."""
+    """Trains, and scores the validation rows now and then."""
     model = transformers.BertForPreTraining.from_pretrained(task.start).train()
     optimizer = torch.optim.AdamW(
         _parameter_groups(model),
@@ -87,7 +87,7 @@ def _point(task, model, step, seconds):
     model.eval()
     sums = dict.fromkeys(["mlm", "mlm_right", "nsp", "nsp_right"], 0.0)
     counts = dict.fromkeys(["mlm", "nsp"], 0)
-    batches = curve_sides.read_batches(task.held_out, task.batch_size, None)
+    batches = curve_sides.read_batches(task.validation, task.batch_size, None)
     for batch in batches:
         mlm, nsp, words, pairs = _outputs(model, *batch)
         for name, logits, labels in (("mlm", mlm, words), ("nsp", nsp, pairs)):

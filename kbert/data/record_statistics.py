@@ -32,14 +32,9 @@ SHARE_OF = {
 }
 _ORDER = (
     *("documents", "sentences", "corpus_tokens", "rows", "texts", "short"),
-    *(
-        "truncated",
-        "true_next",
-        "random_next",
-        "distinct_negatives",
-        "positions",
-    ),
-    *("padding", "tokens", "predictions", "masked", "random", "kept"),
+    *("truncated", "true_next", "random_next", "distinct_negatives"),
+    *("positions", "padding", "tokens"),
+    *("predictions", "masked", "random", "kept"),
 )
 _BINS = 16  # of the lengths
 

@@ -24,7 +24,7 @@ _SAME_SECONDS = 0.2
 def exit_to_be_resumed() -> None:
     """From now on SIGTERM and SIGHUP end the process with EXIT_CODE.
 
-    For a command that goes on, when it is started again, from what it wrote.
+    For a command that, started again, resumes from what it wrote.
     A signal that is ignored, as by nohup, stays so.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -16,8 +16,8 @@ class SharedBlocks:
     The blocks of a model are alike but for their weights, so one function
     that takes those computes them all; and the graphs that call a model share
     it. A SavedModel is then a fraction of the size, and so is the time to
-    trace, save and load it. TensorFlow puts the functions' bodies in the
-    places of their calls before it runs them: what it runs is the same.
+    trace, save and load it. TensorFlow inlines the functions before it
+    runs them: what it runs is the same.
     """
 
     def __init__(self):

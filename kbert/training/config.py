@@ -93,7 +93,7 @@ class TrainConfig:
     )
     patience: int | None = option(
         "Early stopping: end after this many scores without a better one. The "
-        "learning rate falls as if the run went on.",
+        "learning rate falls as if the run continued.",
         None,
     )
     keep: Literal["best", "last"] | None = option(

@@ -70,9 +70,9 @@ def _subtract_at(rows, labels, values):
     shape = ops.shape(rows)
     rows = ops.reshape(rows, (-1, shape[-1]))
     labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
-    places = ops.stack([ops.arange(ops.shape(labels)[0]), labels], axis=-1)
+    indices = ops.stack([ops.arange(ops.shape(labels)[0]), labels], axis=-1)
     rows = ops.scatter_update(
-        rows, places, -ops.reshape(values, (-1,)), reduction="add"
+        rows, indices, -ops.reshape(values, (-1,)), reduction="add"
     )
     return ops.reshape(rows, shape)
 

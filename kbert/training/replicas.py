@@ -16,7 +16,7 @@ _SEED_STRIDE = 2654435769
 
 
 def vary_dropout(model: keras.Model) -> None:
-    """Gives each replica dropout masks of its own.
+    """Gives each replica separate dropout masks.
 
     Left alone, all replicas draw the same masks, for their seed states are
     equal, and so they stay: what a checkpoint has of the first replica is

@@ -20,7 +20,7 @@ def test_all_sides_begin_and_stay_together(
     flags = {
         "sides": ",".join(pretrain_curve.SIDES),
         "records": records,
-        "held_out": records,
+        "validation": records,
         "output_dir": tmp_path / "out",
         "model_config": tmp_path / "config.json",
         "steps": 6,

@@ -46,7 +46,7 @@ def outputs(found: Any) -> torch.Tensor:
 def answers(
     model: torch.nn.Module, data: Data, tokenizer: Any, labels: list[str]
 ) -> list[dict[str, Any]]:
-    """A tag for each word; words that were cut off are O."""
+    """A tag for each word; words that were truncated are O."""
     words = conll.read(data.dev).words
     encoded = _encode(data, tokenizer, words)
     ids = encoded["input_ids"]
