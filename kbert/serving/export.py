@@ -5,9 +5,6 @@ import contextlib
 import json
 import os
 import pathlib
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -127,7 +124,7 @@ def export(
         requests = _requests(signatures, graphs, samples)
         with _explain_full_disk(path):
             warmup.write(partial, requests)
-        answers = _replay(partial)
+        answers = replay.answers_of_new_process(partial)
         progress(3, _STEPS)
         _check(signatures, graphs, requests, answers)
         progress(_STEPS, _STEPS)
@@ -239,30 +236,6 @@ def _specs(graph) -> dict[str, tf.TensorSpec]:
 def _num_rows(request: predict_pb2.PredictRequest) -> int:
     tensor = next(iter(request.inputs.values()))
     return tensor.tensor_shape.dim[0].size
-
-
-def _replay(folder: pathlib.Path) -> list[predict_pb2.PredictResponse]:
-    """Returns the answers of a new process that only has TensorFlow."""
-    with tempfile.TemporaryDirectory() as temporary:
-        answers = pathlib.Path(temporary) / "answers"
-        # -I: imports nothing from this folder or the user's environment.
-        done = subprocess.run(
-            [sys.executable, "-I", replay.__file__, folder, answers],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        )
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:]
-            if done.returncode < 0:
-                last = [f"ended by {signal.Signals(-done.returncode).name}"]
-            raise ValueError(
-                f"{folder}: does not answer in a new process: {''.join(last)}"
-            )
-        return [
-            predict_pb2.PredictResponse.FromString(record.numpy())
-            for record in tf.data.TFRecordDataset(str(answers))
-        ]
 
 
 def _compare(name, graph, request, response, tolerance):

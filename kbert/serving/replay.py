@@ -15,7 +15,10 @@ export, and finds variables that the server does not.
 
 import os
 import pathlib
+import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -134,6 +137,35 @@ def answers_of(
     for request in first.values():
         for name, bad in malformed(request):
             check_refused(served, name, bad)
+
+
+def answers_of_new_process(
+    export: str | os.PathLike,
+) -> list[predict_pb2.PredictResponse]:
+    """Returns the same from a new process, which only has TensorFlow.
+
+    Raises: ValueError if the process fails.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        answers = pathlib.Path(temporary) / "answers"
+        # -I: imports nothing from this folder or the user's environment.
+        done = subprocess.run(
+            [sys.executable, "-I", __file__, export, answers],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:]
+            if done.returncode < 0:
+                last = [f"ended by {signal.Signals(-done.returncode).name}"]
+            raise ValueError(
+                f"{export}: does not answer in a new process: {''.join(last)}"
+            )
+        return [
+            predict_pb2.PredictResponse.FromString(record.numpy())
+            for record in tf.data.TFRecordDataset(str(answers))
+        ]
 
 
 def malformed(

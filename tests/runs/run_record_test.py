@@ -128,12 +128,23 @@ def test_checkpoints_without_a_record_are_refused(tmp_path):
         _record(tmp_path).check(print)
 
 
+def _only_keras(version):
+    """Of the installed packages' versions only Keras's is known."""
+
+    def version_of(distribution):
+        if distribution == "keras":
+            return version
+        raise importlib.metadata.PackageNotFoundError(distribution)
+
+    return version_of
+
+
 def test_other_versions_are_named(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(run_record, "_versions", lambda: {"keras": "3.0"})
+        patched.setattr(importlib.metadata, "version", _only_keras("3.0"))
         _record(tmp_path).on_train_begin(0)
     _save(tmp_path, 1)
-    monkeypatch.setattr(run_record, "_versions", lambda: {"keras": "3.1"})
+    monkeypatch.setattr(importlib.metadata, "version", _only_keras("3.1"))
     said = []
     record = _record(tmp_path)
     record.check(said.append)

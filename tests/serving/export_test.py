@@ -36,11 +36,16 @@ def write(signatures, monkeypatch):
     """
 
     def write(task, base, **options):
-        answered = lambda folder: list(replay.answers_of(folder))  # noqa: E731
-        monkeypatch.setattr(exporting, "_replay", answered)
+        monkeypatch.setattr(
+            replay, "answers_of_new_process", _answers_of_this_process
+        )
         return export(signatures(task), base, **options)
 
     return write
+
+
+def _answers_of_this_process(folder):
+    return list(replay.answers_of(folder))
 
 
 @pytest.fixture
@@ -118,7 +123,7 @@ def test_a_tagger_of_each_kind_answers_as_its_folder(
 
     monkeypatch.setattr(replay, "check_refused", checked)
     monkeypatch.setattr(
-        exporting, "_replay", lambda path: list(replay.answers_of(path))
+        replay, "answers_of_new_process", _answers_of_this_process
     )
     spec = TaskSpec(
         task="tagging",
@@ -384,40 +389,36 @@ def test_an_export_that_answers_otherwise_is_refused(
     write, tmp_path, monkeypatch
 ):
     """Here by what is saved, which is another model's."""
-    save = exporting._save
+    save = tf.saved_model.save
 
-    def other(signatures, *others):
-        kernel = signatures.weights[-1]
+    def other(root, *others, **options):
+        kernel = root.weights[-1]
         was = kernel.numpy()
         kernel.assign(was + 1)
-        try:
-            save(signatures, *others)
-        finally:
-            kernel.assign(was)
+        save(root, *others, **options)
+        kernel.assign(was)
 
-    monkeypatch.setattr(exporting, "_save", other)
+    monkeypatch.setattr(tf.saved_model, "save", other)
     with pytest.raises(ValueError, match="exported .* does not answer as the"):
         write("regression", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_is_reported(write, tmp_path, monkeypatch):
-    """The first error of TensorFlow's that a user would see."""
-    real = exporting._replay
-    monkeypatch.setattr(exporting.warmup, "write", lambda *_: None)
-    monkeypatch.setattr(exporting, "_replay", real)
-    with pytest.raises(ValueError, match="does not answer in a new process"):
-        exporting._replay(tmp_path)
+def test_a_process_that_fails_is_reported(tmp_path):
+    """With the last line of its error: here there is no export."""
+    message = "does not answer in a new process: .*saved_model.pb"
+    with pytest.raises(ValueError, match=message):
+        replay.answers_of_new_process(tmp_path)
 
 
 def test_a_process_that_crashes_is_reported(tmp_path, monkeypatch):
     """As at a text without an axis, before its rank was checked."""
     script = tmp_path / "crash.py"
     script.write_text("import os\nos.kill(os.getpid(), 11)\n")
-    monkeypatch.setattr(exporting.replay, "__file__", str(script))
+    monkeypatch.setattr(replay, "__file__", str(script))
     with pytest.raises(ValueError, match="new process: ended by SIGSEGV"):
-        exporting._replay(tmp_path)
+        replay.answers_of_new_process(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert.serving import export as exporting
 from kbert.serving import replay
 from kbert.serving.export import export
 from kbert.serving.reduced_weights import ReducedWeights
@@ -71,7 +70,7 @@ def test_it_answers_as_with_weights_rounded_by_hand(
     ]
     assert len(names) == 1 + 4 * 2  # the table, four in each block
     reduced = Signatures(model, precision=precision, **parts)
-    monkeypatch.setattr(exporting, "_replay", _answered)
+    monkeypatch.setattr(replay, "answers_of_new_process", _answered)
     found = export(reduced, tmp_path)
 
     variables = str(found.path / "variables" / "variables")
