@@ -210,7 +210,7 @@ def call(capsys, monkeypatch):
     return call
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build(tiny_config):
     """A function of a TaskSpec: its model, whose weights tell texts apart."""
     from kbert import tasks

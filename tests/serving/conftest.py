@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an export answers, of all tasks."""
 
+import functools
+
 import pytest
 
 from kbert.serving.signatures import Signatures
@@ -67,22 +69,16 @@ SPECS = {
 }
 
 
-_SIGNATURES: dict[str, Signatures] = {}  # of the process
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def signatures(build, vocabulary):
     """A function of a name of `SPECS`: what an export of that task answers.
 
     Made once for all tests, whose graphs take long to trace.
     """
 
+    @functools.cache
     def signatures(task):
-        if task not in _SIGNATURES:
-            spec = SPECS[task]
-            _SIGNATURES[task] = Signatures(
-                build(spec), vocabulary=vocabulary, spec=spec
-            )
-        return _SIGNATURES[task]
+        spec = SPECS[task]
+        return Signatures(build(spec), vocabulary=vocabulary, spec=spec)
 
     return signatures

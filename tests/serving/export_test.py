@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An export answers as the model does, where nothing else is left."""
 
+import functools
 import itertools
 import json
 import os
@@ -44,6 +45,21 @@ def write(signatures, monkeypatch):
     return write
 
 
+@pytest.fixture(scope="session")
+def exported(signatures, tmp_path_factory):
+    """A function of a name of `SPECS`: its export, made once for all tests."""
+
+    @functools.cache
+    def exported(task):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(
+                replay, "answers_of_new_process", _answers_of_this_process
+            )
+            return export(signatures(task), tmp_path_factory.mktemp(task))
+
+    return exported
+
+
 def _answers_of_this_process(folder):
     return list(replay.answers_of(folder))
 
@@ -67,9 +83,9 @@ _LOOPS = ("tagging", "summarization", "pretraining", "multiple_choice")
         for task in SPECS
     ],
 )
-def test_every_task_answers_as_a_server_does(task, write, tmp_path):
+def test_every_task_answers_as_a_server_does(task, exported):
     """By the messages of TensorFlow Serving, and by its JSON of rows."""
-    found = write(task, tmp_path)
+    found = exported(task)
     served = replay.Served(found.path)
     warm = replay.requests_of(found.path)
     names = {one.model_spec.signature_name for one in warm}
@@ -225,9 +241,9 @@ def _assert_shown(shown, real):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", SPECS)
-def test_the_oldest_server_answers_the_same(task, write, tmp_path, oldest):
+def test_the_oldest_server_answers_the_same(task, exported, tmp_path, oldest):
     """With TensorFlow 2.12.0 and tensorflow-text 2.12.1, by the same steps."""
-    found = write(task, tmp_path)
+    found = exported(task)
     file = tmp_path / "answers"
     subprocess.run(
         [oldest, "-I", replay.__file__, found.path, file], check=True
@@ -251,7 +267,7 @@ def _arrays(response):
     ("task", "rows"),
     [("tagging", 200_000), *((task, 10_000) for task in SPECS)],
 )
-def test_under_stress(task, rows, server, write, tmp_path, request):
+def test_under_stress(task, rows, server, exported, request):
     """Rows of a signature, malformed ones between, and a text of 1 MB.
 
     The long run would see that memory grows slowly.
@@ -259,7 +275,7 @@ def test_under_stress(task, rows, server, write, tmp_path, request):
     python = sys.executable
     if server == "oldest":
         python = request.getfixturevalue("oldest")
-    found = write(task, tmp_path)
+    found = exported(task)
     command = [python, "-m", "tests.serving.stress", found.path, str(rows)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
