@@ -143,7 +143,7 @@ def test_a_pipe_and_a_device_are_not_opened(tmp_path):
         json_files.read(tmp_path)
 
 
-def test_lines_are_read_until_one_that_was_cut(tmp_path):
+def test_lines_are_read_until_one_that_is_truncated(tmp_path):
     path = _write(tmp_path, '{"rows": 1}\n\n{"rows": 2}\n{"rows"')
     assert [x["rows"] for x in json_files.read_lines(path, _Entry)] == [1, 2]
     path = _write(tmp_path, '{"rows": 1}\n{"rows": []}\n')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the settings do, each in a process of its own."""
+"""What the settings do, each in a separate process."""
 
 import os
 import platform

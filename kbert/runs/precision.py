@@ -54,7 +54,7 @@ class Cost(NamedTuple):
         if not before - after <= max_drop:  # nan is refused too
             raise ValueError(
                 f"--max_score_drop={max_drop:g}: {self.metric} on {self.path} "
-                f"goes from {before:.4f} to {after:.4f} with fewer bits."
+                f"goes from {before:.4f} to {after:.4f} at reduced precision."
             )
 
     def markdown(self, precision: str) -> str:
@@ -98,7 +98,7 @@ def reduce(
     dev: str,
     max_drop: float,
 ) -> tuple[LoadedModel, Signatures, str]:
-    """A model in fewer bits, if it then answers as well.
+    """A model in reduced precision, if it then answers as well.
 
     Args:
         full: the model in float32.
@@ -151,7 +151,7 @@ def cost(
 
     Args:
         full: of the model in float32.
-        reduced: of the same in fewer bits.
+        reduced: of the same in reduced precision.
         task: the model in float32.
         rows: with labels that the model knows.
     """

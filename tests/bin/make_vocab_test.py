@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kbert-make-vocab, in a process of its own."""
+"""kbert-make-vocab, in a separate process."""
 
 import gzip
 import subprocess

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""run() and the shared flags, seen from outside, in processes of their own."""
+"""run() and the shared flags, seen from outside, in separate processes."""
 
 import os
 import pathlib

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Standard streams of commands and scripts, in processes of their own."""
+"""Standard streams of commands and scripts, in separate processes."""
 
 import http.server
 import json

@@ -582,7 +582,7 @@ def test_copy_leaves_a_pooler_that_the_source_has_not(tiny_config):
         np.testing.assert_array_equal(_weights(back)[name], value)
 
 
-def test_an_output_matrix_of_its_own_comes_back(save, tiny_config, batch):
+def test_a_separate_output_matrix_comes_back(save, tiny_config, batch):
     untied = dataclasses.replace(tiny_config, tie_word_embeddings=False)
     path, model = save("pretraining", config=untied)
     loaded = folder.load(path)

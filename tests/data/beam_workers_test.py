@@ -133,7 +133,7 @@ def test_what_fails_in_beam_loses_nothing(
     check_same(tmp_path / "beam", local)
 
 
-def test_a_run_that_failed_goes_on(text, local, tmp_path, fail):
+def test_a_run_that_failed_resumes(text, local, tmp_path, fail):
     left = fail(*[OSError("disk full")] * 9)
     with pytest.raises(OSError, match="^disk full.* start again to resume"):
         make(text, tmp_path / "beam")

@@ -123,7 +123,7 @@ def test_training_batches_are_full_across_epochs(record_set):
 
 
 @pytest.mark.parametrize("first_step", [0, 1, 3, 4, 9, 10])
-def test_a_run_goes_on_where_it_was(record_set, first_step, monkeypatch):
+def test_a_run_resumes_where_it_was(record_set, first_step, monkeypatch):
     monkeypatch.setattr(record_batches, "_SHUFFLE_WINDOW", 32)
     whole = first_batches(record_set, 16, batch_size=32, seed=5)
     rest = first_batches(
@@ -224,7 +224,7 @@ def test_each_epoch_masks_afresh(unmasked):
 
 
 @pytest.mark.parametrize("first_step", [0, 1, 3, 7])
-def test_a_run_goes_on_with_the_same_masks(unmasked, first_step):
+def test_a_run_resumes_with_the_same_masks(unmasked, first_step):
     whole = first_batches(unmasked, 9, batch_size=32, seed=5, masking=MASKING)
     rest = first_batches(
         unmasked,

@@ -234,7 +234,7 @@ def stop_after(monkeypatch):
     ("module", "name", "done"),
     [(documents, "tokenize", "work/block*"), (records, "write", "records-*")],
 )
-def test_a_run_that_was_stopped_goes_on(
+def test_a_run_that_was_stopped_resumes(
     made, text, tmp_path, monkeypatch, stop_after, module, name, done
 ):
     monkeypatch.setattr(documents, "_BLOCK_BYTES", 1000)
@@ -260,7 +260,7 @@ def test_a_run_that_was_stopped_goes_on(
     assert list(tmp_path.iterdir()) == [tmp_path / "new"]
 
 
-def test_a_run_killed_at_its_end_goes_on(made, text, tmp_path, monkeypatch):
+def test_a_run_killed_at_its_end_resumes(made, text, tmp_path, monkeypatch):
     rmtree = shutil.rmtree
 
     def killed(path, **options):

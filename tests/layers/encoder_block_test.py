@@ -161,7 +161,7 @@ def test_some_positions_alone_are_those_of_the_whole(whole_mask):
     lengths = [5, 3, 1]
     rows = _RNG.normal(size=(3, 5, H)).astype("float32")
     mask = _lengths_mask(lengths, 5)
-    if whole_mask:  # each query sees keys of its own
+    if whole_mask:  # each query sees other keys
         mask = mask & (_RNG.random(size=(3, 1, 5, 5)) < 0.7)
     whole = np.asarray(block(rows, mask))
     want = np.take_along_axis(whole, POSITIONS[:, :, None], axis=1)

@@ -74,7 +74,7 @@ def _zeroed_step(model, optimizer, inputs):
 
 @pytest.mark.slow
 def test_the_step_is_that_of_gradients_of_zero(build, inputs, tmp_path):
-    """Rates by depth too; a stopped run goes on; frozen weights keep all."""
+    """Rates by depth too; a stopped run resumes; frozen weights keep all."""
     made = []
 
     def fit(folder, steps):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several texts in a row against each in a row of its own."""
+"""Several texts in a row against each in a separate row."""
 
 import dataclasses
 
@@ -84,7 +84,7 @@ def _largest(got, want):
 
 
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
-def test_a_packed_text_is_as_in_a_row_of_its_own(
+def test_a_packed_text_is_as_in_a_separate_row(
     config, texts, vocabulary, tmp_path, positions
 ):
     config = dataclasses.replace(config, position_embedding=positions)

@@ -317,7 +317,7 @@ def test_rows_of_tokens_that_are_not_seen_decay_alone(finetune, tmp_path):
     """As in the published training, which moves all of them at each step."""
     flags = "--weight_decay=0.1", "--warmup_share=0", "--dev="
     finetune("same", *flags, "--epochs=3")
-    finetune("same", *flags)  # goes on
+    finetune("same", *flags)  # resumes
     before, after = (
         folder.load(tmp_path / path).model.get_layer("token_embedding")
         for path in ("init", "out/model")

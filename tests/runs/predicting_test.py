@@ -200,7 +200,7 @@ def test_answers_are_in_order_and_progress_tells_lines(table, tmp_path):
 
 
 @pytest.mark.parametrize("extension", FORMATS)
-def test_a_stopped_run_resumes_wherever_it_was_cut(
+def test_a_stopped_run_resumes_wherever_it_was_truncated(
     extension, interrupted, tmp_path
 ):
     if extension == "parquet":
@@ -234,7 +234,7 @@ def test_a_stopped_run_resumes_wherever_it_was_cut(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on(table, tmp_path):
+def test_a_run_that_is_killed_resumes(table, tmp_path):
     output, want = tmp_path / "a.jsonl", tmp_path / "whole.jsonl"
     _run(table, want)
     # Not as a script, whose own folder would come before kbert's.
@@ -617,7 +617,7 @@ def test_a_table_called_txt_is_refused(header, columns, name, tmp_path):
 
 
 class Questions(Lengths):
-    """Of a task with a file of its own."""
+    """Of a task with a separate file."""
 
     text_inputs = ("question", "context")
 

@@ -116,7 +116,7 @@ class _Killed(Exception):
 
 
 @pytest.mark.slow
-def test_a_run_on_unmasked_packed_rows_goes_on_as_it_was(
+def test_a_run_on_unmasked_packed_rows_resumes_as_it_was(
     pretrain, packed, tmp_path, monkeypatch, call
 ):
     out = pretrain("whole", *packed, *MASKING)

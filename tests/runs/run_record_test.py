@@ -57,7 +57,7 @@ def test_a_part_is_of_the_steps_that_are_not_lost(tmp_path):
     assert _ran(tmp_path) == [(1, 4, 1), (5, 6, 2)]
     _record(tmp_path, save_every=2).on_train_begin(
         6
-    )  # as before: no part of its own
+    )  # as before: no separate part
     assert _ran(tmp_path) == [(1, 4, 1), (5, None, 2)]
     # The newer checkpoints were damaged.
     _record(tmp_path, save_every=3).on_train_begin(4)

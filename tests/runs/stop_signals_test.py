@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signals that ask a command to stop, each in a process of its own."""
+"""Signals that ask a command to stop, each in a separate process."""
 
 import signal
 import subprocess

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kbert-tune: trials that fail, stop and go on, and the table of them."""
+"""kbert-tune: trials that fail, stop and resume, and the table of them."""
 
 import dataclasses
 import json
@@ -106,7 +106,7 @@ def _stop_when_it_waits(tmp_path, number):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_search_is_stopped_and_goes_on(search, tmp_path, number):
+def test_a_search_is_stopped_and_resumes(search, tmp_path, number):
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     thread = _stop_when_it_waits(tmp_path, number)
     found, ended, said = search()
@@ -124,7 +124,7 @@ def test_a_search_is_stopped_and_goes_on(search, tmp_path, number):
     states = [DONE, DONE, FAILED, FAILED]
     assert [trial.state for trial in found.trials] == states
     assert _asked(tmp_path) == ["0.1 0", "0.1 1", "0.2 0", "0.2 1"]
-    # The first went on from its first step, and gave up its checkpoints.
+    # The first resumed from its first step, and gave up its checkpoints.
     trial = tmp_path / "out" / "learning_rate=0.1_seed=0"
     assert (trial / "steps").read_text() == "1 2 "
     assert not (trial / "checkpoints").exists()
@@ -306,7 +306,7 @@ def test_means_and_deviations_are_of_the_trials_that_are_done(tmp_path):
 def test_through_the_commands(
     call, tmp_path, tiny_config, vocabulary, monkeypatch
 ):
-    """One trial of two steps, in a process of its own."""
+    """One trial of two steps, in a separate process."""
     config = dataclasses.replace(tiny_config, num_hidden_layers=1)
     spec = TaskSpec(task="encoder", max_seq_length=8)
     folder.save(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exports whose matrices have fewer bits, against rounding by hand."""
+"""Exports whose matrices have reduced precision, against rounding by hand."""
 
 import gc
 

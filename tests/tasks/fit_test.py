@@ -75,7 +75,7 @@ def test_all_tasks_are_here():
     assert FILES.keys() == {*tasks.FINE_TUNED}
 
 
-# What they have of their own is learnt through the command's loop too.
+# What only they have is learnt through the command's loop too.
 _QUICK = ("classification", "tagging")
 
 

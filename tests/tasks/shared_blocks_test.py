@@ -63,7 +63,7 @@ def test_a_graph_holds_one_block_for_all_and_one_model_for_its_calls(
 def test_a_task_and_its_encoder_share_all_blocks_but_the_tasks_last(
     tiny_config,
 ):
-    """Which computes one row of a text, and is a function of its own."""
+    """Which computes one row of a text, and is a separate function."""
     model = _model(tiny_config, "classification", labels=("a", "b"))
     shared = SharedBlocks()
     graph = _graph(shared.of(model), shared.of(models.encoder_of(model)))

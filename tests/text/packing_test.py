@@ -43,7 +43,7 @@ def test_the_docstrings_example():
     assert cut.numpy().tolist() == [True, False]
 
 
-def test_one_text_is_cut_at_its_end_and_padded_to_the_longest():
+def test_one_text_is_truncated_at_its_end_and_padded_to_the_longest():
     features, cut = run([[5, 6, 7, 8], [], [9, 10]], seq_length=5)
     assert features == {
         "token_ids": [

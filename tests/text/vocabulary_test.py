@@ -212,7 +212,7 @@ def test_learnt_order_is_special_tokens_alphabet_merges(tmp_path):
     path.write_text("bab bab ba-c\n", "utf-8")
     learnt = vocabulary.learn([str(path)], size=100, lower_case=True)
     # By hand: b ##a ##b, b ##a ##b, b ##a, -, c. Three times "ba", then twice
-    # "bab"; nothing else occurs twice. "-" never goes on a word.
+    # "bab"; nothing else occurs twice. "-" never continues a word.
     assert learnt.tokens == (
         *SPECIAL_TOKENS,
         *("-", "a", "b", "c", "##a", "##b", "##c"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands' loop: what it computes, what it keeps, how it goes on."""
+"""The commands' loop: what it computes, what it keeps, how it resumes."""
 
 import dataclasses
 import json
@@ -219,7 +219,7 @@ def test_a_log_has_the_rate_and_the_gradients_length(
     assert [json.loads(line)["learning_rate"] for line in lines] == rates
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(
+def test_a_stopped_run_resumes_as_if_it_had_not_been(
     tiny_config, batches, tmp_path
 ):
     whole = _trainer(tiny_config)
@@ -322,7 +322,7 @@ def test_the_step_at_which_to_stop_is_saved(tiny_config, batches, tmp_path):
     assert (tmp_path / "checkpoints" / "step-00000003").is_dir()
 
 
-def test_a_line_of_the_history_that_was_cut_short(
+def test_a_line_of_the_history_that_is_truncated(
     tiny_config, batches, tmp_path
 ):
     _fit(_trainer(tiny_config), batches, tmp_path, 2)

@@ -101,7 +101,7 @@ def test_answers_inside_of_words_are_learnt_with_all_of_them():
     assert rows.answer_texts == [["z", "b", "bz"]]  # which scores are of
 
 
-def test_questions_that_are_cut_are_counted():
+def test_questions_that_are_truncated_are_counted():
     examples = make(questions(("p o n", CONTEXT, ["a"]), ("p", "a", ["a"])))
     assert examples.num_truncated == 1
     inputs, _ = taken(examples)

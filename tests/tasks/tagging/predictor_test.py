@@ -326,7 +326,7 @@ def test_words_without_tokens_do_not_split_an_entity(by_token):
         (["good", "\u200b", "not"], "B O I", [("loc", 0, 0), ("per", 2, 2)]),
         (["\u200b"], "O", []),
     ):
-        # The rows around end and begin with what would go on.
+        # The rows around end and begin with what would continue.
         _, row, _ = server.predict([["the", "good"], words, ["film"]])
         assert [tag[0] for tag in row["tags"]] == want.split()
         assert _found(row) == entities_

@@ -126,7 +126,7 @@ def test_from_a_file_to_entities(
 
     _check_text_files(call, tmp_path, model, path, answer)
 
-    # Words as files part them, and each of the scores of its own.
+    # Words as files part them, each with a score.
     rows = _read(path)
     answers = [{"tags": tags} for tags in rows.tags]
     answers[1] = {"tags": ["B-y", "B-x", "O", "O"]}
