@@ -43,22 +43,17 @@ def test_a_report_of_three_rows(tmp_path, task_of, capsys):
     report = reports.make(task, ROWS, ANSWERS, scores)
     reports.write(tmp_path / "report", report, worst=2)
     assert "errors.jsonl with 2 wrong answers\n" in capsys.readouterr().out
-    report = json.loads((tmp_path / "report/report.json").read_text("utf-8"))
-    assert report.keys() == {
-        "input",
-        "scores",
-        "classes",
-        "lengths",
-        "row_score",
-    }
-    assert report["classes"]["good"] == {
+    written = json.loads((tmp_path / "report/report.json").read_text("utf-8"))
+    names = {"input", "scores", "classes", "lengths", "row_score"}
+    assert written.keys() == names
+    assert written["classes"]["good"] == {
         **{"precision": 0.5, "recall": 0.5},
         **{"f1": 0.5, "rows": 2},
     }
-    assert [(x["rows"], x["score"]) for x in report["lengths"]] == [
+    assert [(x["rows"], x["score"]) for x in written["lengths"]] == [
         *((1, 0.75), (1, 0.125), (1, 0.4375))
     ]
-    assert report["lengths"][0]["from"] == 2
+    assert written["lengths"][0]["from"] == 2
     lines = (tmp_path / "report/errors.jsonl").read_text("utf-8").split("\n")
     first, second = map(json.loads, lines[:2])
     assert lines[2:] == [""]
