@@ -177,6 +177,25 @@ def test_a_head_that_is_not_trained_is_dropped_and_named(
 
 
 @pytest.mark.slow
+def test_a_resumed_run_initializes_nothing(
+    pretrain, published, tmp_path, config, vocabulary
+):
+    """Its weights, those of new heads too, are its checkpoint's."""
+    folder.save(
+        tmp_path / "mlm",
+        models.build_pretrainer(config, ["mlm_logits"]),
+        config=config,
+        vocabulary=vocabulary,
+        spec=TaskSpec(task="masked_lm", max_seq_length=16),
+    )
+    begin = "--init={}/mlm"
+    first = pretrain("out", published, "--steps=1", begin=begin)
+    assert "newly initialized: pooler, nsp; all other weights are" in first
+    resumed = pretrain("out", published, "--steps=2", begin=begin)
+    assert "initialized" not in resumed and "weights are" not in resumed
+
+
+@pytest.mark.slow
 def test_a_run_on_other_records_is_not_resumed(
     pretrain, published, tmp_path, config, vocabulary, monkeypatch
 ):
