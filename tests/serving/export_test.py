@@ -10,11 +10,16 @@ import re
 import resource
 import subprocess
 import sys
+from concurrent import futures
 
+import grpc
 import keras
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import (
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
 import kbert
 from kbert.checkpoints import folder
@@ -107,13 +112,12 @@ def test_every_task_answers_as_a_server_does(task, exported):
         json.dumps(rows, allow_nan=False)
     text = (found.path / "README.md").read_text("utf-8")
     printed = list(_printed(text))
-    assert {body["signature_name"] for body, _ in printed} == names
-    for body, answer in printed:
-        sent = _as_message(served, body)
-        response = served.answer(sent)
+    sent = [_as_message(served, body) for body, _ in printed]
+    assert {one.model_spec.signature_name for one in sent} == names
+    for one, (_, answer) in zip(sent, printed, strict=True):
+        response = served.answer(one)
         _assert_shown(answer, request_samples.rest_answer(response))
-        if f'signature_name = "{body["signature_name"]}"' in text:
-            assert _by_grpc(text) == sent
+    assert _sent_by_grpc(text, served) == sent[:1]
 
 
 @pytest.mark.slow
@@ -209,13 +213,27 @@ def _as_message(served, body):
     return made
 
 
-def _by_grpc(text):
-    """The request that the README's Python makes."""
-    (code,) = (x for x in _blocks(text) if x.startswith("import grpc"))
-    _, made = code.split("\nrequest = ")
-    names = {"tf": tf, "predict_pb2": predict_pb2}
-    exec("request = " + made.partition("\nresponse = ")[0], names)
-    return names["request"]
+def _sent_by_grpc(text, served):
+    """The requests that the README's Python sends, which are answered."""
+    received = []
+
+    class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
+        def Predict(self, request, context):
+            received.append(request)
+            return served.answer(request)
+
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        Service(), server
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        (code,) = (x for x in _blocks(text) if x.startswith("import grpc"))
+        exec(code.replace("HOST:8500", f"127.0.0.1:{port}"), {})
+    finally:
+        server.stop(None).wait()
+    return received
 
 
 def _assert_shown(shown, real):
