@@ -106,6 +106,7 @@ def test_the_script_is_the_command():
 
 def _check_card(card):
     assert "\nlicense_link: LICENSE.txt\n" in card
+    assert "\npipeline_tag: text-classification\n" in card
     assert "\n# films\n" in card
     assert "\nlanguage:\n- en\n- de\ndatasets:\n- d\n" in card
     rows = [[x.strip() for x in line.split("|")] for line in card.splitlines()]
