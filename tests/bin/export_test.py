@@ -215,6 +215,8 @@ def test_int8_is_a_part_of_the_readme_and_the_card(trained, tmp_path, call):
     assert "on dev.tsv, 2 rows" in part and part in printed
     card = (base / "1" / "MODEL_CARD.md").read_text("utf-8")
     assert "README.md has what int8 changes" in card
+    for file in (base / "1").rglob("*"):  # no row of dev comes along
+        assert not file.is_file() or b"bad film" not in file.read_bytes()
 
 
 def test_a_model_without_a_score(tmp_path, tiny_config, vocabulary, call):

@@ -178,39 +178,70 @@ def decode_several(
     end = ops.where(allowed, ops.sigmoid(ops.cast(end, "float32")), 0.0)
     probable_BNL = ops.expand_dims(start, 2) * _ahead(end, span, 0.0)
     backwards_BNL = ops.expand_dims(end, 2) * _behind(start, span, 0.0)
-    batch, size = ops.shape(start)
-    position_N = ops.arange(size, dtype="int32")
+    position_N = ops.arange(ops.shape(start)[1], dtype="int32")
     nearest_end = position_N + _first_true(probable_BNL >= threshold)
     nearest_start = position_N - _first_true(backwards_BNL >= threshold)
     holds_two = ops.expand_dims(nearest_end, 2) < _ahead(nearest_start, span, 0)
     is_answer = ops.logical_and(
         probable_BNL >= threshold, ops.logical_not(holds_two)
     )
-    first_N1 = ops.expand_dims(position_N, 1)
-    last_NL = first_N1 + ops.arange(span, dtype="int32")
+    return _without_overlap(ops.where(is_answer, probable_BNL, 0.0))
 
-    def take_best(left_BNL, last_BN, probability_BN):
-        flat = ops.reshape(left_BNL, (batch, size * span))
-        index_B1 = ops.cast(ops.argmax(flat, axis=1, keepdims=True), "int32")
-        best_B1 = ops.max(flat, axis=1, keepdims=True)
-        first_B1 = index_B1 // span
-        end_B1 = first_B1 + index_B1 % span
-        here = ops.logical_and(position_N == first_B1, best_B1 > 0)
-        first_B11 = ops.expand_dims(first_B1, 2)
-        overlaps = ops.logical_and(
-            first_N1 <= ops.expand_dims(end_B1, 2), last_NL >= first_B11
+
+def _without_overlap(probability_BNL):
+    """Takes the best span, then the best that does not overlap it, and so on.
+
+    A step compares one number of each token and looks again only at the spans
+    near the one that it takes: a text may have 100,000 answers.
+
+    Args:
+        probability_BNL: of the span from each token to each of the next L,
+            itself included; 0 where there is none.
+    Returns: as `decode_several`.
+    """
+    batch, size, span = ops.shape(probability_BNL)
+    position_N = ops.arange(size, dtype="int32")
+    row_B1 = ops.expand_dims(ops.arange(batch, dtype="int32") * size, 1)
+    length_L = ops.arange(span, dtype="int32")
+    near_W = ops.arange(1 - span, span, dtype="int32")
+
+    def left(index_BW, free_BN):
+        """(B, W, L): the spans from some tokens on that overlap no answer."""
+        index_BW = index_BW + row_B1
+        free_BW = ops.take(ops.reshape(free_BN, (-1,)), index_BW)
+        spans = ops.reshape(probability_BNL, (batch * size, span))
+        is_free = length_L < ops.expand_dims(free_BW, 2)
+        return ops.where(is_free, ops.take(spans, index_BW, axis=0), 0.0)
+
+    def take_best(best_BN, free_BN, last_BN, probability_BN):
+        first_B1 = ops.argmax(best_BN, axis=1, keepdims=True)
+        first_B1 = ops.cast(first_B1, "int32")
+        length_B1 = ops.argmax(left(first_B1, free_BN), axis=2)
+        end_B1 = first_B1 + ops.cast(length_B1, "int32")
+        here = ops.logical_and(position_N == first_B1, best_BN > 0)
+        before = ops.maximum(first_B1 - position_N, 0)
+        free_BN = ops.minimum(
+            free_BN, ops.where(position_N > end_B1, span, before)
+        )
+        near_BW = ops.clip(first_B1 + near_W, 0, size - 1)
+        now_BW = ops.max(left(near_BW, free_BN), axis=2)
+        index = ops.reshape(near_BW + row_B1, (-1, 1))
+        flat = ops.scatter_update(
+            ops.reshape(best_BN, (-1,)), index, ops.reshape(now_BW, (-1,))
         )
         return (
-            ops.where(overlaps, 0.0, left_BNL),
+            ops.reshape(flat, (batch, size)),
+            free_BN,
             ops.where(here, end_B1, last_BN),
-            ops.where(here, best_B1, probability_BN),
+            ops.where(here, best_BN, probability_BN),
         )
 
-    _, last, probability = ops.while_loop(
-        lambda left_BNL, *_: ops.any(left_BNL > 0),
+    _, _, last, probability = ops.while_loop(
+        lambda best_BN, *_: ops.any(best_BN > 0),
         take_best,
         (
-            ops.where(is_answer, probable_BNL, 0.0),
+            ops.max(probability_BNL, axis=2),
+            ops.full((batch, size), span, dtype="int32"),
             ops.full((batch, size), -1, dtype="int32"),
             ops.zeros((batch, size), dtype="float32"),
         ),

@@ -160,6 +160,19 @@ def test_several_answers_are_those_of_loops(longest, threshold):
     assert most > 2
 
 
+def test_of_equal_answers_the_first_is_taken():
+    """As of a text that repeats itself, whose spans overlap the next ones."""
+    start = np.tile(np.array([0, 1, -9, 0.5], "f4"), (2, 30))
+    end = np.tile(np.array([-9, 0, 1], "f4"), (2, 40))
+    allowed = np.arange(120) < np.array([[120], [61]])
+    found = _several(start, end, allowed, 7, 0.15)
+    for row, spans in enumerate(found):
+        assert spans == _several_by_hand(
+            start[row], end[row], allowed[row], 7, 0.15
+        )
+    assert len(found[0]) > 20
+
+
 def test_two_answers_are_not_joined():
     """From the first one's start to the second one's end would be best."""
     start, end = np.full((2, 1, 9), -STEEP, "float32")
