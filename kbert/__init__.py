@@ -48,6 +48,8 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time see _HOMES
     )
     from kbert.tasks.regression.head import build_regressor as build_regressor
     from kbert.tasks.regression.task import Regressor as Regressor
+    from kbert.tasks.reranking.head import build_reranker as build_reranker
+    from kbert.tasks.reranking.task import Reranker as Reranker
     from kbert.tasks.summarization.head import (
         build_summarizer as build_summarizer,
     )
@@ -66,6 +68,7 @@ _HOMES = {
     "MultipleChoice": "kbert.tasks.multiple_choice.task",
     "QuestionAnswerer": "kbert.tasks.question_answering.task",
     "Regressor": "kbert.tasks.regression.task",
+    "Reranker": "kbert.tasks.reranking.task",
     "Summarizer": "kbert.tasks.summarization.task",
     "Tagger": "kbert.tasks.tagging.task",
     # Their parts, for custom models.
@@ -80,6 +83,7 @@ _HOMES = {
     "build_pretrainer": "kbert.models",
     "build_question_answerer": "kbert.tasks.question_answering.head",
     "build_regressor": "kbert.tasks.regression.head",
+    "build_reranker": "kbert.tasks.reranking.head",
     "build_summarizer": "kbert.tasks.summarization.head",
     "build_tagger": "kbert.tasks.tagging.head",
     "freeze": "kbert.models",

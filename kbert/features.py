@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names, dtypes and shapes of all model inputs, outputs and labels.
 
-B batch, S tokens, P predictions, H hidden, V vocabulary, C classes or choices.
+B batch, S tokens, P predictions, H hidden, V vocabulary, C classes, choices or
+candidates.
 
 Inputs are int32 and have KerasHub's names. `padding_mask` is 0 at padding and
 1 at tokens; if several texts are packed in one row, it is k at tokens of the
@@ -33,6 +34,7 @@ NSP_LOGITS = "nsp_logits"  # (B, 2) float32; labels (B,) int32, 1 = random
 #                       int32, or with several answers (B, 2, S) float32 of 0
 #                       and 1
 #   multiple choice     (B, C); labels (B,) int32
+#   reranking           (B, C); labels (B, C) float32, or margins (B, 1)
 #   summarization       (B, P), one per sentence; labels (B, P) float32
 LOGITS = "logits"  # float32
 

@@ -56,6 +56,7 @@ CASES = {
         },
         [_ROWS],
     ),
+    layers.UnfoldChoices: ({}, [_ROWS, _ROWS[:1, :2]]),
 }
 each_layer = pytest.mark.parametrize("layer", CASES, ids=lambda c: c.__name__)
 

@@ -175,6 +175,7 @@ def _spec(fields, weights, config, wrapping, max_length, report) -> TaskSpec:
         longest = min(longest, max_length or longest)
     spec = None
     if not wrapping.settings:
+        fields = {**fields, **wrapping.fields}
         spec = huggingface_heads.read(architecture, fields, longest, report)
     if spec is None:
         stated = _TASKS.get(architecture)

@@ -17,6 +17,7 @@ from kbert.tasks.tagging import head as tagging_head
 ARCHITECTURES = {
     "classification": "BertForSequenceClassification",
     "regression": "BertForSequenceClassification",
+    "reranking": "BertForSequenceClassification",
     "tagging": "BertForTokenClassification",
     "question_answering": "BertForQuestionAnswering",
     "multiple_choice": "BertForMultipleChoice",
@@ -32,6 +33,11 @@ _CROSS_ENCODER = (
     "sentence_transformers",
     "sbert_ce_default_activation_function",
 )
+# Of a reranker -> as such a field names it.
+_ACTIVATIONS = {
+    "sigmoid": "torch.nn.modules.activation.Sigmoid",
+    "none": "torch.nn.modules.linear.Identity",
+}
 
 
 def read(
@@ -92,6 +98,10 @@ def write(spec: TaskSpec, report: Report) -> dict[str, Any]:
     if spec.task == "regression":
         fields["problem_type"] = _REGRESSION
         labels = ("LABEL_0",)
+    if spec.task == "reranking":
+        activation = _ACTIVATIONS[spec.settings.activation]
+        fields[_CROSS_ENCODER[0]] = {"activation_fn": activation}
+        labels = ("LABEL_0",)
     if spec.task == "multiple_choice":
         fields[_NUM_CHOICES] = spec.settings.num_choices
     if labels:
@@ -105,7 +115,7 @@ def _lost(spec):
     if spec.task in ("classification", "regression") and spec.num_texts != 1:
         yield "num_texts", spec.num_texts
     settings = dataclasses.asdict(spec.settings) if spec.settings else {}
-    kept = ("multi_label", _NUM_CHOICES, "pooling", "normalize")
+    kept = ("multi_label", _NUM_CHOICES, "pooling", "normalize", "activation")
     read_again = _settings(spec.task, spec.max_seq_length)
     if spec.task == "classification":
         read_again["threshold"] = 0.5 if settings["multi_label"] else None
@@ -144,18 +154,35 @@ def _sequence(fields, max_seq_length, report) -> TaskSpec:
             "settings": settings,
         }
     if any(fields.get(name) for name in _CROSS_ENCODER):
-        parts["num_texts"] = 2
-        _report_cross_encoder(fields, report)
+        report("A CrossEncoder of sentence-transformers: it takes pairs.")
+        activation = _activation(fields)
+        if is_number:
+            parts = {"task": "reranking", "settings": _reranker(activation)}
+        else:
+            parts["num_texts"] = 2
+            if activation not in (None, "Identity"):
+                report(f"Its activation {activation} is left out.")
     return TaskSpec(max_seq_length=max_seq_length, **parts)
 
 
-def _report_cross_encoder(fields, report):
+def _activation(fields) -> str | None:
+    """Returns the class of a CrossEncoder's activation, such as "Sigmoid"."""
     new, old = (fields.get(name) for name in _CROSS_ENCODER)
-    activation = new.get("activation_fn") if isinstance(new, dict) else old
-    report("A CrossEncoder of sentence-transformers: it takes pairs.")
-    name = str(activation).rpartition(".")[2]
-    if activation and name != "Identity":
-        report(f"Its activation {name} is left out: kbert returns the logits.")
+    name = new.get("activation_fn") if isinstance(new, dict) else old
+    return None if name is None else str(name).rpartition(".")[2]
+
+
+def _reranker(activation) -> dict[str, str]:
+    """Returns the settings of a CrossEncoder with one label."""
+    if activation is None:  # sentence-transformers' default, and kbert's
+        return {}
+    for ours, theirs in _ACTIVATIONS.items():
+        if theirs.endswith(f".{activation}"):
+            return {"activation": ours}
+    raise ValueError(
+        f"The activation of the CrossEncoder is {activation}; kbert needs "
+        "Sigmoid or Identity."
+    )
 
 
 def _tokens(fields, max_seq_length, report) -> TaskSpec:

@@ -79,7 +79,7 @@ class Wrapping:
             limit applies.
         lower_case: whether texts are lower-cased before the tokenizer.
         width: (file and field, the encoder's width there), if given.
-        takes_pairs: whether it is a CrossEncoder, which scores pairs.
+        fields: of config.json that the files of a CrossEncoder replace.
     """
 
     transformer: pathlib.Path
@@ -88,7 +88,7 @@ class Wrapping:
     max_seq_length: int | None = None
     lower_case: bool = False
     width: tuple[str, Any] | None = None
-    takes_pairs: bool = False
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def check(self, config: BertConfig) -> None:
         """Checks the settings against the Hugging Face model.
@@ -123,8 +123,6 @@ class Wrapping:
                 )
             length = min(length, spec.max_seq_length)
             spec = dataclasses.replace(spec, max_seq_length=length)
-        if self.takes_pairs and spec.task in ("classification", "regression"):
-            spec = dataclasses.replace(spec, num_texts=2)
         if self.settings:
             spec = dataclasses.replace(spec, settings=self.settings)
             vectors = "vectors of length 1, " if self.settings.normalize else ""
@@ -163,7 +161,9 @@ def read(folder: pathlib.Path, report: Report) -> Wrapping:
     wrapping = _transformer(modules[0][1], root, report, of_pairs)
     if of_pairs:
         _check_kinds(root, modules, ("Transformer",))
-        return wrapping
+        activation = {"activation_fn": fields.get("activation_fn")}
+        replaced = {"sentence_transformers": activation}
+        return dataclasses.replace(wrapping, fields=replaced)
     _check_prompts(root / _MODEL, fields, report)
     _check_kinds(root, modules, ("Transformer", "Pooling", "Normalize"))
     pooling, width = _pooling(modules[1][1] / _CONFIG)
@@ -331,7 +331,6 @@ def _transformer(folder, root, report, of_pairs=False) -> Wrapping:
         root,
         max_seq_length=length,
         lower_case=lower_case,
-        takes_pairs=of_pairs,
     )
 
 

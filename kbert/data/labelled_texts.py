@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Examples of a text or a pair with a class, several classes or a number."""
+"""Examples of texts with labels: a text, a pair, or a text with choices."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kbert.data import batching
 from kbert.data.batching import Examples
-from kbert.text.packing import pack
+from kbert.text.packing import pack, pack_choices
 from kbert.text.tokenizer import Tokenizer
 
 
@@ -45,6 +45,63 @@ def examples(
     def to_batch(rows):
         inputs, _ = pack(
             *(rows[name] for name in columns),
+            vocabulary=tokenizer.vocabulary,
+            seq_length=max_seq_length,
+        )
+        return inputs, {output: rows["labels"]}
+
+    return Examples(
+        parts=parts,
+        lengths=tf.minimum(lengths, max_seq_length),
+        to_batch=to_batch,
+        num_truncated=int(tf.math.count_nonzero(lengths > max_seq_length)),
+    )
+
+
+def choice_examples(
+    prompts: Sequence[str],
+    choices: Sequence[Sequence[str]],
+    labels: np.ndarray,
+    *,
+    output: str,
+    tokenizer: Tokenizer,
+    max_seq_length: int,
+) -> Examples:
+    """Tokenizes texts with choices once, for all epochs.
+
+    Args:
+        prompts: one or more texts.
+        choices: for each of them C texts, each of which is packed with it.
+        labels: (rows, ...) int32 or float32.
+        output: the name of the model output that the labels belong to.
+        tokenizer: the model's tokenizer.
+        max_seq_length: maximum tokens of a prompt with one choice; longer ones
+            are truncated.
+    """
+    num_choices = len(choices[0])
+
+    def tokenize(columns):
+        prompts = tokenizer(columns["prompts"])
+        choices = tokenizer(tf.reshape(columns["choices"], [-1]))
+        sizes = tf.reshape(choices.row_lengths(), [-1, num_choices])
+        return {
+            "prompts": prompts[:, :max_seq_length],
+            "choices": tf.RaggedTensor.from_uniform_row_length(
+                choices[:, :max_seq_length], num_choices
+            ),
+            "whole": prompts.row_lengths() + tf.reduce_max(sizes, axis=1),
+        }
+
+    columns = {"prompts": tf.constant(prompts), "choices": tf.constant(choices)}
+    parts = batching.map_in_chunks(columns, tokenize)
+    lengths = tf.cast(parts.pop("whole"), tf.int32) + 3  # [CLS] and two [SEP]
+    parts["labels"] = tf.constant(labels)
+
+    def to_batch(rows):
+        inputs = pack_choices(
+            rows["prompts"],
+            rows["choices"],
+            num_choices=num_choices,
             vocabulary=tokenizer.vocabulary,
             seq_length=max_seq_length,
         )

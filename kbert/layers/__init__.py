@@ -14,6 +14,7 @@ from kbert.layers.fold_choices import FoldChoices
 from kbert.layers.layer_mix import LayerMix
 from kbert.layers.layer_norm import LayerNorm
 from kbert.layers.mlm_transform import MlmTransform
+from kbert.layers.unfold_choices import UnfoldChoices
 
 __all__ = [
     "AddBias",
@@ -23,5 +24,6 @@ __all__ = [
     "LayerMix",
     "LayerNorm",
     "MlmTransform",
+    "UnfoldChoices",
     "rematerialize",
 ]

@@ -121,6 +121,8 @@ def file_texts(
     columns = options.text_columns
     if not (columns or several):  # those that the model was trained on
         columns, several = spec.text_columns, spec.choice_columns
+        if len(columns) > len(predictor.text_inputs):
+            columns = ()  # a query's with others than those to predict for
     columns = list(columns or predictor.text_inputs)
     if several and predictor.spec.task != "multiple_choice":
         raise ValueError(

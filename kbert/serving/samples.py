@@ -24,6 +24,11 @@ _NEUTRAL = {
         "Ada Lovelace was born in London.",
     ],
     ("text", "choices"): ["The shop opens at", "nine.", "noon.", "six."],
+    ("query", "texts"): [
+        "When does the shop open?",
+        "It opens at nine.",
+        "It sells bread.",
+    ],
     ("words",): ["Ada Lovelace was born in London."],
     ("sentences",): [
         "The shop opens at nine.",
@@ -130,7 +135,7 @@ class Samples:
             ids += [*part, self._vocabulary.mask_id]
         ids = ids[: min(len(ids) - 1, self._max_ids - 2)]
         ids = [self._vocabulary.cls_id, *ids, self._vocabulary.sep_id]
-        shape = specs["token_ids"].shape[1:-1]
+        shape = [size or 1 for size in specs["token_ids"].shape[1:-1]]
         values = {"token_ids": ids, "segment_ids": [0] * len(ids)}
         return {
             "lengths": np.full(shape, len(ids)).tolist(),

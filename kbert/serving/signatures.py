@@ -30,6 +30,7 @@ class Signatures(tf.Module):
     serving_default  the predictions of the task; for a bare encoder the same
                      as `embeddings`
     words            a tagger's predictions for lists of words
+    rerank           a reranker's predictions, also its default
     fill_mask        for a model with a masked-LM head, also its default
     next_sentence    for a pre-trained model with a next-sentence head
     embeddings       text (B,) string -> embedding (B, H) float32, from the top

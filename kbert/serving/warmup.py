@@ -13,6 +13,7 @@ from kbert.serving.replay import REQUESTS
 from kbert.text.vocabulary import MASK, Vocabulary
 
 _WORDS = ("A", "fine", "film", "from", "New", "York", ",", "not", "bad", ".")
+_COLUMNS = 3  # of a row, where any number is allowed
 MASKED_LM = ("masked_lm", "pretraining")  # tasks whose texts need a [MASK]
 
 
@@ -60,15 +61,14 @@ def _texts(specs, lengths, words) -> dict[str, np.ndarray]:
     made = {}
     texts = [_text(length, words) for length in lengths]
     for key, spec in specs.items():
-        rank, columns = spec.shape.rank, 3
         if spec.dtype == tf.string:
-            if rank == 2:
-                columns = spec.shape[1] or columns
+            if spec.shape.rank == 2:
+                columns = spec.shape[1] or _COLUMNS
                 made[key] = np.array([[x] * columns for x in texts], object)
             else:
                 made[key] = np.array(texts, object)
         else:  # the number of texts
-            made[key] = np.full(len(lengths), columns, np.int32)
+            made[key] = np.full(len(lengths), _COLUMNS, np.int32)
     return made
 
 
@@ -84,7 +84,7 @@ def _token_ids(specs, lengths, vocabulary):
     counts = (lengths + 2).astype(np.int32)
     rank = specs["token_ids"].shape.rank
     if rank == 3:
-        columns = specs["token_ids"].shape[1]
+        columns = specs["token_ids"].shape[1] or _COLUMNS
         ids = np.repeat(ids[:, np.newaxis], columns, 1)
         counts = np.repeat(counts[:, np.newaxis], columns, 1)
     ids = ids.astype(np.int32)

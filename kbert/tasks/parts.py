@@ -95,6 +95,13 @@ TASKS = {
         "multiple-choice",
         "Says which of several texts fits another best.",
     ),
+    "reranking": Names(
+        "reranking",
+        "RerankingPredictor",
+        "Reranker",
+        "text-ranking",
+        "Scores how well texts answer a query, and puts them in order.",
+    ),
     "summarization": Names(
         "summarization",
         "SummarizationPredictor",

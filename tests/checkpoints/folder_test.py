@@ -21,6 +21,7 @@ from kbert.tasks import TaskSpec
 from kbert.tasks.classification import head as classification_head
 from kbert.tasks.multiple_choice import head as multiple_choice_head
 from kbert.tasks.question_answering import head as question_answering_head
+from kbert.tasks.reranking import head as reranking_head
 from kbert.tasks.summarization import head as summarization_head
 from kbert.tasks.tagging import head as tagging_head
 
@@ -60,6 +61,11 @@ SPECS = {
         task="multiple_choice",
         max_seq_length=12,
         settings=multiple_choice_head.Settings(num_choices=3),
+    ),
+    "reranking": TaskSpec(
+        task="reranking",
+        max_seq_length=12,
+        settings=reranking_head.Settings(activation="none", loss="list"),
     ),
     "summarization": TaskSpec(
         task="summarization",
@@ -133,7 +139,7 @@ def test_all_parts_come_back(task, save, tiny_config, vocabulary, batch):
         np.testing.assert_array_equal(got[name], want[name], err_msg=name)
     batch |= {"sentence_positions": batch["mask_positions"]}
     inputs = {n: batch[n] for n in model.input}
-    if task == "multiple_choice":
+    if task in ("multiple_choice", "reranking"):
         inputs = {n: np.stack([x] * 3, axis=1) for n, x in inputs.items()}
     want, got = model(inputs), loaded.model(inputs)
     for name in want:

@@ -55,6 +55,16 @@ HEADS = {
         {**_named("LABEL_0"), "problem_type": "regression"},
         {"task": "regression"},
     ),
+    "a reranker": Head(
+        _SEQUENCE,
+        {
+            **_named("LABEL_0"),
+            "sentence_transformers": {
+                "activation_fn": "torch.nn.modules.linear.Identity"
+            },
+        },
+        {"task": "reranking", "settings": {"activation": "none"}},
+    ),
     "tags": Head(
         "ForTokenClassification",
         _named(*TAGS),
@@ -145,6 +155,8 @@ def _logits(loaded, torch_model):
                 for name, x in zip(names, inputs.values(), strict=True)
             }
         )
+    if loaded.spec.task == "reranking":  # all rows as those of one query
+        inputs = {name: x[None] for name, x in inputs.items()}
     (got,) = loaded.model(inputs).values()
     got = got.numpy()
     if loaded.spec.task == "question_answering":
@@ -375,35 +387,61 @@ def test_what_no_file_says(tmp_path, vocabulary, call):
             call("convert", "--from=huggingface", *files, "--num_texts=2")
 
 
+_SIGMOID = "torch.nn.modules.activation.Sigmoid"
+_IDENTITY = "torch.nn.modules.linear.Identity"
+_NEW, _OLD = "sentence_transformers", "sbert_ce_default_activation_function"
+
+
 @pytest.mark.parametrize(
-    ("stated", "said"),
+    ("stated", "activation"),
     [
-        (
-            {
-                "sentence_transformers": {
-                    "activation_fn": "torch.nn.modules.activation.Sigmoid"
-                }
-            },
-            "Its activation Sigmoid is left out",
-        ),
-        (
-            {
-                "sbert_ce_default_activation_function": (
-                    "torch.nn.modules.linear.Identity"
-                )
-            },
-            "",
-        ),
+        ({_NEW: {"activation_fn": _SIGMOID}}, "sigmoid"),
+        ({_NEW: {"activation_fn": _IDENTITY}}, "none"),
+        ({_NEW: {"version": "4.0.1"}}, "sigmoid"),
+        ({_OLD: _IDENTITY}, "none"),
+        ({_OLD: "torch.nn.Sigmoid"}, "sigmoid"),
     ],
 )
-def test_cross_encoders_take_pairs(stated, said, tmp_path, vocabulary):
-    _torch_folder(tmp_path, HEADS["a number"], vocabulary)
+def test_cross_encoders_are_rerankers(stated, activation, tmp_path, vocabulary):
+    torch_model = _torch_folder(tmp_path, HEADS["a number"], vocabulary)
     _change_config(tmp_path, **stated)
     loaded, lines = _load(tmp_path)
-    assert (loaded.spec.task, loaded.spec.num_texts) == ("regression", 2)
+    settings = {"activation": activation}
+    assert loaded.spec == TaskSpec(
+        task="reranking", max_seq_length=20, settings=settings
+    )
     assert lines[0].startswith("A CrossEncoder of sentence-transformers")
-    assert any("activation" in line for line in lines) is bool(said)
-    assert said in lines[1]
+    _assert_close(*_logits(loaded, torch_model))
+
+
+def test_a_cross_encoder_with_classes_takes_pairs(tmp_path, vocabulary):
+    _torch_folder(tmp_path, HEADS["classes"], vocabulary)
+    _change_config(tmp_path, **{_OLD: "torch.nn.Softmax"})
+    loaded, lines = _load(tmp_path)
+    assert (loaded.spec.task, loaded.spec.num_texts) == ("classification", 2)
+    assert "Its activation Softmax is left out." in lines
+
+
+def test_an_activation_that_rerankers_lack(tmp_path, vocabulary):
+    _torch_folder(tmp_path, HEADS["a number"], vocabulary)
+    _change_config(tmp_path, **{_OLD: "torch.nn.modules.activation.Tanh"})
+    with pytest.raises(
+        ValueError, match="config.json: The activation of .* Ta"
+    ):
+        _load(tmp_path)
+
+
+def test_a_reranker_of_a_number_and_back(tmp_path, vocabulary, capsys):
+    """A head of one number is either, whatever the folder says."""
+    _torch_folder(tmp_path / "hf", HEADS["a number"], vocabulary)
+    reranker = kbert.Reranker.from_pretrained(tmp_path / "hf")
+    assert reranker.spec.settings.activation == "sigmoid"
+    reranker.save(tmp_path / "kbert")
+    regressor = kbert.Regressor.from_pretrained(tmp_path / "kbert", num_texts=2)
+    assert "newly initialized" not in capsys.readouterr().err
+    (value,) = regressor.predict((["bad"], ["good"]))
+    (score,) = reranker.predict("bad", ["good"])["scores"]
+    assert score == pytest.approx(1 / (1 + np.exp(-value["value"])))
 
 
 def test_settings_that_have_no_field_are_named(tmp_path, vocabulary):

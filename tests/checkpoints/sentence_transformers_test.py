@@ -286,14 +286,15 @@ def test_prompts_that_are_not_applied_are_named(tmp_path, vocabulary):
     _load(tmp_path)
 
 
-def test_a_cross_encoder_is_a_classifier_of_pairs(tmp_path, vocabulary):
+def test_a_cross_encoder_is_a_reranker(tmp_path, vocabulary):
     _make(tmp_path, vocabulary, kinds=(), types=NEW)
     config = transformers.BertConfig.from_pretrained(tmp_path)
     config.num_labels, config.problem_type = 1, None
     model = transformers.BertForSequenceClassification(config)
     model.save_pretrained(tmp_path)
     file = tmp_path / "config_sentence_transformers.json"
-    _change(file, model_type="CrossEncoder")
+    activation = "torch.nn.modules.linear.Identity"
+    _change(file, model_type="CrossEncoder", activation_fn=activation)
     output = {"method": "forward", "method_output_name": "logits"}
     _change(
         tmp_path / "sentence_bert_config.json",
@@ -302,9 +303,9 @@ def test_a_cross_encoder_is_a_classifier_of_pairs(tmp_path, vocabulary):
         modality_config={"text": output},
     )
     spec = _load(tmp_path)[0].spec
-    assert (spec.task, spec.num_texts, spec.max_seq_length) == (
-        "regression",
-        2,
+    assert (spec.task, spec.settings.activation, spec.max_seq_length) == (
+        "reranking",
+        "none",
         8,
     )
 

@@ -49,6 +49,7 @@ def _with_rows_alike(config, spec, model):
         {"task": "classification", "labels": ("a", "b"), "num_texts": 2},
         {"task": "question_answering", "num_texts": 2},
         {"task": "multiple_choice", "settings": {"num_choices": 2}},
+        {"task": "reranking"},
         {"task": "summarization"},
         {"task": "pretraining", "num_texts": 2},
     ],
@@ -59,7 +60,7 @@ def test_both_segments_have_the_one_vector(fields, one, batch):
     model = _random(tasks.build(one, spec))
     two = _with_rows_alike(one, spec, model)
     inputs = {**batch, "sentence_positions": batch["mask_positions"]}
-    if spec.task == "multiple_choice":
+    if spec.task in ("multiple_choice", "reranking"):
         inputs = {k: np.stack([v, v[::-1]], 1) for k, v in inputs.items()}
     inputs = {name: inputs[name] for name in model.input}
     expected = two(inputs)

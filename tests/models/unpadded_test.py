@@ -16,6 +16,7 @@ SPECS = {
     "regression": {},
     "tagging": {"labels": ("O", "B-x", "I-x")},
     "question_answering": {"num_texts": 2},
+    "reranking": {},
     "summarization": {},
     "encoder": {},
 }
@@ -33,7 +34,10 @@ def _model(config, task):
 
 def _inputs(model, batch):
     named = {**batch, "sentence_positions": np.array([[0, 3], [0, 5], [0, 0]])}
-    return {name: named[name].astype("int32") for name in model.input}
+    inputs = {name: named[name].astype("int32") for name in model.input}
+    if len(model.input["token_ids"].shape) == 3:
+        inputs = {k: np.stack([v, v[::-1]], 1) for k, v in inputs.items()}
+    return inputs
 
 
 @pytest.mark.parametrize("task", SPECS)

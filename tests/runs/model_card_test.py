@@ -19,6 +19,7 @@ PIPELINES = {
     "tagging": "token-classification",
     "question_answering": "question-answering",
     "multiple_choice": "multiple-choice",
+    "reranking": "text-ranking",
     "summarization": "summarization",
     "masked_lm": "fill-mask",
     "pretraining": "fill-mask",

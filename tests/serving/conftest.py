@@ -60,6 +60,7 @@ SPECS = {
             },
         },
         "multiple_choice": {"settings": {"num_choices": 3}},
+        "reranking": {},
         "summarization": {"settings": {"num_sentences": 2}},
         "pretraining": {},
         "masked_lm": {},

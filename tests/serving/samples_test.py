@@ -13,6 +13,11 @@ PAIR = {"text_a": (B, tf.string), "text_b": (B, tf.string)}
 QUESTION = {"question": (B, tf.string), "context": (B, tf.string)}
 CHOICES = {"text": (B, tf.string), "choices": ((None, 3), tf.string)}
 WORDS = {"words": (BN, tf.string), "num_words": (B, tf.int32)}
+RERANK = {
+    "query": (B, tf.string),
+    "texts": (BN, tf.string),
+    "num_texts": (B, tf.int32),
+}
 SENTENCES = {"sentences": (BN, tf.string), "num_sentences": (B, tf.int32)}
 IDS = {
     "token_ids": (BN, tf.int32),
@@ -62,6 +67,11 @@ def test_given_texts(vocabulary):
         "text": "t",
         "choices": ["a", "b", "c"],
     }
+    assert row("reranking", RERANK, ["q", "a", "b", "c"]) == {
+        "query": "q",
+        "texts": ["a", "b", "c"],
+        "num_texts": 3,
+    }
     assert row("masked_lm", TEXT, ["the [MASK] film"], IDS) == {
         "token_ids": [2, 5, 4, 6, 3],
         "segment_ids": [0] * 5,
@@ -79,10 +89,17 @@ def test_neutral_ones(vocabulary):
     five = {"text": (B, tf.string), "choices": ((None, 5), tf.string)}
     assert len(row("multiple_choice", five)["choices"]) == 5
     assert row("tagging", TEXT, WORDS)["words"][:2] == ["Ada", "Lovelace"]
-    for given in (PAIR, QUESTION, SENTENCES):
+    for given in (PAIR, QUESTION, SENTENCES, RERANK):
         assert all(row("encoder", TEXT, given).values())
     long = row("encoder", TEXT, IDS)
     assert long["lengths"] == len(long["token_ids"]) <= LENGTH
+    lists = {
+        "token_ids": ((None, None, None), tf.int32),
+        "segment_ids": ((None, None, None), tf.int32),
+        "lengths": (BN, tf.int32),
+    }
+    (ids,) = row("reranking", RERANK, lists)["token_ids"]
+    assert ids == long["token_ids"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ _OTHERS = {
     "tagging": {"words"},
     "pretraining": {"fill_mask", "next_sentence"},
     "masked_lm": {"fill_mask"},
+    "reranking": {"rerank"},
 }
 
 

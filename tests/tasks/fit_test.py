@@ -25,6 +25,7 @@ QUESTIONS = [
 ]
 SQUAD = {"data": [{"paragraphs": [{"context": CONTEXT, "qas": QUESTIONS}]}]}
 CHOICES = "text,a,b,label\nthe film,good,bad,0\nnot long,very long,film,1\n"
+RERANKED = "query,text,b,c\nfilm,good,bad,the\nlong,not,the,bad\n"
 SENTENCES = ["the film .", "good .", "was bad ."]
 DOCUMENTS = [[0, 1, 0], [1, 0, 0]]
 # By task: the file, how it is read, and the scores when all is right.
@@ -58,6 +59,15 @@ FILES = {
         CHOICES,
         {"choice_columns": ["a", "b"]},
         {"accuracy": 1},
+    ),
+    "reranking": (
+        "a.csv",
+        RERANKED,
+        {
+            "text_columns": ["query", "text", "b", "c"],
+            "settings": {"loss": "list"},
+        },
+        {"mrr@10": 1, "ndcg@10": 1},
     ),
     "summarization": (
         "a.jsonl",

@@ -178,6 +178,7 @@ FULL, MORE = "bad " * 9, "bad " * 10  # tokens, and the special ones
         # A pair of twelve tokens with [CLS] and two [SEP]; then of thirteen.
         ("multiple_choice", [("", [FULL, ""]), ("bad", ["good", FULL])]),
         ("multiple_choice", [("bad", ["", FULL[4:]]), (FULL, ["", "a"])]),
+        ("reranking", [("bad", ["", FULL[4:]]), (FULL, ["", "a"])]),
         ("question_answering", [("bad " * 6, MORE), ("bad " * 7, "")]),
         ("summarization", [([MORE, MORE],), (["good", "", MORE + "bad"],)]),
         ("tagging", [(MORE * 9,), (MORE * 9,)]),

@@ -32,6 +32,11 @@ CASES = {
         (TEXTS, [[str(i) for i in range(40)]] * 40),
         list(range(40)),
     ),
+    "reranking": (
+        {},
+        (["film ?"] * 40, TEXTS),
+        [i / 40 for i in range(40)],
+    ),
     "summarization": (
         {},
         *(WORDS, [[i % 2, 0, 0, 1] for i in range(40)]),

@@ -87,6 +87,13 @@ CASES = {
         2,
         "Row 1: label 2; needs the index of one of 2 choices, from 0",
     ),
+    "Reranker": (
+        {},
+        (["good"] * 4, TEXTS),
+        [1, 0, 0.5, 0],
+        "high",
+        "Row 1: label 'high'; needs a number",
+    ),
     "Summarizer": (
         {"num_sentences": 1},
         [TEXTS, TEXTS[:2], TEXTS[1:], TEXTS[::-1]],
@@ -415,6 +422,7 @@ def test_wrong_input_is_named(classifier, call, message):
         ("Embedder", {"layer": 3}, "layers is 3"),
         ("Embedder", {"pooling": "sum"}, "pooling is 'sum'"),
         ("MultipleChoice", {}, "num_choices"),
+        ("Reranker", {"activation": "tanh"}, "activation is 'tanh'; needs"),
     ],
 )
 def test_wrong_arguments_are_named(encoder, name, arguments, message):

@@ -5,13 +5,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import tensorflow as tf
-
-from kbert import features
-from kbert.data import batching, tables
-from kbert.data.batching import Examples
-from kbert.text.packing import pack_choices
-from kbert.text.tokenizer import Tokenizer
+from kbert.data import tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,54 +137,3 @@ def _index(where: str, label: str, num_choices: int) -> int:
             f"choice, 0 to {num_choices - 1}."
         )
     return known[label]
-
-
-def examples(
-    rows: Choices, *, tokenizer: Tokenizer, max_seq_length: int
-) -> Examples:
-    """Tokenizes a table with labels once, for all epochs.
-
-    Args:
-        rows: one or more.
-        tokenizer: of the texts.
-        max_seq_length: most tokens of a prompt with one choice; longer ones
-            are truncated.
-    """
-    num_choices = len(rows.choices[0])
-
-    def tokenize(columns):
-        prompts = tokenizer(columns["prompts"])
-        choices = tokenizer(tf.reshape(columns["choices"], [-1]))
-        sizes = tf.reshape(choices.row_lengths(), [-1, num_choices])
-        return {
-            "prompts": prompts[:, :max_seq_length],
-            "choices": tf.RaggedTensor.from_uniform_row_length(
-                choices[:, :max_seq_length], num_choices
-            ),
-            "whole": prompts.row_lengths() + tf.reduce_max(sizes, axis=1),
-        }
-
-    columns = {
-        "prompts": tf.constant(rows.prompts),
-        "choices": tf.constant(rows.choices),
-    }
-    parts = batching.map_in_chunks(columns, tokenize)
-    lengths = tf.cast(parts.pop("whole"), tf.int32) + 3  # [CLS] and two [SEP]
-    parts["labels"] = tf.constant(rows.labels, tf.int32)
-
-    def to_batch(rows):
-        inputs = pack_choices(
-            rows["prompts"],
-            rows["choices"],
-            num_choices=num_choices,
-            vocabulary=tokenizer.vocabulary,
-            seq_length=max_seq_length,
-        )
-        return inputs, {features.LOGITS: rows["labels"]}
-
-    return Examples(
-        parts=parts,
-        lengths=tf.minimum(lengths, max_seq_length),
-        to_batch=to_batch,
-        num_truncated=int(tf.math.count_nonzero(lengths > max_seq_length)),
-    )

@@ -3,6 +3,10 @@
 
 import collections
 
+import numpy as np
+
+from kbert import features
+from kbert.data import labelled_texts
 from kbert.tasks import inputs
 from kbert.tasks.labelled import LabelledTask
 from kbert.tasks.multiple_choice import data, metrics
@@ -75,8 +79,11 @@ class MultipleChoice(LabelledTask):
         return Choices("", lines, prompts, choices, indices)
 
     def examples(self, rows):
-        return data.examples(
-            rows,
+        return labelled_texts.choice_examples(
+            rows.prompts,
+            rows.choices,
+            np.array(rows.labels, np.int32),
+            output=features.LOGITS,
             tokenizer=self.tokenizer,
             max_seq_length=self.spec.max_seq_length,
         )

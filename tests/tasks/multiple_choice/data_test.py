@@ -3,10 +3,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from kbert.data import batching
-from kbert.tasks.multiple_choice import data
+from kbert.data.labelled_texts import choice_examples
 from kbert.tasks.multiple_choice.data import Choices, read_choices
 from kbert.text.tokenizer import Tokenizer
 
@@ -110,15 +111,13 @@ def test_broken_tables_name_file_and_line(table, change, message):
 
 
 def test_batches_are_padded_to_their_longest_choice(vocabulary):
-    rows = Choices(
-        "x",
-        [1, 2, 3],
+    examples = choice_examples(
         ["the film", "was", "good bad not very long the film"],
         [["good", "bad not"], ["", "film"], ["bad bad bad bad", "good"]],
-        [1, 0, 1],
-    )
-    examples = data.examples(
-        rows, tokenizer=Tokenizer(vocabulary), max_seq_length=9
+        np.array([1, 0, 1], np.int32),
+        output="logits",
+        tokenizer=Tokenizer(vocabulary),
+        max_seq_length=9,
     )
     assert examples.lengths.numpy().tolist() == [7, 5, 9]
     assert examples.num_truncated == 1
