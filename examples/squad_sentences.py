@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes data for two tasks from the questions in a SQuAD file.
+"""Makes data for three tasks from the questions in a SQuAD file.
 
     python examples/squad_sentences.py train-v1.1.json out/squad_sentences
 
 writes choices.csv for multiple choice: a question and four sentences of its
 paragraph, one of which contains the answer (columns question, choice0 to
-choice3, and label, the index of the correct one); and summaries.jsonl for
-summarization: the sentences of a paragraph, labelled 1 if they contain an
-answer. Paragraphs of fewer than four sentences are left out.
+choice3, and label, the index of the correct one); candidates.csv for
+reranking: the same, the correct one first (columns question, positive, and
+negative0 to negative2); and summaries.jsonl for summarization: the sentences
+of a paragraph, labelled 1 if they contain an answer. Paragraphs of fewer than
+four sentences are left out.
 """
 
 import csv
@@ -23,7 +25,7 @@ _CHOICES = 4
 
 
 def main(squad: str, folder: str) -> None:
-    """Writes both files."""
+    """Writes the files."""
     tree = json.loads(pathlib.Path(squad).read_text("utf-8"))
     choices, summaries = [], []
     draw = random.Random(0)
@@ -43,14 +45,24 @@ def main(squad: str, folder: str) -> None:
     output = pathlib.Path(folder)
     output.mkdir(parents=True, exist_ok=True)
     header = ["question", *(f"choice{i}" for i in range(_CHOICES)), "label"]
-    with (output / "choices.csv").open(
-        "w", encoding="utf-8", newline=""
-    ) as file:
-        csv.writer(file).writerows([header, *choices])
+    _write_csv(output / "choices.csv", [header, *choices])
+    header = ["question", "positive"]
+    header += [f"negative{i}" for i in range(_CHOICES - 1)]
+    candidates = [
+        [question, found.pop(label), *found]
+        for question, *found, label in choices
+    ]
+    _write_csv(output / "candidates.csv", [header, *candidates])
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in summaries]
     (output / "summaries.jsonl").write_text("".join(lines), encoding="utf-8")
-    print(f"{output}/choices.csv: {len(choices):,} questions")
+    for name in ("choices.csv", "candidates.csv"):
+        print(f"{output}/{name}: {len(choices):,} questions")
     print(f"{output}/summaries.jsonl: {len(summaries):,} paragraphs")
+
+
+def _write_csv(path, rows):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
 
 
 def _questions(paragraph, spans):

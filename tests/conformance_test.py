@@ -143,6 +143,7 @@ import keras
 assert keras.backend.backend() == "jax"
 from kbert import models
 from kbert.tasks.multiple_choice.head import build_multiple_choice
+from kbert.tasks.reranking.head import build_reranker
 from kbert.config import BertConfig
 from kbert.training import losses, optimizer
 store = np.load(sys.argv[1])
@@ -161,6 +162,11 @@ choice = build_multiple_choice(config, 3)
 choice.set_weights([store[f"c{i}"] for i in range(len(choice.weights))])
 outputs = choice({name: store[name][None] for name in names[:3]})
 found["choice"] = np.asarray(outputs["logits"])
+reranker = build_reranker(config)
+reranker.set_weights(choice.get_weights())
+found["reranker"] = np.asarray(
+    reranker({name: store[name][None] for name in names[:3]})["logits"]
+)
 np.savez(sys.argv[2], **found)
 """
 
@@ -188,6 +194,7 @@ def test_jax_gives_the_same_without_tensorflow(tiny_config, batch, tmp_path):
     names = features.ENCODER_INPUTS
     logits = choice({name: batch[name][None] for name in names})["logits"]
     np.testing.assert_allclose(got["choice"], logits, atol=2e-5)
+    np.testing.assert_allclose(got["reranker"], logits, atol=2e-5)
     for one, packed in ((model, False), (peer, True)):
         for name, value in one(batch).items():
             found = got[f"{name} {packed}"]

@@ -41,6 +41,7 @@ SLOW = {
     "docs/tasks/multiple_choice.md",
     "docs/tasks/question_answering.md",
     "docs/tasks/regression.md",
+    "docs/tasks/reranking.md",
     "docs/tasks/summarization.md",
     "docs/tasks/tagging.md",
 }

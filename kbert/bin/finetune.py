@@ -7,6 +7,7 @@
     question_answering   questions whose answers are spans of a paragraph, in
                          SQuAD's JSON (1.1, or 2.0 with unanswerable questions)
     multiple_choice      texts with several choices, one of them correct
+    reranking            queries with texts that answer them, and others
     summarization        documents whose most important sentences are labelled
 
 Starts from the model of --init, of any format that kbert reads. The labels are

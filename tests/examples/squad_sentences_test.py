@@ -37,4 +37,11 @@ def test_the_right_choice_holds_the_answer(tmp_path, capsys):
     lines = (tmp_path / "out/summaries.jsonl").read_text().splitlines()
     expected = {"sentences": sentences, "labels": [0, 1, 0, 1]}
     assert [json.loads(line) for line in lines] == [expected]
+    with (tmp_path / "out/candidates.csv").open(newline="") as file:
+        lists = list(csv.DictReader(file))
+    assert {row["question"]: row["positive"] for row in lists} == right
+    for row, other in zip(lists, rows, strict=True):
+        texts = [row["positive"], *(row[f"negative{i}"] for i in range(3))]
+        assert sorted(texts) == sorted(sentences)
+        assert row["question"] == other["question"]
     assert "choices.csv: 2 questions" in capsys.readouterr().out

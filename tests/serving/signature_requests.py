@@ -54,7 +54,8 @@ def request(signature, rows, rng, text=random_text):
 
 def _token_ids(shape, rows, rng):
     width = int(rng.integers(4, 13))
-    shape = (rows, *shape[1:-1], width)
+    sizes = (size or int(rng.integers(1, 4)) for size in shape[1:-1])
+    shape = (rows, *sizes, width)
     ids = rng.integers(4, 15, shape).astype("int32")
     ids[..., 0] = 2
     return {

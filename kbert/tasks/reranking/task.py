@@ -2,7 +2,6 @@
 """Queries with texts, which are put in order by how well they answer."""
 
 import collections
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -128,7 +127,7 @@ class Reranker(LabelledTask):
     def predict(
         self,
         x: Any,
-        texts: Sequence[str] | None = None,
+        texts: Any = None,
         *,
         batch_size: int = 32,
         **options: Any,
@@ -137,7 +136,7 @@ class Reranker(LabelledTask):
 
         Args:
             x: a query; or a tuple (queries, lists of texts).
-            texts: of the one query.
+            texts: of the one query: a list, an array or a column of a table.
             batch_size: queries at once; 32 texts go through the model at once.
             **options: none.
         Returns: {"scores": [...], "order": [...]}, the score of each text and

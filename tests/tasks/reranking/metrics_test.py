@@ -11,8 +11,10 @@ from kbert.tasks.reranking.metrics import scores
 def _pairs(*rows, threshold=0.5):
     """Of rows (query, text, score, label), as pairs."""
     queries, texts, found, labels = zip(*rows, strict=True)
-    columns = ([[x] for x in column] for column in (texts, found, labels))
-    return scores(queries, *columns, threshold)
+    texts, found, labels = (
+        [[x] for x in column] for column in (texts, found, labels)
+    )
+    return scores(queries, texts, found, labels, threshold)
 
 
 def test_pairs_of_two_queries():

@@ -67,7 +67,11 @@ def test_pairs_with_labels(read):
         "binary_crossentropy",
         "sigmoid",
     )
-    assert Reranker.label_counts(rows, None) == {"1": 1, "0": 2, "0.75": 1}
+    assert Reranker.label_counts(rows, DataOptions()) == {
+        "1": 1,
+        "0": 2,
+        "0.75": 1,
+    }
 
 
 @pytest.mark.parametrize("loss", ["binary_crossentropy", "list"])
@@ -77,7 +81,7 @@ def test_a_positive_and_negatives(read, loss):
     assert rows.candidates[1] == ["bad film", "the film was good", "long"]
     assert rows.labels == [[1, 0, 0]] * 2
     assert rows.margins is None
-    assert Reranker.label_counts(rows, None) == {}
+    assert Reranker.label_counts(rows, DataOptions()) == {}
 
 
 def test_the_margins_of_a_teacher(read):
