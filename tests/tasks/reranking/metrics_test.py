@@ -61,6 +61,19 @@ def test_lists_with_a_query_and_texts_in_common():
     assert got["accuracy"] == 4 / 6
 
 
+def test_a_text_that_is_relevant_in_one_row_is_in_all():
+    got = scores(
+        ["a", "a"],
+        [["p", "n"], ["q", "p"]],
+        [[0.9, 0.5], [0.1, 0.9]],
+        [[1, 0]] * 2,
+        0.5,
+    )
+    # p, n, q
+    best = 1 + 1 / math.log2(3)
+    assert got["ndcg@10"] == pytest.approx((1 + 1 / math.log2(4)) / best)
+
+
 def test_one_kind_of_texts():
     got = _pairs(("a", "1", 0.9, 0), ("a", "2", 0.8, 0))
     assert math.isnan(got.pop("average_precision"))

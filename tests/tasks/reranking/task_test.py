@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import kbert
 from kbert import tasks
 from kbert.checkpoints import folder
+from kbert.data import batching
 from kbert.tasks import TaskSpec
 from kbert.tasks.reranking.data import Candidates
 from kbert.tasks.rows import DataOptions
@@ -89,6 +91,26 @@ def test_the_margins_of_a_teacher(read):
     rows, _ = read(TEACHER, columns, "margin_mse")
     assert rows.margins == [2.5, -1]
     assert rows.labels == [[1, 0]] * 2
+
+
+@pytest.mark.parametrize(
+    ("content", "count", "loss", "want"),
+    [
+        (PAIRS, 2, "binary_crossentropy", [[1], [0], [0.75], [0]]),
+        (LISTS, 4, "list", [[1, 0, 0]] * 2),
+        (TEACHER, 3, "margin_mse", [[2.5], [-1]]),
+    ],
+)
+def test_labels_in_a_batch(read, content, count, loss, want, task_of):
+    header = re.split("[\t,]", content.splitlines()[0])
+    rows, spec = read(content, header[:count], loss)
+    batches = batching.dataset(
+        task_of(spec).examples(rows), batch_size=4, seed=None
+    )
+    ((inputs, labels),) = batches
+    np.testing.assert_array_equal(labels["logits"], np.float32(want))
+    sizes = len(rows), len(rows.candidates[0])
+    assert inputs["token_ids"].shape[:2] == sizes
 
 
 def test_a_model_of_lists_is_scored_on_pairs_too(read, task_of):
