@@ -2,6 +2,7 @@
 """Batches examples of a task, grouping rows of similar length."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -31,12 +32,15 @@ class Examples:
             a batch: (inputs, labels) or (inputs, labels, weights). The tokens
             of a row do not depend on its batch.
         num_truncated: the number of rows that are truncated.
+        text_ids: (rows, K) int32; rows that have a number in common are never
+            in one training batch. None if all rows may be.
     """
 
     parts: Parts
     lengths: tf.Tensor
     to_batch: Callable[[Parts], tuple]
     num_truncated: int = 0
+    text_ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -121,7 +125,9 @@ def dataset(
     rows of similar length share a batch: the rows are shuffled, sorted by
     length within windows of 4 batches and split into batches, and the batches
     are shuffled. All batches have batch_size rows, as replicas require: if the
-    rows do not fill the last batch of an epoch, some rows are used twice.
+    rows do not fill the last batch of an epoch, some rows are used twice. A row
+    that has a text of its batch (see `text_ids`) goes to the next batch; one
+    that no batch of the epoch can take is left out of it.
     Without a seed, for evaluation, there is one pass in order.
 
     A dataset that resumes after `first_step` batches yields exactly the
@@ -132,6 +138,7 @@ def dataset(
         batch_size: rows per batch, over all replicas.
         seed: the seed of the order, or None.
         first_step: the number of batches to skip.
+    Raises: ValueError if no batch has so many rows without a text in common.
     """
     if seed is None:
         batches = tf.data.Dataset.range(len(examples)).batch(batch_size)
@@ -171,17 +178,20 @@ def _shuffled(examples, batch_size, seed, first_step):
     first_epoch, done = divmod(
         first_step, steps_per_epoch(examples, batch_size)
     )
+    ids = examples.text_ids
+    if ids is not None:  # now, for an error inside of the graph is long
+        _without_common_texts(np.arange(len(examples)), ids, batch_size)
 
     def epoch_batches(epoch):
         epoch_seed = tf.random.fold_in(tf.constant([seed, 0], tf.int64), epoch)
-        rows = _epoch_order(examples.lengths, batch_size, epoch_seed)
+        rows = _epoch_order(examples.lengths, batch_size, epoch_seed, ids)
         return tf.data.Dataset.from_tensor_slices(rows)
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
     return epochs.flat_map(epoch_batches).skip(done)
 
 
-def _epoch_order(lengths, batch_size, seed):
+def _epoch_order(lengths, batch_size, seed, ids):
     """Returns the row indices of an epoch's batches, (batches, batch_size)."""
     shuffle = tf.random.experimental.stateless_shuffle
     size = tf.size(lengths)
@@ -192,5 +202,50 @@ def _epoch_order(lengths, batch_size, seed):
     longest = tf.reduce_max(lengths)
     keys = window * (longest + 1) + tf.gather(lengths, rows)
     rows = tf.gather(rows, tf.argsort(keys, stable=True))
+    if ids is not None:
+        rows = tf.numpy_function(
+            lambda rows: _without_common_texts(rows, ids, batch_size),
+            [rows],
+            tf.int32,
+            stateful=False,
+        )
     batches = tf.reshape(rows, [-1, batch_size])
     return shuffle(batches, tf.random.fold_in(seed, _BATCHES))
+
+
+def _without_common_texts(rows, ids, batch_size):
+    """Reorders rows so that no batch has two with a number in common.
+
+    Args:
+        rows: (N,) indices, in order.
+        ids: (rows, K) the numbers of each.
+        batch_size: rows of a batch.
+    Returns: (batches * batch_size,) int32.
+    Raises: ValueError if a batch cannot be filled.
+    """
+    numbers = [frozenset(row) for row in ids.tolist()]
+    waiting: list[int] = []
+    coming = iter(rows.tolist())
+    order: list[int] = []
+    for _ in range(-(-len(rows) // batch_size)):
+        taken: set[int] = set()
+        batch: dict[int, None] = {}
+        # At the end rows of earlier batches fill the last ones.
+        postponed: list[int] = []
+        for row in itertools.chain(waiting, coming, rows.tolist()):
+            if taken.isdisjoint(numbers[row]):
+                batch[row] = None
+                taken |= numbers[row]
+                if len(batch) == batch_size:
+                    break
+            elif row not in batch:
+                postponed.append(row)
+        else:
+            raise ValueError(
+                f"batch_size is {batch_size}; no more than {len(batch)} rows "
+                "have no text in common, which a batch needs."
+            )
+        order += batch
+        left = dict.fromkeys(waiting + postponed)
+        waiting = [row for row in left if row not in batch]
+    return np.array(order, np.int32)

@@ -17,6 +17,7 @@ from kbert.training.callbacks import Callback
 from kbert.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
 from kbert.training.config import TrainConfig
 from kbert.training.early_stopping import EarlyStopping, Scorer
+from kbert.training.gradients import Gradients
 from kbert.training.history import History, ValidationPoint
 from kbert.training.optimizer import AdamW
 from kbert.training.throughput import Throughput, Work
@@ -44,8 +45,8 @@ class Trainer:
         optimizer: AdamW, or a LossScaleOptimizer around one.
         clip_norm: the largest global norm of the gradients.
         accumulate_steps: the number of parts in which a replica computes its
-            rows, to need less memory. They have equal weight: the step equals
-            that of the whole batch but for dropout's masks.
+            rows, to need less memory; see `Gradients`. The step equals that of
+            the whole batch but for dropout's masks.
         xla: whether XLA compiles the step; for one replica only.
         on_final_weights: is called by `finish` and `final_weights`, to copy
             weights to a model that shares only some of this one's.
@@ -68,9 +69,15 @@ class Trainer:
         self.optimizer = optimizer
         self.means = RunningMeans(losses, metrics)
         self._clip_norm = clip_norm
-        self._parts = accumulate_steps
         self._strategy = tf.distribute.get_strategy()
         self._variables = [v.value for v in model.trainable_variables]
+        self._mean_gradients = Gradients(
+            model,
+            losses,
+            loss=self._loss,
+            scale_loss=optimizer.scale_loss,
+            parts=accumulate_steps,
+        )
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._nonfinite_step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._rate = tf.Variable(0.0, trainable=False)
@@ -103,6 +110,8 @@ class Trainer:
         self.step.assign_add(1)
 
     def _replica_step(self, batch):
+        inputs, _, weights = keras.utils.unpack_x_y_sample_weight(batch)
+        self._work.assign_add(throughput.counted(inputs, weights or {}))
         loss, *gradients = self._reduce(self._mean_gradients(batch))
         scale = getattr(self.optimizer, "dynamic_scale", None)
         times = 1.0 if scale is None else tf.convert_to_tensor(scale)
@@ -119,45 +128,14 @@ class Trainer:
         )
         self.optimizer.apply(gradients, self.model.trainable_variables)
 
-    def _mean_gradients(self, batch):
-        """The loss and its gradients, of the rows of this replica."""
-        if self._parts == 1:
-            return self._gradients(batch)
-        batch = tf.nest.map_structure(
-            lambda rows: replicas.split(rows, self._parts), batch
-        )
-
-        def add(index, *sums):
-            part = tf.nest.map_structure(lambda rows: rows[index], batch)
-            pairs = zip(sums, self._gradients(part), strict=True)
-            return index + 1, *(total + value for total, value in pairs)
-
-        zeros = [tf.zeros_like(variable) for variable in self._variables]
-        _, *sums = tf.while_loop(
-            lambda index, *_: index < self._parts,
-            add,
-            (0, tf.constant(0.0), *zeros),
-            parallel_iterations=1,
-        )
-        return [total / self._parts for total in sums]
-
-    def _gradients(self, batch):
-        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
-        weights = weights or {}
-        with tf.GradientTape() as tape:
-            outputs = self.model(inputs, training=True)
-            values = self.means.loss_values(outputs, labels)
-            total = sum(
-                tf.reduce_mean(value * weights.get(name, 1.0))
-                for name, value in values.items()
-            )
-            scaled = self.optimizer.scale_loss(total)
-        gradients = tape.gradient(scaled, self._variables)
+    def _loss(self, outputs, labels, weights):
+        """The loss to minimize; it counts in the means."""
+        values = self.means.loss_values(outputs, labels)
         self.means.update(values, outputs, labels, weights)
-        self._work.assign_add(throughput.counted(inputs, weights))
-        # A token table without a tied output has a sparse gradient, but
-        # Adam moves all its rows.
-        return [total, *(tf.convert_to_tensor(g) for g in gradients)]
+        return sum(
+            tf.reduce_mean(value * weights.get(name, 1.0))
+            for name, value in values.items()
+        )
 
     def _reduce(self, values):
         """Means over the replicas, which have equally many rows."""

@@ -26,11 +26,22 @@ def vary_dropout(model: keras.Model) -> None:
     Args:
         model: not yet trained.
     """
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.Dropout) and layer.rate:
-            generator = layer.seed_generator
-            if getattr(generator.next, "func", None) is not _own_seed:
-                generator.next = functools.partial(_own_seed, generator.next)
+    for generator in _seed_generators(model):
+        if getattr(generator.next, "func", None) is not _own_seed:
+            generator.next = functools.partial(_own_seed, generator.next)
+
+
+def dropout_seeds(model: keras.Model) -> list[keras.Variable]:
+    """The states from which the masks of dropout are drawn."""
+    return [generator.state for generator in _seed_generators(model)]
+
+
+def _seed_generators(model):
+    return [
+        layer.seed_generator
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.Dropout) and layer.rate
+    ]
 
 
 def _own_seed(draw, *args, **kwargs):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches of labelled texts: what is in them, in which order, how padded."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -186,3 +187,32 @@ def test_a_table_smaller_than_a_batch():
         [0, 1, 2]
     ] * 3
     assert [len(labels) for labels in labels_of(batches)] == [8] * 3
+
+
+def _with_ids(ids):
+    examples = make_examples(["waa"] * len(ids))
+    return dataclasses.replace(examples, text_ids=np.array(ids, np.int32))
+
+
+def test_no_batch_has_a_text_twice():
+    """Forty texts, each in ten rows, and one in the other column."""
+    ids = [(i % 40, 100 + i) for i in range(400)] + [(50, 7), (51, 8)] * 4
+    examples = _with_ids(ids)
+    steps = batching.steps_per_epoch(examples, 16)
+    dataset = batching.dataset(examples, batch_size=16, seed=1)
+    epochs = labels_of(taken(dataset, 3 * steps))
+    for batch in epochs:
+        numbers = [number for row in batch for number in ids[row]]
+        assert len(numbers) == len({*numbers})
+    # A row that one epoch leaves out is in another.
+    assert {row for batch in epochs for row in batch} == {*range(len(ids))}
+    assert len({row for batch in epochs[:steps] for row in batch}) > 400
+    later = batching.dataset(examples, batch_size=16, seed=1, first_step=20)
+    assert labels_of(taken(later, steps)) == epochs[20 : steps + 20]
+
+
+def test_a_batch_that_cannot_be_filled():
+    examples = _with_ids([(i % 3, 9 + i) for i in range(12)])
+    batching.dataset(examples, batch_size=3, seed=0)
+    with pytest.raises(ValueError, match="batch_size is 4; no more than 3 ro"):
+        batching.dataset(examples, batch_size=4, seed=0)
