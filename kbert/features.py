@@ -38,6 +38,9 @@ NSP_LOGITS = "nsp_logits"  # (B, 2) float32; labels (B,) int32, 1 = random
 #   summarization       (B, P), one per sentence; labels (B, P) float32
 LOGITS = "logits"  # float32
 
+# Output of an embedding head; labels (B / T,) float32 of rows of T texts.
+EMBEDDING = "embedding"  # (B, D) float32
+
 # Output of a regression head; labels (B,) float32.
 VALUE = "value"  # (B,) float32
 

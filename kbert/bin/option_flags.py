@@ -23,6 +23,7 @@ _DEFINE = {
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
+    tuple: flags.DEFINE_list,
 }
 
 
@@ -54,14 +55,30 @@ def values(settings: type) -> dict[str, Any]:
 
 
 def value_type(kind: Any) -> type:
-    """The type of a field's value, without None: bool, int, float or str."""
-    (found,) = (x for x in _members(kind) if x in _DEFINE)
-    return found
+    """The type of a field's value, without None.
+
+    Returns: bool, int, float, str, of a Literal of strings too, or tuple.
+    """
+    (member,) = (x for x in _members(kind) if x is not types.NoneType)
+    origin = typing.get_origin(member)
+    return str if origin is typing.Literal else origin or member
 
 
 def define_unset(name: str, kind: type, text: str) -> None:
     """Defines a flag of a type of `value_type`, None unless it is given."""
     _DEFINE[kind](name, None, text)
+
+
+def converted(value: Any, kind: Any) -> Any:
+    """A flag's value as the field of this type has it.
+
+    Raises: ValueError for an element of a list that is no whole number where
+        the field has these.
+    """
+    if value_type(kind) is not tuple:
+        return value
+    element = typing.get_args(kind)[0]
+    return tuple(element(x) for x in value)
 
 
 def _choices(kind) -> list[str]:

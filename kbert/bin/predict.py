@@ -118,11 +118,11 @@ def _load(how, changed):
         )
     model = kbert.load(_MODEL.value, lower_case=casing, **changed)
     _TASK(model.spec.task)
-    if model.spec.task == "encoder":
+    if isinstance(model, kbert.Embedder):
         raise ValueError(
-            f"{_MODEL.value}: The model's task is 'encoder': it gives a text "
-            "a vector (--output=embeddings), and no prediction before "
-            "kbert-finetune trains it for a task."
+            f"{_MODEL.value}: The model's task is {model.spec.task!r}: it "
+            "gives a text a vector (--output=embeddings), and no prediction "
+            "before kbert-finetune trains it for a task."
         )
     return model
 

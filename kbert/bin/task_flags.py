@@ -100,9 +100,18 @@ def _settings(values):
     for name in given:
         if name not in names:
             raise ValueError(f"--{name}: not of --task={values.task}.")
+    if not given:
+        return {}
+    types = typing.get_type_hints(settings)
+    for name, value in given.items():
+        try:
+            given[name] = option_flags.converted(value, types[name])
+        except ValueError:
+            raise ValueError(
+                f"--{name}={','.join(value)}: needs whole numbers."
+            ) from None
     try:
-        if settings and given:
-            settings(**given)
+        settings(**given)
     except ValueError as error:  # its message starts with the name
         raise ValueError(f"--{error}") from None
     return given

@@ -3,7 +3,7 @@
 
 from keras import ops
 
-POOLINGS = ("cls", "mean", "max")
+POOLINGS = ("cls", "mean", "max", "mean_sqrt_len")
 
 
 def pool(sequence, padding_mask, pooling: str, normalize: bool = False):
@@ -14,7 +14,8 @@ def pool(sequence, padding_mask, pooling: str, normalize: bool = False):
         padding_mask: (B, S) int32; positions with 0 are ignored. [CLS] and
             [SEP] count as tokens.
         pooling: "cls" for the vector of the first token, without the pooler;
-            "mean" or "max" over the tokens of a text.
+            "mean" or "max" over the tokens of a text; "mean_sqrt_len" for
+            their sum divided by the root of their number.
         normalize: whether to divide each vector by its Euclidean norm.
     Returns: (B, H) float32.
     Raises: ValueError for an unknown pooling.
@@ -24,18 +25,22 @@ def pool(sequence, padding_mask, pooling: str, normalize: bool = False):
     is_token_BS1 = ops.expand_dims(ops.not_equal(padding_mask, 0), -1)
     if pooling == "cls":
         vectors = sequence[:, 0]
-    elif pooling == "mean":
+    elif pooling in ("mean", "mean_sqrt_len"):
         counted = ops.cast(is_token_BS1, "float32")
-        count_B1 = ops.sum(counted, axis=1)
+        count_B1 = ops.maximum(ops.sum(counted, axis=1), 1.0)
         total = ops.sum(sequence * counted, axis=1)
-        vectors = total / ops.maximum(count_B1, 1.0)
+        by = count_B1 if pooling == "mean" else ops.sqrt(count_B1)
+        vectors = total / by
     elif pooling == "max":
         vectors = ops.max(ops.where(is_token_BS1, sequence, -1e9), axis=1)
     else:
         raise ValueError(
             f"pooling is {pooling!r}; needs one of {list(POOLINGS)}."
         )
-    if normalize:
-        squares = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
-        vectors = vectors / ops.sqrt(ops.maximum(squares, 1e-24))
-    return vectors
+    return unit_length(vectors) if normalize else vectors
+
+
+def unit_length(vectors):
+    """Divides vectors (..., D) by their Euclidean norms, but for zeros."""
+    squares = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
+    return vectors / ops.sqrt(ops.maximum(squares, 1e-24))

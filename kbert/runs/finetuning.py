@@ -66,7 +66,7 @@ def finetune(
     strategy = run.strategy(config)
     initial = formats.load(init, lower_case=lower_case, seed=config.seed)
     _check_model(initial.config, spec, config)
-    task = _task(initial, spec)
+    task = _task(initial, spec, data)
     del initial
     examples = scoring.tokenized(task, train, data)
     config = run.limit_batch(config, strategy, train.path, len(examples))
@@ -184,11 +184,11 @@ def _check_model(model_config, spec, config):
         )
 
 
-def _task(initial, spec) -> LabelledTask:
+def _task(initial, spec, data) -> LabelledTask:
     """The task, whose model is still the initial one."""
-    spec = dataclasses.replace(spec, embedding=initial.spec.embedding_settings)
-    made = dataclasses.replace(initial, spec=spec)
-    return tasks.task_class(spec.task)(made)
+    task = tasks.task_class(spec.task)
+    spec = task.spec_from(spec, initial.spec, data)
+    return task(dataclasses.replace(initial, spec=spec))
 
 
 def _build(task, init, config):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from kbert import json_files
-from kbert.tasks.embedding.predictor import EMBEDDING
+from kbert.features import EMBEDDING
 from kbert.tasks.predictor import BadText
 
 Predictions = Sequence[Mapping[str, Any]]  # as a predictor returns them

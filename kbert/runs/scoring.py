@@ -157,7 +157,7 @@ class TaskScores:
             seed=None,
         )
         self._num_batches = batching.steps_per_epoch(examples, batch_size)
-        self._predictor = task.predictor  # made now, outside of a scope
+        _ = task.predictor  # made now, outside of a scope
         self._predictions: Predictions | None = None
         self._losses: dict[str, float] | None = None
         self._evaluation = loop.Evaluation(
@@ -190,15 +190,15 @@ class TaskScores:
         """
         tuned = self.task.tuned(self.predictions(), self._rows, self._options)
         if tuned is not self.task:
-            self.task, self._predictor = tuned, tuned.predictor
+            self.task = tuned
             self._predictions = None
 
     def predictions(self) -> Predictions:
         """Of the rows, by the weights that the model has now."""
         found = self._predictions
         if found is None:
-            found = self._predictions = self._predictor.predict(
-                *self._rows.texts,
+            found = self._predictions = self.task.predict_rows(
+                self._rows,
                 batch_size=self._batch_size,
                 progress=functools.partial(Progress(), "predicting"),
             )

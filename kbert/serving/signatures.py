@@ -33,9 +33,11 @@ class Signatures(tf.Module):
     rerank           a reranker's predictions, also its default
     fill_mask        for a model with a masked-LM head, also its default
     next_sentence    for a pre-trained model with a next-sentence head
-    embeddings       text (B,) string -> embedding (B, H) float32, from the top
-                     layer: pooled and normalized by an encoder's settings, for
-                     other models the mean
+    embeddings       text (B,) string -> embedding (B, D) float32: an
+                     embedding model's; of other models the top layer's vectors
+                     of tokens, pooled and normalized by the encoder's settings
+    embeddings_query, embeddings_document
+                     the same, of a model with a prompt for each kind of text
     token_ids        the model's outputs for token ids; see `TokenIds`
 
     Args:
@@ -72,19 +74,24 @@ class Signatures(tf.Module):
         keywords = {"vocabulary": vocabulary, "spec": spec}
         shared = SharedBlocks()
         unpadded = shared.of(model)
-        encoder = unpadded
-        if spec.task != "encoder":
+        self._server: Any = parts.predictor_class(spec.task)(
+            unpadded, **keywords
+        )
+        self._embedder = self._server
+        if not self._gives_vectors:
             encoder = shared.of(models.encoder_of(model))
-        self._embedder = self._make_embedder(encoder)
-        self._server: Any = self._embedder
-        if spec.task != "encoder":
-            self._server = parts.predictor_class(spec.task)(
-                unpadded, **keywords
-            )
+            self._embedder = self._make_embedder(encoder)
         self._token_ids = TokenIds(self._server, model)
         self._next_sentence = None
         if {features.NSP_LOGITS, features.MLM_LOGITS} <= {*model.output}:
             self._next_sentence = NextSentencePredictor(unpadded, **keywords)
+
+    @property
+    def _gives_vectors(self) -> bool:
+        """Whether the task itself is to give texts vectors."""
+        return issubclass(
+            parts.predictor_class(self.spec.task), EmbeddingPredictor
+        )
 
     def _make_embedder(self, encoder):
         return EmbeddingPredictor(
@@ -113,12 +120,12 @@ class Signatures(tf.Module):
 
         They serve as the reference for the model without padding.
         """
-        embedder = self._make_embedder(models.encoder_of(self._model))
-        server: Any = embedder
-        if self.spec.task != "encoder":
-            server = parts.predictor_class(self.spec.task)(
-                self._model, vocabulary=self.vocabulary, spec=self.spec
-            )
+        server: Any = parts.predictor_class(self.spec.task)(
+            self._model, vocabulary=self.vocabulary, spec=self.spec
+        )
+        embedder = server
+        if not self._gives_vectors:
+            embedder = self._make_embedder(models.encoder_of(self._model))
         with self._reads:
             return {
                 EMBEDDINGS: embedder.signature(),

@@ -2,7 +2,8 @@
 """The base class of tasks that are trained and scored on labelled rows."""
 
 import abc
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from kbert.data import batching
@@ -99,6 +100,21 @@ class LabelledTask(Task, abc.ABC):
         """
         return {}
 
+    @classmethod
+    def spec_from(
+        cls, spec: TaskSpec, initial: TaskSpec, options: DataOptions
+    ) -> TaskSpec:
+        """Adds what a new model's spec takes from that of the initial model.
+
+        Args:
+            spec: as `new_spec` makes it.
+            initial: of the model to start from.
+            options: whose settings go before those of the initial model.
+        """
+        del options
+        embedding = initial.embedding_settings
+        return dataclasses.replace(spec, embedding=embedding)
+
     @abc.abstractmethod
     def rows(self, x: Any, y: Any) -> Any:
         """Makes rows from texts and labels, as `fit` takes them.
@@ -113,6 +129,25 @@ class LabelledTask(Task, abc.ABC):
         Raises: ValueError, naming file and line, for a label that the model
             does not have.
         """
+
+    def predict_rows(
+        self,
+        rows: Any,
+        *,
+        batch_size: int,
+        progress: Callable[[int, int], Any] = lambda done, total: None,
+    ) -> Predictions:
+        """Predicts for the texts of rows.
+
+        Args:
+            rows: with labels or without.
+            batch_size: rows at once.
+            progress: called with how many rows are done and how many there
+                are.
+        """
+        return self.predictor.predict(
+            *rows.texts, batch_size=batch_size, progress=progress
+        )
 
     @abc.abstractmethod
     def scores(self, predictions: Predictions, rows: Any) -> dict[str, float]:
@@ -165,7 +200,7 @@ class LabelledTask(Task, abc.ABC):
             losses=self.losses(),
             metrics={name: [] for name in self.losses()},
         )
-        found = self.predictor.predict(*rows.texts, batch_size=batch_size)
+        found = self.predict_rows(rows, batch_size=batch_size)
         return losses | self.scores(found, rows)
 
     def _examples(self, x, y, sample_weight, class_weight) -> Examples:

@@ -16,6 +16,7 @@ class Names(NamedTuple):
         pipeline_tag: of the Hugging Face Hub, which finds models by it.
         use: what a model does, for its card.
         trains: whether kbert-finetune trains it.
+        head: the name of its `kbert.tasks.heads.Head` in its head.py.
     """
 
     folder: str
@@ -24,6 +25,7 @@ class Names(NamedTuple):
     pipeline_tag: str
     use: str
     trains: bool = True
+    head: str = "HEAD"
 
 
 # By the name in a task.json.
@@ -35,6 +37,14 @@ TASKS = {
         "feature-extraction",
         "Gives texts vectors; a start for other tasks.",
         trains=False,
+        head="ENCODER",
+    ),
+    "embedding": Names(
+        "embedding",
+        "EmbeddingPredictor",
+        "Embedder",
+        "sentence-similarity",
+        "Gives texts vectors, to compare and to find them by.",
     ),
     "pretraining": Names(
         "masked_lm",
@@ -114,8 +124,8 @@ FINE_TUNED = tuple(name for name, names in TASKS.items() if names.trains)
 
 
 def head(task: str) -> Any:
-    """The HEAD of a task's head.py, a `kbert.tasks.heads.Head`."""
-    return _module(task, "head").HEAD
+    """The `kbert.tasks.heads.Head` in a task's head.py."""
+    return getattr(_module(task, "head"), TASKS[task].head)
 
 
 def settings_class(task: str) -> Any:

@@ -65,7 +65,13 @@ class TaskSpec:
     @property
     def embedding_settings(self) -> Any:
         """How the vectors of its encoder become one of a text."""
-        return self.settings if self.task == "encoder" else self.embedding
+        if self.task == "encoder":
+            return self.settings
+        if self.task != "embedding":
+            return self.embedding
+        make = parts.head("encoder").settings
+        names = [field.name for field in dataclasses.fields(make)]
+        return make(**{name: getattr(self.settings, name) for name in names})
 
     def _check_columns(self):
         for name in ("text_columns", "choice_columns"):
@@ -109,13 +115,13 @@ class TaskSpec:
         return _checked(self.settings, make, "settings")
 
     def _checked_embedding(self):
-        if self.task != "encoder":
+        if self.task not in ("encoder", "embedding"):
             make = parts.head("encoder").settings
             return _checked(self.embedding, make, "embedding")
         if self.embedding is not None:
             raise ValueError(
-                f"embedding is {self.embedding!r}; needs none for 'encoder', "
-                "whose settings these are."
+                f"embedding is {self.embedding!r}; needs none for "
+                f"{self.task!r}, whose settings these are."
             )
         return None
 

@@ -19,6 +19,7 @@ SPECS = {
     "reranking": {},
     "summarization": {},
     "encoder": {},
+    "embedding": {},
 }
 
 

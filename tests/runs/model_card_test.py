@@ -24,6 +24,7 @@ PIPELINES = {
     "masked_lm": "fill-mask",
     "pretraining": "fill-mask",
     "encoder": "feature-extraction",
+    "embedding": "sentence-similarity",
 }
 
 

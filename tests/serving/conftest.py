@@ -62,6 +62,14 @@ SPECS = {
         "multiple_choice": {"settings": {"num_choices": 3}},
         "reranking": {},
         "summarization": {"settings": {"num_sentences": 2}},
+        "embedding": {
+            "settings": {
+                "dense": ["6:tanh"],
+                "normalize": True,
+                "query_prompt": "the ",
+                "document_prompt": "very ",
+            }
+        },
         "pretraining": {},
         "masked_lm": {},
         "next_sentence": {},

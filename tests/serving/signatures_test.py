@@ -14,6 +14,7 @@ _OTHERS = {
     "pretraining": {"fill_mask", "next_sentence"},
     "masked_lm": {"fill_mask"},
     "reranking": {"rerank"},
+    "embedding": {"embeddings_query", "embeddings_document"},
 }
 
 

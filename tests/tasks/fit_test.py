@@ -78,6 +78,12 @@ FILES = {
         {"text_columns": None, "settings": {"num_sentences": 1}},
         {"precision": 1, "rouge_l": 1},
     ),
+    "embedding": (
+        "a.csv",
+        "text,b\ngood film,the good\nbad film,was bad\nnot long,very .\n",
+        {"text_columns": ["text", "b"]},
+        {"mrr@10": 1, "accuracy@1": 1},
+    ),
 }
 
 
@@ -123,6 +129,6 @@ def test_it_learns_a_handful_of_rows(task, tmp_path, tiny_config, vocabulary):
     examples = learner.examples(rows)
     batches = batching.dataset(examples, batch_size=4, seed=0)
     model.fit(batches, steps_per_epoch=100, verbose=0)
-    scores = learner.scores(learner.predictor.predict(*rows.texts), rows)
+    scores = learner.scores(learner.predict_rows(rows, batch_size=4), rows)
     for score, want in perfect.items():
         assert scores[score] == pytest.approx(want), scores

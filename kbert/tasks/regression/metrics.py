@@ -14,12 +14,24 @@ METRIC = "pearson"  # by which the best model is chosen
 def scores(
     predicted: Sequence[float], references: Sequence[float]
 ) -> dict[str, float]:
-    """Pearson's and Spearman's correlation, and the mean squared error.
+    """The correlations and the mean squared error."""
+    from sklearn import metrics
+
+    error = metrics.mean_squared_error(references, predicted)
+    return {
+        **correlations(predicted, references),
+        "squared_error": float(error),
+    }
+
+
+def correlations(
+    predicted: Sequence[float], references: Sequence[float]
+) -> dict[str, float]:
+    """Pearson's and Spearman's correlation.
 
     A correlation is nan where all numbers of one side are equal.
     """
     from scipy import stats
-    from sklearn import metrics
 
     pearson = spearman = math.nan
     if len({*predicted}) > 1 and len({*references}) > 1:
@@ -27,10 +39,4 @@ def scores(
             warnings.simplefilter("ignore", stats.NearConstantInputWarning)
             pearson = stats.pearsonr(predicted, references).statistic
         spearman = stats.spearmanr(predicted, references).statistic
-    return {
-        "pearson": float(pearson),
-        "spearman": float(spearman),
-        "squared_error": float(
-            metrics.mean_squared_error(references, predicted)
-        ),
-    }
+    return {"pearson": float(pearson), "spearman": float(spearman)}
