@@ -75,6 +75,7 @@ _TASKS = {
 }
 _ARCHITECTURES = {
     **{task: name for name, task in _TASKS.items()},
+    "embedding": "BertModel",
     **huggingface_heads.ARCHITECTURES,
 }
 
@@ -106,7 +107,7 @@ def load(
     config = _config(folder / _CONFIG, fields, vocabulary.lower_case)
     wrapping.check(config)
     check_vocabulary(vocabulary, config.vocab_size, where=folder, report=report)
-    weights = Weights.open(folder)
+    weights = Weights.open(folder, wrapping.tensors)
     weights.check(config)
     try:
         spec = _spec(fields, weights, config, wrapping, max_length, report)
@@ -228,6 +229,7 @@ def save(
     fields = _fields(config, spec, loaded.vocabulary)
     fields |= huggingface_heads.write(spec, report)
     tensors = tensors_of(loaded)
+    dense = {x: tensors.pop(x) for x in [*tensors] if x.startswith("dense.")}
     with new_folder(path) as folder:
         text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
         (folder / _CONFIG).write_text(text, encoding="utf-8")
@@ -244,8 +246,8 @@ def save(
             spec.max_seq_length,
             has_segments=config.type_vocab_size > 1,
         )
-        if spec.task == "encoder":
-            sentence_transformers.write(folder, spec, config.hidden_size)
+        if spec.task in ("encoder", "embedding"):
+            sentence_transformers.write(folder, spec, config.hidden_size, dense)
         for name, licence in loaded.licences.items():
             (folder / name).write_bytes(licence)
 

@@ -2,6 +2,7 @@
 """Converts weights between Hugging Face's BERT and kbert."""
 
 import dataclasses
+import itertools
 import pathlib
 import re
 from collections.abc import Container, Mapping
@@ -34,6 +35,7 @@ _MLM_BIAS = "cls.predictions.bias"
 _MLM_MATRIX = "cls.predictions.decoder.weight"
 _MLM_MATRIX_BIAS = "cls.predictions.decoder.bias"
 _NSP_KERNEL = "cls.seq_relationship.weight"
+_DENSE = "dense.{}.weight"  # of an embedding model
 # kbert's names of a layer's tensors -> Hugging Face's.
 _KINDS = {
     **{"kernel": "weight", "bias": "bias"},
@@ -61,9 +63,14 @@ class Weights:
     prefix: str = ""
 
     @classmethod
-    def open(cls, folder: pathlib.Path) -> "Weights":
+    def open(
+        cls, folder: pathlib.Path, more: tensor_files.Tensors
+    ) -> "Weights":
         """Opens the weights of a folder.
 
+        Args:
+            folder: of the model.
+            more: functions that read tensors of other files, by name.
         Raises: ValueError, naming the file; OSError.
         """
         where, tensors = tensor_files.open_folder(folder)
@@ -80,7 +87,8 @@ class Weights:
                     f"{where}: {names[current]} and {name} are one tensor."
                 )
             names[current] = name
-        return cls(where, tensors, names, prefix)
+        names |= {name: name for name in more}
+        return cls(where, {**tensors, **more}, names, prefix)
 
     @property
     def has_mlm(self) -> bool:
@@ -191,7 +199,11 @@ class Weights:
 def tensors_of(loaded: LoadedModel) -> dict[str, np.ndarray]:
     """Returns the tensors of a model, named as `save_pretrained` names them."""
     tensors = {}
-    sources = _sources(loaded.config, {_MLM_MATRIX_BIAS})
+    names = {
+        _MLM_MATRIX_BIAS,
+        *map(_DENSE.format, range(len(loaded.model.layers))),
+    }
+    sources = _sources(loaded.config, names)
     for variable in loaded.model.weights:
         source = sources[variable.path]
         parts = np.split(variable.numpy(), len(source.names), axis=-1)
@@ -204,7 +216,8 @@ def tensors_of(loaded: LoadedModel) -> dict[str, np.ndarray]:
         tensors[_POSITION_TABLE] = embeddings.position_table
     if _MLM_MATRIX_BIAS in tensors:  # transformers reads the first of the two
         tensors[_MLM_BIAS] = tensors[_MLM_MATRIX_BIAS]
-    prefix = "" if loaded.spec.task == "encoder" else _PREFIX
+    has_head = loaded.spec.task not in ("encoder", "embedding")
+    prefix = _PREFIX if has_head else ""
     return {
         prefix + name if _ENCODER.match(name) else name: tensor
         for name, tensor in tensors.items()
@@ -243,6 +256,10 @@ def _sources(config: BertConfig, names: Container[str]) -> dict[str, Source]:
     }
     if not config.tie_word_embeddings and _MLM_MATRIX_BIAS in names:
         sources["mlm_bias/bias"] = Source((_MLM_MATRIX_BIAS,))
+    for index in itertools.count():
+        if _DENSE.format(index) not in names:
+            break
+        sources |= dense(f"embedding_dense_{index}/", f"dense.{index}")
     for index in range(config.num_hidden_layers):
         layer = f"encoder.layer.{index}"
         block = Block(

@@ -4,29 +4,37 @@
     modules.json                        the sequence of modules
     sentence_bert_config.json           in the model's folder: max_seq_length
     1_Pooling/config.json               the pooling of token vectors
-    2_Normalize/config.json             optional, since version 6
+    2_Dense/config.json, ...            optional: a dense layer; any number
+    3_Normalize/config.json             optional, since version 6
     config_sentence_transformers.json   prompts, and the class of the model
 
-kbert supports a Transformer, one mode of Pooling, and Normalize. All other
-modules and settings that change a vector are refused by name.
+kbert supports a Transformer, one mode of Pooling, Dense modules and Normalize,
+in this order. All other modules and settings that change a vector are refused
+by name.
 
 Source: sentence-transformers 6.2.0, base/model.py, base/modules and
     sentence_transformer/modules/pooling.py, which also read older folders.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+import safetensors.numpy
 
 from kbert import json_files
+from kbert.checkpoints import tensor_files
 from kbert.checkpoints.foreign import Report
 from kbert.config import BertConfig
+from kbert.models import POOLINGS
 from kbert.tasks import TaskSpec
-from kbert.tasks.embedding.head import POOLINGS, Settings
+from kbert.tasks.embedding.settings import EncoderSettings, Settings
 
 MODULES = "modules.json"
 _SENTENCE = "sentence_bert_config.json"
@@ -40,7 +48,7 @@ _POOLINGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len",
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
@@ -64,7 +72,24 @@ _TRANSFORMER_USES = (
     *("max_seq_length", "do_lower_case", "modality_config"),
     "unpad_inputs",  # has no effect on the result
 )
+_ACTIVATIONS = {
+    "torch.nn.modules.linear.Identity": "linear",
+    "torch.nn.modules.activation.Tanh": "tanh",
+    "torch.nn.modules.activation.ReLU": "relu",
+    "torch.nn.modules.activation.GELU": "gelu_erf",
+}
+# Prompts before documents, of which the first that there is counts.
+_DOCUMENTS = ("document", "passage", "corpus")
 _TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
+
+
+class _DenseConfig(TypedDict):
+    """The config.json of a Dense module."""
+
+    in_features: int
+    out_features: int
+    bias: NotRequired[bool]
+    activation_function: NotRequired[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +99,10 @@ class Wrapping:
     Attributes:
         transformer: the folder of the Hugging Face model.
         root: the folder of all modules: the same, or its parent.
-        settings: pooling and normalization, or None without a Pooling module.
+        settings: how vectors are made, or None without a Pooling module:
+            Settings with Dense modules or prompts, else EncoderSettings.
+        tensors: functions that read the weights of the dense layers, by names
+            such as "dense.0.weight".
         max_seq_length: maximum tokens per text, or None if the tokenizer's
             limit applies.
         lower_case: whether texts are lower-cased before the tokenizer.
@@ -84,7 +112,8 @@ class Wrapping:
 
     transformer: pathlib.Path
     root: pathlib.Path
-    settings: Settings | None = None
+    settings: EncoderSettings | None = None
+    tensors: tensor_files.Tensors = dataclasses.field(default_factory=dict)
     max_seq_length: int | None = None
     lower_case: bool = False
     width: tuple[str, Any] | None = None
@@ -124,13 +153,28 @@ class Wrapping:
             length = min(length, spec.max_seq_length)
             spec = dataclasses.replace(spec, max_seq_length=length)
         if self.settings:
-            spec = dataclasses.replace(spec, settings=self.settings)
-            vectors = "vectors of length 1, " if self.settings.normalize else ""
+            trained = isinstance(self.settings, Settings)
+            spec = dataclasses.replace(
+                spec,
+                task="embedding" if trained else "encoder",
+                settings=self.settings,
+                embedding=None,
+            )
             report(
-                f"{MODULES}: {self.settings.pooling} pooling, {vectors}at most "
+                f"{MODULES}: {_described(self.settings)}, at most "
                 f"{spec.max_seq_length} tokens."
             )
         return spec
+
+
+def _described(settings: Any) -> str:
+    parts = [f"{settings.pooling} pooling"]
+    if isinstance(settings, Settings):
+        parts += [f"dense {layer}" for layer in settings.dense]
+        prompts = (settings.query_prompt, settings.document_prompt)
+        parts += [f"prompts {' and '.join(map(repr, prompts))}"] * any(prompts)
+    parts += ["vectors of length 1"] * settings.normalize
+    return ", ".join(parts)
 
 
 def read(folder: pathlib.Path, report: Report) -> Wrapping:
@@ -166,60 +210,167 @@ def read(folder: pathlib.Path, report: Report) -> Wrapping:
         return dataclasses.replace(wrapping, fields=replaced)
     _check_prompts(root / _MODEL, fields, report)
     _check_kinds(root, modules, ("Transformer", "Pooling", "Normalize"))
+        return wrapping
+    prompts = _prompts(root / _MODEL, fields, report)
+    normalizes = modules[-1][0] == "Normalize"
+    dense = modules[2 : len(modules) - normalizes]
+    kinds = ["Transformer", "Pooling"] + ["Dense"] * len(dense)
+    _check_kinds(root, modules, (*kinds, "Normalize"))
     pooling, width = _pooling(modules[1][1] / _CONFIG)
-    for _, path in modules[2:]:
-        _check_fields(path / _CONFIG, _NORMALIZE_MUST_BE)
+    if normalizes:
+        _check_fields(modules[-1][1] / _CONFIG, _NORMALIZE_MUST_BE)
+    layers, tensors = _dense(dense)
+    settings = EncoderSettings(pooling=pooling, normalize=normalizes)
+    if layers or any(prompts):
+        settings = Settings(
+            **dataclasses.asdict(settings),
+            dense=layers,
+            query_prompt=prompts[0],
+            document_prompt=prompts[1],
+        )
     return dataclasses.replace(
-        wrapping,
-        settings=Settings(pooling=pooling, normalize=len(modules) > 2),
-        width=width,
+        wrapping, settings=settings, tensors=tensors, width=width
     )
 
 
-def write(folder: pathlib.Path, spec: TaskSpec, width: int) -> None:
+def _dense(modules) -> tuple[tuple[str, ...], tensor_files.Tensors]:
+    """Reads the Dense modules: their layers, and their tensors by name."""
+    layers, tensors = [], {}
+    for index, (_, path) in enumerate(modules):
+        file = path / _CONFIG
+        _check_fields(file, {**_NORMALIZE_MUST_BE, "use_residual": False})
+        fields = json_files.read(file, _DenseConfig, others=Any)
+        name = fields.get(
+            "activation_function", "torch.nn.modules.activation.Tanh"
+        )
+        if name not in _ACTIVATIONS:
+            raise ValueError(
+                f"{file}: activation_function is {name!r}, which kbert cannot "
+                f"represent yet; needs one of {', '.join(_ACTIVATIONS)}."
+            )
+        size = fields["out_features"]
+        layers.append(f"{size}:{_ACTIVATIONS[name]}")
+        where, found = tensor_files.open_folder(path)
+        if "linear.weight" not in found:
+            raise ValueError(f"{where}: no linear.weight.")
+        tensors[f"dense.{index}.weight"] = found["linear.weight"]
+        bias = found.get("linear.bias", functools.partial(_zeros, size))
+        tensors[f"dense.{index}.bias"] = bias
+    return tuple(layers), tensors
+
+
+def _zeros(size):
+    return np.zeros(size, np.float32)
+
+
+def write(
+    folder: pathlib.Path,
+    spec: TaskSpec,
+    width: int,
+    tensors: Mapping[str, np.ndarray],
+) -> None:
     """Writes the files for which sentence-transformers gives kbert's vectors.
 
-    Writes nothing for the plain mean, which is sentence-transformers' default.
+    Writes nothing for the plain mean of an encoder, which is
+    sentence-transformers' default.
 
     Args:
         folder: the folder of the Hugging Face model.
-        spec: the spec of an encoder.
-        width: the width of its vectors.
+        spec: the spec of an encoder or an embedding model.
+        width: the width of the encoder's vectors.
+        tensors: the weights of the dense layers, named as `Wrapping` has them.
     """
-    settings: Settings = spec.settings
-    if settings == Settings():
+    settings = spec.settings
+    if settings == EncoderSettings():
         return
-    kinds = ["Transformer", "Pooling"]
-    kinds += ["Normalize"] if settings.normalize else []
-    modules = []
-    for index, kind in enumerate(kinds):
-        path = f"{index}_{kind}" if index else ""
-        # The names before version 6, which later versions accept.
-        modules.append(
-            {
-                "idx": index,
-                "name": str(index),
-                "path": path,
-                "type": f"sentence_transformers.models.{kind}",
-            }
-        )
-        (folder / path).mkdir(exist_ok=True)
-    pooling: dict[str, Any] = {
-        name: mode == settings.pooling
+    modules: list[tuple[str, Any]] = [
+        ("Pooling", _pooling_config(settings.pooling, width))
+    ]
+    layers = _dense_layers(settings, width, tensors)
+    modules += [("Dense", config) for config, _ in layers]
+    modules += [("Normalize", None)] if settings.normalize else []
+    listed = [_listed(0, "Transformer", "")]
+    for index, (kind, config) in enumerate(modules, start=1):
+        path = f"{index}_{kind}"
+        listed.append(_listed(index, kind, path))
+        (folder / path).mkdir()
+        if config is not None:
+            _write(folder / path / _CONFIG, config)
+    for index, (_, weights) in enumerate(layers, start=2):
+        file = folder / f"{index}_Dense" / tensor_files.SAFETENSORS
+        safetensors.numpy.save_file(weights, file, {"format": "pt"})
+    _write(folder / MODULES, listed)
+    # The tokenizer lower-cases.
+    sentence = {"max_seq_length": spec.max_seq_length, "do_lower_case": False}
+    _write(folder / _SENTENCE, sentence)
+    if isinstance(settings, Settings):
+        prompts = settings.query_prompt, settings.document_prompt
+        content = {
+            "prompts": dict(zip(("query", "document"), prompts, strict=True)),
+            "default_prompt_name": "query" if _is_one(prompts) else None,
+            "similarity_fn_name": "cosine",
+        }
+        _write(folder / _MODEL, content)
+
+
+def _is_one(prompts) -> bool:
+    """Whether all texts have the same prompt."""
+    return prompts[0] == prompts[1] != ""
+
+
+def _write(file, content):
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    file.write_text(text, encoding="utf-8")
+
+
+def _listed(index, kind, path) -> dict[str, Any]:
+    # The names before version 6, which later versions accept.
+    return {
+        "idx": index,
+        "name": str(index),
+        "path": path,
+        "type": f"sentence_transformers.models.{kind}",
+    }
+
+
+def _pooling_config(pooling, width) -> dict[str, Any]:
+    modes = {
+        name: mode == pooling
         for name, mode in _POOLINGS.items()
         if mode in POOLINGS
     }
-    pooling["word_embedding_dimension"] = width
-    for name, content in {
-        MODULES: modules,
-        f"1_Pooling/{_CONFIG}": pooling,
-        _SENTENCE: {
-            "max_seq_length": spec.max_seq_length,
-            "do_lower_case": False,  # the tokenizer lower-cases
-        },
-    }.items():
-        text = json.dumps(content, indent=2) + "\n"
-        (folder / name).write_text(text, encoding="utf-8")
+    return {**modes, "word_embedding_dimension": width}
+
+
+def _dense_layers(
+    settings, width, tensors
+) -> Sequence[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """The config and the weights of each Dense module."""
+    if not isinstance(settings, Settings):
+        return []
+    names = {ours: theirs for theirs, ours in _ACTIVATIONS.items()}
+    layers = []
+    for index, (size, activation) in enumerate(settings.dense_layers):
+        kinds = ("weight", "bias")
+        weights = {f"linear.{x}": tensors[f"dense.{index}.{x}"] for x in kinds}
+        layers.append((size, names[activation], weights))
+        width = size
+    if settings.dimensions:  # as a product with a part of the identity
+        kept = np.eye(settings.dimensions, layers[-1][0] if layers else width)
+        weights = {"linear.weight": kept.astype(np.float32)}
+        layers.append((len(kept), names["linear"], weights))
+    return [
+        (
+            {
+                "in_features": weights["linear.weight"].shape[1],
+                "out_features": size,
+                "bias": "linear.bias" in weights,
+                "activation_function": activation,
+            },
+            weights,
+        )
+        for size, activation, weights in layers
+    ]
 
 
 def _root(folder: pathlib.Path) -> pathlib.Path | None:
@@ -334,7 +485,7 @@ def _transformer(folder, root, report, of_pairs=False) -> Wrapping:
     )
 
 
-def _pooling(file) -> tuple[str, tuple[str, Any] | None]:
+def _pooling(file) -> tuple[Any, tuple[str, Any] | None]:
     """Returns the mode, and the width of the vectors with its field."""
     fields = json_files.read(file)
     _check_fields(file, _POOLING_MUST_BE)
@@ -363,21 +514,35 @@ def _pooling(file) -> tuple[str, tuple[str, Any] | None]:
     return modes[0], None
 
 
-def _check_prompts(file, fields, report):
-    name, prompts = fields.get("default_prompt_name"), fields.get("prompts")
+def _prompts(file, fields, report) -> tuple[str, str]:
+    """Returns what is put before a query, and before a document."""
+    default, prompts = fields.get("default_prompt_name"), fields.get("prompts")
     prompts = {} if prompts is None else prompts
     if not isinstance(prompts, dict):
         raise ValueError(f"{file}: prompts is {prompts!r}; needs an object.")
-    if name is not None and prompts.get(str(name)) != "":
-        raise ValueError(
-            f"{file}: default_prompt_name is {name!r}: a prompt before each "
-            "text, which kbert cannot represent yet."
-        )
-    if others := sorted(name for name, text in prompts.items() if text):
+    for name, text in prompts.items():
+        if not isinstance(text, str | None):
+            raise ValueError(
+                f"{file}: prompts has {name} {text!r}; needs a text."
+            )
+    of_documents = [name for name in _DOCUMENTS if name in prompts][:1]
+    used = ["query", *of_documents]
+    found = [prompts.get(name) or "" for name in used]
+    query, document = (*found, "")[:2]
+    if default is not None and prompts.get(str(default)) != "":
+        if not _is_one((query, document)):
+            raise ValueError(
+                f"{file}: default_prompt_name is {default!r}: a prompt before "
+                "each text, which kbert cannot represent unless queries and "
+                "documents have the same."
+            )
+    others = [name for name in prompts if prompts[name] and name not in used]
+    if others:
         report(
-            f"{_MODEL}: prompts {', '.join(others)} are left out: put them "
-            "before your texts."
+            f"{_MODEL}: prompts {', '.join(sorted(others))} are left out: put "
+            "them before your texts."
         )
+    return query, document
 
 
 def _check_fields(file, must_be: Mapping[str, Any]):

@@ -19,6 +19,7 @@ from kbert import tasks
 from kbert.checkpoints import folder
 from kbert.tasks import TaskSpec
 from kbert.tasks.classification import head as classification_head
+from kbert.tasks.embedding import head as embedding_head
 from kbert.tasks.multiple_choice import head as multiple_choice_head
 from kbert.tasks.question_answering import head as question_answering_head
 from kbert.tasks.reranking import head as reranking_head
@@ -27,6 +28,17 @@ from kbert.tasks.tagging import head as tagging_head
 
 SPECS = {
     "encoder": TaskSpec(task="encoder", max_seq_length=24),
+    "embedding": TaskSpec(
+        task="embedding",
+        max_seq_length=12,
+        settings=embedding_head.Settings(
+            pooling="cls",
+            dense=("6:tanh", "4:linear"),
+            query_prompt="Frage: ",
+            loss="cosent",
+            matryoshka=(4, 2),
+        ),
+    ),
     "pretraining": TaskSpec(task="pretraining", max_seq_length=16, num_texts=2),
     "masked_lm": TaskSpec(task="masked_lm", max_seq_length=20),
     "next_sentence": TaskSpec(
@@ -554,7 +566,10 @@ def test_another_librarys_folder(names, tmp_path):
         ({"format_version": True}, "format_version is true; this kbert"),
         ({"settings": [1]}, r"settings: \[1\]; needs an object|needs none"),
         ({"labels": "ab"}, 'labels is "ab"; needs a list'),
-        ({"embedding": {"pooling": "sum"}}, "pooling is 'sum'; needs one of"),
+        (
+            {"embedding": {"pooling": "sum"}},
+            'embedding: pooling is "sum"; needs one of',
+        ),
         ({"embedding": [1]}, r"embedding: \[1\]; needs an object|.*needs none"),
         ({"max_seq_length": "9"}, 'max_seq_length is "9"; needs a whole'),
         ({"task": ["encoder"]}, r'task is \["encoder"\]; needs a string'),

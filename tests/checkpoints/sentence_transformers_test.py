@@ -9,7 +9,7 @@ import pytest
 import kbert
 from kbert.checkpoints import folder, huggingface
 from kbert.serving.signatures import Signatures
-from kbert.tasks.embedding.head import Settings
+from kbert.tasks.embedding.settings import EncoderSettings, Settings
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -176,7 +176,7 @@ def test_vectors_are_those_by_hand(
     assert line in said
     loaded = folder.load(tmp_path / "kbert")
     assert loaded.spec.max_seq_length == 8
-    want_settings = Settings(pooling=pooling, normalize=normalize)
+    want_settings = EncoderSettings(pooling=pooling, normalize=normalize)
     assert loaded.spec.settings == want_settings
     assert loaded.licences == {"LICENSE": b"as you like"}
 
@@ -228,7 +228,9 @@ def test_and_back(settings, tmp_path, vocabulary):
     loaded, _ = _load(tmp_path / "st")
     pooling, normalize = settings
     object.__setattr__(
-        loaded.spec, "settings", Settings(pooling=pooling, normalize=normalize)
+        loaded.spec,
+        "settings",
+        EncoderSettings(pooling=pooling, normalize=normalize),
     )
     huggingface.save(loaded, tmp_path / "back", report=print)
     modules = json.loads((tmp_path / "back" / "modules.json").read_text())
@@ -257,7 +259,7 @@ def test_a_module_of_a_model_is_read_as_the_whole(tmp_path, vocabulary):
     for name in ("vocab.txt", "tokenizer_config.json"):
         text = (tmp_path / "0_Transformer" / name).read_text()
         (tmp_path / "other" / name).write_text(text)
-    assert _load(tmp_path / "other")[0].spec.settings == Settings()
+    assert _load(tmp_path / "other")[0].spec.settings == EncoderSettings()
 
 
 def test_the_length_without_modules_and_beyond_the_positions(
@@ -275,18 +277,68 @@ def test_the_length_without_modules_and_beyond_the_positions(
     assert _load(tmp_path)[0].spec.max_seq_length == 7
 
 
-def test_prompts_that_are_not_applied_are_named(tmp_path, vocabulary):
+def test_prompts_of_queries_and_documents_are_read(tmp_path, vocabulary):
     _make(tmp_path, vocabulary, types=NEW)
     file = tmp_path / "config_sentence_transformers.json"
-    _change(file, prompts={"query": "find: ", "document": ""})
-    line = "prompts query are left out: put them before your texts."
-    assert any(line in x for x in _load(tmp_path)[1])
+    prompts = {"corpus": "c", "passage": "the ", "query": "very ", "old": "x"}
+    _change(file, prompts=prompts)
+    loaded, lines = _load(tmp_path)
+    assert loaded.spec.task == "embedding"
+    assert loaded.spec.settings == Settings(
+        query_prompt="very ", document_prompt="the "
+    )
+    line = "prompts corpus, old are left out: put them before your texts."
+    assert any(line in x for x in lines)
     # An empty default does nothing.
-    _change(file, default_prompt_name="document")
+    _change(file, prompts={**prompts, "": ""}, default_prompt_name="")
     _load(tmp_path)
 
 
 def test_a_cross_encoder_is_a_reranker(tmp_path, vocabulary):
+def _dense(path, module, sizes, *, bias, activation):
+    """Writes a Dense module of random weights; returns it."""
+    layer = torch.nn.Linear(*sizes, bias=bias)
+    (path / module).mkdir()
+    kind = torch.nn.Tanh if activation == "Tanh" else torch.nn.Identity
+    fields = {
+        "in_features": sizes[0],
+        "out_features": sizes[1],
+        "bias": bias,
+        "activation_function": f"{kind.__module__}.{kind.__name__}",
+    }
+    _write(path / module / "config.json", fields)
+    state = {f"linear.{k}": v for k, v in layer.state_dict().items()}
+    torch.save(state, path / module / "pytorch_model.bin")
+    return torch.nn.Sequential(layer, kind())
+
+
+def test_dense_modules_are_layers(tmp_path, vocabulary):
+    kinds = ("Pooling", "Dense", "Dense", "Normalize")
+    torch_model = _make(tmp_path, vocabulary, kinds=kinds)
+    layers = torch.nn.Sequential(
+        _dense(tmp_path, "2_Dense", (24, 7), bias=True, activation="Tanh"),
+        _dense(tmp_path, "3_Dense", (7, 5), bias=False, activation=""),
+    )
+    vectors = torch.tensor(_by_hand(torch_model, "mean", False))
+    with torch.no_grad():
+        want = torch.nn.functional.normalize(layers(vectors)).numpy()
+    loaded, lines = _load(tmp_path)
+    assert loaded.spec.settings == Settings(
+        dense=("7:tanh", "5:linear"), normalize=True
+    )
+    line = "mean pooling, dense 7:tanh, dense 5:linear, vectors of length 1"
+    assert any(line in x for x in lines)
+    got = kbert.Embedder.from_pretrained(tmp_path).predict(TEXTS)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    _change(
+        tmp_path / "3_Dense" / "config.json",
+        activation_function="torch.nn.modules.activation.SiLU",
+    )
+    with pytest.raises(ValueError, match="SiLU', which kbert cannot repr"):
+        _load(tmp_path)
+
+
+def test_a_cross_encoder_is_a_classifier_of_pairs(tmp_path, vocabulary):
     _make(tmp_path, vocabulary, kinds=(), types=NEW)
     config = transformers.BertConfig.from_pretrained(tmp_path)
     config.num_labels, config.problem_type = 1, None
@@ -311,13 +363,9 @@ def test_a_cross_encoder_is_a_reranker(tmp_path, vocabulary):
 
 
 REFUSED = {
-    "Dense": (
-        {"modules": ("Pooling", "Dense")},
-        r"modules\.json: module 2 is Dense, which kbert cannot",
-    ),
     "Dense behind Normalize": (
         {"modules": ("Pooling", "Normalize", "Dense")},
-        r"modules\.json: module 3 is Dense, which kbert cannot",
+        r"modules\.json: module 2 is Normalize, which kbert cannot",
     ),
     "two Poolings": (
         {"modules": ("Pooling", "Pooling")},
@@ -478,12 +526,12 @@ def test_a_model_folder_of_before_gives_the_mean(tmp_path, vocabulary):
     _make(tmp_path / "st", vocabulary)
     loaded, _ = _load(tmp_path / "st")
     spec = dict(vars(loaded.spec), settings=None)
-    assert kbert.TaskSpec(**spec).settings == Settings(
+    assert kbert.TaskSpec(**spec).settings == EncoderSettings(
         pooling="mean", normalize=False
     )
     for wrong, message in (
-        ({"pooling": "sum"}, "pooling is 'sum'; needs one of"),
-        ({"pooling": ["cls"]}, r"pooling is .*cls.*; needs a string"),
+        ({"pooling": "sum"}, 'pooling is "sum"; needs one of'),
+        ({"pooling": ["cls"]}, r"pooling is .*cls.*; needs one of"),
         ({"normalize": 1}, "normalize is 1; needs true or false"),
         ({"dense": 1}, "settings: unknown fields .*dense"),
     ):
