@@ -25,8 +25,8 @@ ALLOWED = {
     "layers": set(),
     "models": {"config", "features", "layers"},
     "heads": {
-        *("config", "features", "json_files", "layers", "models"),
-        "options",
+        *("config", "features", "json_files", "layers", "limits"),
+        *("models", "options"),
     },
     "options": set(),
     "text": {"atomic_files", "features", "input_files", "json_files"},
@@ -77,6 +77,7 @@ PARTS_OF_TASKS = {
     **dict.fromkeys(("__init__", "parts", "settings", "spec"), "heads"),
     **dict.fromkeys(("head", "heads", "metrics"), "heads"),
     **dict.fromkeys(("element_losses", "retrieval_scores"), "heads"),
+    "search": "heads",
     **dict.fromkeys(("chunks", "predictor", "shared_blocks"), "predictors"),
 }
 
