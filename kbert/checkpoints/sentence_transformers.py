@@ -219,6 +219,9 @@ def read(folder: pathlib.Path, report: Report) -> Wrapping:
     pooling, width = _pooling(modules[1][1] / _CONFIG)
     if normalizes:
         _check_fields(modules[-1][1] / _CONFIG, _NORMALIZE_MUST_BE)
+    similarity = fields.get("similarity_fn_name") or "cosine"
+    if similarity != "cosine":
+        report(f"{_MODEL}: {similarity!r} is not used: kbert compares cosines.")
     layers, tensors = _dense(dense)
     settings = EncoderSettings(pooling=pooling, normalize=normalizes)
     if layers or any(prompts):

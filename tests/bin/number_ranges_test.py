@@ -8,6 +8,7 @@ from absl import flags
 
 from kbert import limits, options, tasks
 from kbert.bin import number_ranges
+from kbert.runs.mining_config import MiningConfig
 from kbert.training.config import FinetuneConfig, PretrainConfig
 
 
@@ -74,7 +75,7 @@ def test_every_range_is_of_a_flag():
     text = "".join(file.read_text("utf-8") for file in others)
     classes = [
         *filter(None, map(tasks.settings_class, tasks.FINE_TUNED)),
-        *(FinetuneConfig, PretrainConfig),
+        *(FinetuneConfig, PretrainConfig, MiningConfig),
     ]
     made = {name for settings in classes for name in options.helps(settings)}
     named = {x for x in limits.RANGES if f'"{x}"' in text} | made

@@ -80,7 +80,8 @@ FILES = {
     ),
     "embedding": (
         "a.csv",
-        "text,b\ngood film,the good\nbad film,was bad\nnot long,very .\n",
+        "text,b\ngood film,the good\nbad film,was bad\nnot long,very .\n"
+        "film,was was\n",
         {"text_columns": ["text", "b"]},
         {"mrr@10": 1, "accuracy@1": 1},
     ),

@@ -153,6 +153,11 @@ class Embedder(LabelledTask):
             apart=loss == "ranking",
         )
 
+    def _batches(self, examples, batch_size, seed, first_step=0):
+        # Rows that fill up a batch would be their own negatives.
+        size = min(batch_size, len(examples))
+        return super()._batches(examples, size, seed, first_step)
+
     def compile(self, *args: Any, **kwargs: Any) -> None:
         self._train_form()
         super().compile(*args, **kwargs)
