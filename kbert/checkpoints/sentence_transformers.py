@@ -48,7 +48,7 @@ _POOLINGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
@@ -208,10 +208,18 @@ def read(folder: pathlib.Path, report: Report) -> Wrapping:
         activation = {"activation_fn": fields.get("activation_fn")}
         replaced = {"sentence_transformers": activation}
         return dataclasses.replace(wrapping, fields=replaced)
-    _check_prompts(root / _MODEL, fields, report)
-    _check_kinds(root, modules, ("Transformer", "Pooling", "Normalize"))
-        return wrapping
+    settings, tensors, width = _vectors(root, modules, fields, report)
+    return dataclasses.replace(
+        wrapping, settings=settings, tensors=tensors, width=width
+    )
+
+
+def _vectors(root, modules, fields, report):
+    """Reads how texts become vectors: the fields of `Wrapping` about it."""
     prompts = _prompts(root / _MODEL, fields, report)
+    similarity = fields.get("similarity_fn_name") or "cosine"
+    if similarity != "cosine":
+        report(f"{_MODEL}: {similarity!r} is not used: kbert compares cosines.")
     normalizes = modules[-1][0] == "Normalize"
     dense = modules[2 : len(modules) - normalizes]
     kinds = ["Transformer", "Pooling"] + ["Dense"] * len(dense)
@@ -219,9 +227,6 @@ def read(folder: pathlib.Path, report: Report) -> Wrapping:
     pooling, width = _pooling(modules[1][1] / _CONFIG)
     if normalizes:
         _check_fields(modules[-1][1] / _CONFIG, _NORMALIZE_MUST_BE)
-    similarity = fields.get("similarity_fn_name") or "cosine"
-    if similarity != "cosine":
-        report(f"{_MODEL}: {similarity!r} is not used: kbert compares cosines.")
     layers, tensors = _dense(dense)
     settings = EncoderSettings(pooling=pooling, normalize=normalizes)
     if layers or any(prompts):
@@ -231,9 +236,7 @@ def read(folder: pathlib.Path, report: Report) -> Wrapping:
             query_prompt=prompts[0],
             document_prompt=prompts[1],
         )
-    return dataclasses.replace(
-        wrapping, settings=settings, tensors=tensors, width=width
-    )
+    return settings, tensors, width
 
 
 def _dense(modules) -> tuple[tuple[str, ...], tensor_files.Tensors]:

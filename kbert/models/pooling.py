@@ -3,7 +3,7 @@
 
 from keras import ops
 
-POOLINGS = ("cls", "mean", "max", "mean_sqrt_len")
+POOLINGS = ("cls", "mean", "max", "mean_sqrt_len_tokens")
 
 
 def pool(sequence, padding_mask, pooling: str, normalize: bool = False):
@@ -14,8 +14,8 @@ def pool(sequence, padding_mask, pooling: str, normalize: bool = False):
         padding_mask: (B, S) int32; positions with 0 are ignored. [CLS] and
             [SEP] count as tokens.
         pooling: "cls" for the vector of the first token, without the pooler;
-            "mean" or "max" over the tokens of a text; "mean_sqrt_len" for
-            their sum divided by the root of their number.
+            "mean" or "max" over the tokens of a text; for their sum divided by
+            the root of their number "mean_sqrt_len_tokens".
         normalize: whether to divide each vector by its Euclidean norm.
     Returns: (B, H) float32.
     Raises: ValueError for an unknown pooling.
@@ -25,7 +25,7 @@ def pool(sequence, padding_mask, pooling: str, normalize: bool = False):
     is_token_BS1 = ops.expand_dims(ops.not_equal(padding_mask, 0), -1)
     if pooling == "cls":
         vectors = sequence[:, 0]
-    elif pooling in ("mean", "mean_sqrt_len"):
+    elif pooling in ("mean", "mean_sqrt_len_tokens"):
         counted = ops.cast(is_token_BS1, "float32")
         count_B1 = ops.maximum(ops.sum(counted, axis=1), 1.0)
         total = ops.sum(sequence * counted, axis=1)

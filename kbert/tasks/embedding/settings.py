@@ -10,7 +10,7 @@ from kbert.json_files import Range
 from kbert.limits import RANGES
 from kbert.options import option
 
-Pooling = Literal["cls", "mean", "max", "mean_sqrt_len"]
+Pooling = Literal["cls", "mean", "max", "mean_sqrt_len_tokens"]
 Loss = Literal["ranking", "cosent", "cosine", "triplet", "margin_mse"]
 LABELLED = ("cosent", "cosine", "margin_mse")  # the losses that take labels
 ACTIVATIONS = ("linear", "tanh", "relu", "gelu_erf")
@@ -58,8 +58,8 @@ class Settings(EncoderSettings):
     """
 
     pooling: Pooling = option(
-        "how the vectors of tokens become one: cls, mean, max, mean_sqrt_len; "
-        "by default as the initial model's, or mean.",
+        "how the vectors of tokens become one: cls, mean, max or "
+        "mean_sqrt_len_tokens; by default as the initial model's, or mean.",
         "mean",
     )
     normalize: bool = option("vectors have length 1.", False)

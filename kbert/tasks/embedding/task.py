@@ -33,10 +33,10 @@ class Embedder(LabelledTask):
     It reads the encoder of a model of any task; of a sentence-transformers
     folder with its pooling, dense layers, normalization, prompts and longest
     text. Other settings are arguments of `from_pretrained`: pooling "cls",
-    "mean", "max" or "mean_sqrt_len" (see `kbert.pool`), normalize, whether
-    vectors have length 1, dense, dimensions, query_prompt, document_prompt,
-    and what `fit` does: loss, scale, symmetric, margin, matryoshka (see
-    `kbert.tasks.embedding.settings.Settings`).
+    "mean", "max" or "mean_sqrt_len_tokens" (see `kbert.pool`), normalize,
+    whether vectors have length 1, dense, dimensions, query_prompt,
+    document_prompt, and what `fit` does: loss, scale, symmetric, margin,
+    matryoshka (see `kbert.tasks.embedding.settings.Settings`).
 
     `predict` gives an array, (N, D) float32. `fit` takes a tuple of columns:
     anchors, positives and any number of columns of negatives, without labels;

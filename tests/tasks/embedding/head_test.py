@@ -102,7 +102,7 @@ def test_matryoshka_sums_the_losses_of_shorter_vectors():
 def test_pooling_by_the_root_of_the_length():
     sequence = np.float32([[[1, 2], [3, 4], [9, 9]], [[5, 6], [9, 9], [9, 9]]])
     mask = np.int32([[1, 1, 0], [1, 0, 0]])
-    got = models.pool(sequence, mask, "mean_sqrt_len")
+    got = models.pool(sequence, mask, "mean_sqrt_len_tokens")
     want = [[4 / 2**0.5, 6 / 2**0.5], [5, 6]]
     np.testing.assert_allclose(got, want, rtol=1e-6)
 

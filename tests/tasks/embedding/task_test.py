@@ -230,7 +230,7 @@ def test_a_run_takes_the_initial_models_pooling(
     [
         Settings(dense=("8:tanh", "6:linear"), normalize=True),
         Settings(query_prompt="the ", document_prompt="very "),
-        Settings(pooling="mean_sqrt_len", dimensions=5),
+        Settings(pooling="mean_sqrt_len_tokens", dimensions=5),
     ],
 )
 def test_sentence_transformers_folder_and_back(
