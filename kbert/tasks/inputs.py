@@ -241,13 +241,16 @@ def split(
 ) -> tuple[tuple[Any, Any, Any], tuple[Any, ...]]:
     """(x, y, sample_weight) of the training rows and the validation rows.
 
+    Where y or sample_weight is None, it is None for both.
+
     Raises: ValueError as `sides` does.
     """
     texts = columns(x)
     count = len(texts[0])
-    parts: list[Any] = [*texts, labels(y, count), None]
-    if sample_weight is not None:
-        parts[-1] = labels(sample_weight, count)
+    parts: list[Any] = [*texts, None, None]
+    for index, values in ((-2, y), (-1, sample_weight)):
+        if values is not None:
+            parts[index] = labels(values, count)
     train, validation = sides(
         zip(*texts, strict=True), share, f"validation_split={share}"
     )

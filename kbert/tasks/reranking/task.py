@@ -81,6 +81,14 @@ class Reranker(LabelledTask):
         return {}
 
     @classmethod
+    def spec_from(cls, spec, initial, options):
+        """With the activation of a reranker, unless the options have one."""
+        spec = super().spec_from(spec, initial, options)
+        if initial.task != cls.task or "activation" in options.settings:
+            return spec
+        return spec.with_settings(activation=initial.settings.activation)
+
+    @classmethod
     def label_counts(cls, rows, options):
         """Of the labels of pairs."""
         if not rows.are_pairs:

@@ -12,7 +12,7 @@ import kbert
 from kbert import tasks
 from kbert.checkpoints import folder
 from kbert.data import batching
-from kbert.tasks import TaskSpec
+from kbert.tasks import TaskSpec, inputs
 from kbert.tasks.reranking.data import Candidates
 from kbert.tasks.rows import DataOptions
 
@@ -126,6 +126,22 @@ def test_a_model_of_lists_is_scored_on_pairs_too(read, task_of):
 
 
 @pytest.mark.parametrize(
+    ("task", "given", "want"),
+    [
+        ("reranking", {}, "none"),
+        ("reranking", {"activation": "sigmoid"}, "sigmoid"),
+        ("regression", {}, "sigmoid"),
+    ],
+)
+def test_the_activation_of_the_initial_model_stays(task, given, want):
+    settings = {"activation": "none"} if task == "reranking" else None
+    initial = TaskSpec(task=task, max_seq_length=9, settings=settings)
+    spec = TaskSpec(task="reranking", max_seq_length=9, settings=given)
+    found = Reranker.spec_from(spec, initial, DataOptions(settings=given))
+    assert found.settings.activation == want
+
+
+@pytest.mark.parametrize(
     ("content", "columns", "loss", "message"),
     [
         (PAIRS, ["text"], None, "--text_columns=text: needs 2 column names"),
@@ -180,6 +196,17 @@ def test_wrong_arguments_of_fit(x, y, loss, message, task_of):
     )
     with pytest.raises(ValueError, match=message):
         task.fit(x, y)
+
+
+def test_rows_without_labels_are_split_too():
+    columns = [[f"{name} {i}" for i in range(20)] for name in "qpn"]
+    train, dev = inputs.split(tuple(columns), None, None, 0.4)
+    assert train[1] is None and dev[1] is None
+    for queries, *texts in (train[0], dev[0]):
+        assert 0 < len(queries) < 20
+        for column, name in zip(texts, "pn", strict=True):
+            assert [x.replace(name, "q") for x in column] == queries
+    assert sorted(train[0][0] + dev[0][0]) == sorted(columns[0])
 
 
 def test_rows_are_scored_by_their_error_or_rank(read, task_of):
