@@ -24,14 +24,15 @@ demo: $(VENV)/demo.stamp ## the whole journey; SENTENCES='"a fine film" "a bore"
 
 # Processes take 2 GB each, and more than four have little to do. A slow test
 # takes more, in processes that it starts.
+TEST_PROCESSES := -n auto --maxprocesses=4 --dist=worksteal
 test: check ## lint, types and all tests but the slow ones
-	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
+	$(BIN)/python -m pytest $(TEST_PROCESSES)
 
 test-all: test $(PLAIN)/plain.stamp $(OLDEST)/oldest.stamp ## and slow ones (DATA_DIR=...), and what a plain install gets
 	$(BIN)/python -m pytest -m slow -n auto --maxprocesses=2 \
 		--dist=worksteal --oldest_server=$(OLDEST)/bin/python \
 		$(if $(DATA_DIR),--data_dir=$(DATA_DIR))
-	$(PLAIN)/bin/python -m pytest
+	$(PLAIN)/bin/python -m pytest $(TEST_PROCESSES)
 
 check: $(VENV)/dev.stamp ## lint and types
 	$(BIN)/ruff check
@@ -53,7 +54,7 @@ $(VENV)/dev.stamp: setup.cfg examples/wheels.txt tests/wheels.txt | $(BIN)/pip
 	touch $(VENV)/demo.stamp $@
 
 $(PLAIN)/plain.stamp: setup.cfg examples/wheels.txt | $(PLAIN)/bin/pip
-	$(PLAIN)/bin/python $(PIP_INSTALL) -e . pytest
+	$(PLAIN)/bin/python $(PIP_INSTALL) -e . pytest pytest-xdist
 	$(PLAIN)/bin/python $(INSTALL_WHEELS) -r examples/wheels.txt
 	touch $@
 
