@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kbert import features
-from kbert.data import labelled_texts, tables
+from kbert.data import labelled_texts, retrieval, tables
 from kbert.tasks import inputs
 from kbert.tasks.labelled import LabelledTask
 from kbert.tasks.reranking import data, metrics
@@ -45,6 +45,11 @@ class Reranker(LabelledTask):
         columns = options.columns(spec)
         names, label = columns["text_columns"], columns["label_column"]
         settings = spec.settings if spec else Settings(**options.settings)
+        if retrieval.is_qrels(path):
+            raise ValueError(
+                f"{path}: a qrels file is scored by a search; a reranker needs "
+                "a table of queries with the texts that one found."
+            )
         if len(names) < 2:
             raise ValueError(
                 f"--text_columns={','.join(names)}: needs 2 column names, a "

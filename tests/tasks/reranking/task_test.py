@@ -168,6 +168,11 @@ def test_bad_rows_are_one_line(read, content, columns, loss, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_qrels_file_needs_a_search():
+    with pytest.raises(ValueError, match="^a/qrels/test.tsv: a qrels file is"):
+        Reranker.read("a/qrels/test.tsv", DataOptions())
+
+
 def test_labels_that_lists_have_not(read):
     with pytest.raises(ValueError, match="--label_column=other: a positive an"):
         read(
