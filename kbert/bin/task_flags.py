@@ -15,7 +15,7 @@ flags.disclaim_key_flags()  # they belong to the command that calls `define`
 def define() -> None:
     """Defines --task and the settings of tasks."""
     flags.DEFINE_enum(
-        "task", tasks.FINE_TUNED[0], list(tasks.FINE_TUNED), "The task."
+        "task", "classification", list(tasks.FINE_TUNED), "The task."
     )
     flags.DEFINE_integer(
         "max_seq_length",

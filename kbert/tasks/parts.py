@@ -39,13 +39,6 @@ TASKS = {
         trains=False,
         head="ENCODER",
     ),
-    "embedding": Names(
-        "embedding",
-        "EmbeddingPredictor",
-        "Embedder",
-        "sentence-similarity",
-        "Gives texts vectors, to compare and to find them by.",
-    ),
     "pretraining": Names(
         "masked_lm",
         "MaskFiller",
@@ -118,6 +111,13 @@ TASKS = {
         "Summarizer",
         "summarization",
         "Chooses the sentences of a document that say the most.",
+    ),
+    "embedding": Names(
+        "embedding",
+        "EmbeddingPredictor",
+        "Embedder",
+        "sentence-similarity",
+        "Gives texts vectors, to compare and to find them by.",
     ),
 }
 FINE_TUNED = tuple(name for name, names in TASKS.items() if names.trains)

@@ -162,6 +162,7 @@ def test_pooling_as_in_pytorch(pooling, normalize):
         # sentence-transformers' mean: all tokens of the attention mask
         "mean": (x * m).sum(1) / m.sum(1).clamp(min=1e-9),
         "max": x.masked_fill(~m, -1e9).max(1).values,
+        "mean_sqrt_len_tokens": (x * m).sum(1) / m.sum(1).sqrt(),
     }[pooling]
     if normalize:
         want = torch.nn.functional.normalize(want, p=2, dim=1)
