@@ -16,7 +16,7 @@ from kbert.training import loop
 Predictions = Sequence[Mapping[str, Any]]  # as `Task.predict` gives them
 
 
-class LabelledTask(Task, abc.ABC):
+class LabelledTask(Task):
     """A `Task` that is trained and scored on rows with labels.
 
     A subclass defines `task`, `metric`, `row_score` and the abstract methods,

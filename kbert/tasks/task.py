@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model of a task, from raw text: what `kbert.Classifier` and others are."""
 
+import abc
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ _MAX_SEQ_LENGTH = 128  # tokens of a row, of a newly initialized head
 _WARMUP_SHARE = 0.1  # of the steps, as in Devlin et al. 2019, appendix A.3
 
 
-class Task:
+class Task(abc.ABC):
     """A model that takes raw text: read, trained, scored, saved, exported.
 
     Its subclasses are the public classes, one for each task; they say what
@@ -319,6 +320,7 @@ class Task:
             **kwargs,
         )
 
+    @abc.abstractmethod
     def evaluate(
         self, x: Any, y: Any = None, *, batch_size: int = 32
     ) -> dict[str, float]:
@@ -331,7 +333,6 @@ class Task:
         Returns: by name, as kbert-evaluate prints them.
         Raises: ValueError, naming the row.
         """
-        raise self._untrained()
 
     def predict(self, x: Any, *, batch_size: int = 32, **options: Any) -> Any:
         """Predicts for texts.
@@ -384,15 +385,9 @@ class Task:
         )
         return str(written.path)
 
+    @abc.abstractmethod
     def _examples(self, x, y, sample_weight, class_weight) -> Examples:
         """The rows tokenized, as `dataset` takes them."""
-        raise self._untrained()
-
-    def _untrained(self) -> ValueError:
-        return ValueError(
-            f"{type(self).__name__} is not trained by fit, nor scored by "
-            "evaluate: see its description."
-        )
 
     def _batches(
         self,
