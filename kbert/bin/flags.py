@@ -191,17 +191,18 @@ def aggregation() -> Callable[..., dict[str, Any]]:
 
 
 def embedding() -> Callable[[bool], dict[str, Any]]:
-    """Defines the flags of embeddings: arguments of kbert.Embedder.
+    """Defines the flags of embeddings.
 
     Returns: a function of whether embeddings are computed, which returns the
-        arguments that were given; it raises ValueError, naming a flag that is
-        given without embeddings.
+        settings that were given: arguments of
+        `kbert.Embedder.from_pretrained`, and "kind" of its `predict`; it
+        raises ValueError, naming a flag that is given without embeddings.
     """
     holders = {
         "pooling": flags.DEFINE_enum(
             "pooling",
             None,
-            ["cls", "mean", "max"],
+            ["cls", "mean", "max", "mean_sqrt_len_tokens"],
             "Pooling of the token vectors; by default that of an encoder's "
             "folder, and mean for other models.",
         ),
@@ -213,6 +214,12 @@ def embedding() -> Callable[[bool], dict[str, Any]]:
         ),
         "layer": flags.DEFINE_integer(
             "layer", -1, "Layer of the embeddings: 0 is the lowest, -1 the top."
+        ),
+        "kind": flags.DEFINE_enum(
+            "kind",
+            None,
+            ["query", "document"],
+            "What the texts are, for a model with a prompt for each.",
         ),
     }
 

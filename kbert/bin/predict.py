@@ -82,7 +82,7 @@ def main(argv):
 
     how = _EMBEDDING(_OUTPUT.value == "embeddings")
     changed = _AGGREGATION(not how)
-    predictor = _load(how, changed).predictor
+    predictor = _predictor(how, changed)
     texts = _texts(predictor)
     chunks = predicting.ChunkedPredictor(
         predictor, _options(predictor), Progress()
@@ -103,7 +103,7 @@ def main(argv):
         )
 
 
-def _load(how, changed):
+def _predictor(how, changed):
     """Loads the model; an Embedder if `how` has settings of embeddings.
 
     Raises: ValueError if it is not for --task, or only gives embeddings.
@@ -113,9 +113,10 @@ def _load(how, changed):
     casing = _LOWER_CASE.value
     if how:
         _TASK(None)
+        settings = {name: x for name, x in how.items() if name != "kind"}
         return kbert.Embedder.from_pretrained(
-            _MODEL.value, lower_case=casing, **how
-        )
+            _MODEL.value, lower_case=casing, **settings
+        ).predictor_of(how.get("kind"))
     model = kbert.load(_MODEL.value, lower_case=casing, **changed)
     _TASK(model.spec.task)
     if isinstance(model, kbert.Embedder):
@@ -124,7 +125,7 @@ def _load(how, changed):
             "gives a text a vector (--output=embeddings), and no prediction "
             "before kbert-finetune trains it for a task."
         )
-    return model
+    return model.predictor
 
 
 def _options(predictor):

@@ -180,6 +180,10 @@ def _shuffled(examples, batch_size, seed, first_step):
     )
     ids = examples.text_ids
     if ids is not None:  # now, for an error inside of the graph is long
+        if batch_size < 2:
+            raise ValueError(
+                "batch_size is 1; rows are compared: needs 2 or more."
+            )
         _without_common_texts(np.arange(len(examples)), ids, batch_size)
 
     def epoch_batches(epoch):

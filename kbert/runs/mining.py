@@ -22,7 +22,7 @@ from kbert.runs.predicting import ChunkedPredictor, Texts
 from kbert.runs.progress import Progress
 from kbert.tasks.embedding import search
 from kbert.tasks.embedding.data import Texts as Rows
-from kbert.tasks.embedding.predictor import DOCUMENT, QUERY, prompts_of
+from kbert.tasks.embedding.predictor import DOCUMENT, QUERY
 from kbert.tasks.embedding.task import Embedder
 
 _QUERIES = 1024  # that are searched for at a time
@@ -90,11 +90,8 @@ def _embedded(embedder, texts, kind, folder, settings) -> np.ndarray:
     """The vectors of texts, from a file that a stopped run may have filled."""
     path = folder / f"{kind}.npy"
     if not path.exists():
-        predictor = embedder.predictor.with_prompt(
-            prompts_of(embedder.spec)[kind]
-        )
         progress = functools.partial(_report, Progress(), kind)
-        chunks = ChunkedPredictor(predictor, {}, progress)
+        chunks = ChunkedPredictor(embedder.predictor_of(kind), {}, progress)
         numbered = Texts(
             kind, len(texts), enumerate(zip(texts, strict=True), start=1)
         )

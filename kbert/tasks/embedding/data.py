@@ -104,11 +104,10 @@ def of_retrieval(found: Retrieval) -> Texts:
 
 
 def num_equal(rows: Texts) -> int:
-    """The number of rows whose first two texts, in two columns, are equal."""
+    """The number of rows whose first two texts are equal, unless all are."""
     first, second, *_ = rows.columns
-    if first is second:
-        return 0
-    return sum(a == b for a, b in zip(first, second, strict=True))
+    count = sum(a == b for a, b in zip(first, second, strict=True))
+    return 0 if count == len(rows) else count
 
 
 def check_range(rows: Texts, low: float, high: float) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from kbert import features, models
 from kbert.checkpoints import folder
+from kbert.checkpoints.folder import LoadedModel
 from kbert.data import retrieval
 from kbert.tasks import TaskSpec, inputs, retrieval_scores
 from kbert.tasks.embedding import data, metrics
@@ -54,6 +55,11 @@ class Embedder(LabelledTask):
     one_loss_a_row = True
     takes = ("text_columns", "label_column", "header")
     _layer = -1
+
+    def __init__(self, loaded: LoadedModel):
+        if loaded.spec.task == self.task:  # before a model is built
+            loaded.spec.settings.check_width(loaded.config.hidden_size)
+        super().__init__(loaded)
 
     @classmethod
     def from_pretrained(
@@ -141,8 +147,10 @@ class Embedder(LabelledTask):
         loss = self.spec.settings.loss
         _check(rows, loss)
         if count := data.num_equal(rows):
+            where = f"{rows.path}: " if rows.path else ""
             print(
-                f"{rows.path or 'fit'}: {count:,} rows have a text with itself"
+                f"{where}{count:,} of {len(rows):,} rows pair a text with "
+                "itself"
             )
         prompts = prompts_of(self.spec)
         return data.examples(
@@ -217,7 +225,7 @@ class Embedder(LabelledTask):
         return metrics.found(rows.columns, queries, documents, first, second)
 
     def _vectors(self, texts, kind, batch_size, progress):
-        predictor = self.predictor.with_prompt(prompts_of(self.spec)[kind])
+        predictor = self.predictor_of(kind)
         options = {"progress": progress} if progress else {}
         found = predictor.predict(texts, batch_size=batch_size, **options)
         return np.stack([row[features.EMBEDDING] for row in found])
@@ -258,18 +266,23 @@ class Embedder(LabelledTask):
             **options: none.
         Raises: ValueError, naming the row.
         """
-        predictor = self.predictor
-        if kind is not None:
-            prompts = prompts_of(self.spec)
-            if kind not in prompts:
-                raise ValueError(
-                    f"kind is {kind!r}; needs one of {list(prompts)}."
-                )
-            predictor = predictor.with_prompt(prompts[kind])
+        predictor = self.predictor_of(kind)
         columns = inputs.columns(x)
         found = predictor.predict(*columns, batch_size=batch_size, **options)
         vectors = [row[features.EMBEDDING] for row in found]
         return np.array(vectors, np.float32).reshape(-1, predictor.width)
+
+    def predictor_of(self, kind: str | None) -> EmbeddingPredictor:
+        """The predictor for "query", "document" or texts of no kind.
+
+        Raises: ValueError for another kind.
+        """
+        if kind is None:
+            return self.predictor
+        prompts = prompts_of(self.spec)
+        if kind not in prompts:
+            raise ValueError(f"kind is {kind!r}; needs one of {list(prompts)}.")
+        return self.predictor.with_prompt(prompts[kind])
 
     def _make_predictor(self):
         if self.spec.task == self.task and self._layer == -1:

@@ -102,6 +102,52 @@ def test_prompts_are_put_before_texts(encoder):
     assert ids == [[5, 8], [11, 9], [5, 7], [11, 6]]
 
 
+def test_the_commands_texts_have_their_kinds_prompt(encoder, tmp_path, call):
+    model = kbert.Embedder.from_pretrained(encoder, query_prompt="the ")
+    model.save(tmp_path / "model")
+    table, output = tmp_path / "texts.txt", tmp_path / "vectors.npy"
+    table.write_text("".join(f"{text}\n" for text in ANCHORS))
+    for kind in ("query", "document"):
+        call(
+            "predict",
+            f"--model={tmp_path / 'model'}",
+            f"--input={table}",
+            "--output=embeddings",
+            f"--kind={kind}",
+            f"--output_file={output}",
+        )
+        want = model.predict(ANCHORS, kind=kind)
+        np.testing.assert_allclose(np.load(output), want, atol=1e-6)
+    alike = model.predict(ANCHORS, kind="document") - want
+    assert np.abs(alike).max() == 0  # there is no prompt of documents
+    assert np.abs(model.predict(ANCHORS, kind="query") - want).max() > 1e-3
+
+
+def test_equal_texts_are_counted(encoder, capsys):
+    model = kbert.Embedder.from_pretrained(encoder)
+    model.dataset((["good", "bad"], ["good", "film"]))
+    assert "1 of 2 rows pair a text with itself" in capsys.readouterr().out
+    model.dataset(ANCHORS)  # all of them, on purpose
+    assert "with itself" not in capsys.readouterr().out
+
+
+def test_dimensions_above_the_width_are_an_error_before_a_run(
+    encoder, tmp_path, call
+):
+    (tmp_path / "rows.csv").write_text("q,d\na,b\nc,d\n")
+    flags = [
+        "--task=embedding",
+        f"--init={encoder}",
+        f"--train={tmp_path / 'rows.csv'}",
+        "--text_columns=q,d",
+        f"--output_dir={tmp_path / 'run'}",
+        "--max_seq_length=12",
+    ]
+    with pytest.raises(ValueError, match="dimensions is 17; the vectors have"):
+        call("finetune", *flags, "--dimensions=17")
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_cannot_be_trained_is_said(encoder):
     for settings, x, y, message in (
         ({"loss": "triplet"}, (["a"], ["b"]), None, "2 texts .* needs 3"),
@@ -169,6 +215,8 @@ def test_the_commands(encoder, tmp_path, call, beir):
     evaluation = json.loads((run / "evaluation.json").read_text())
     assert evaluation["accuracy@1"] == evaluation["ndcg@10"] == 1
     assert evaluation["metric"] == "ndcg@10"
+    with pytest.raises(ValueError, match="batch_size is 1; rows are compared"):
+        kbert.load(run / "model").fit((ANCHORS, POSITIVES), batch_size=1)
     model = f"--model={run / 'model'}"
     scores, report = tmp_path / "scores.json", tmp_path / "report"
     call(
