@@ -119,7 +119,7 @@ def _by_hand(model, batch, settings):
     }[settings.pooling]
     for index, (_, name) in enumerate(settings.dense_layers):
         layer = model.get_layer(f"embedding_dense_{index}")
-        vectors = vectors @ np.array(layer.kernel) + np.array(layer.bias)
+        vectors = vectors @ layer.kernel.numpy() + layer.bias.numpy()
         vectors = {"tanh": np.tanh, "linear": np.array}[name](vectors)
     vectors = vectors[:, : settings.dimensions]
     if settings.normalize:
