@@ -54,7 +54,7 @@ def make_steps(
     examples = [_example(batch) for batch in batches]
 
     def loss(_) -> float:
-        scores = trainer.scores.take()
+        scores = trainer.means.take()
         return scores["mlm_loss"] + scores["nsp_loss"]
 
     return Steps(

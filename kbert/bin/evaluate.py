@@ -44,6 +44,7 @@ def main(argv):
     from kbert import tasks
     from kbert.checkpoints import formats
     from kbert.runs import run_files
+    from kbert.tasks.labelled import LabelledTask
 
     loaded = formats.load(_MODEL.value, lower_case=_LOWER_CASE.value)
     _TASK(loaded.spec.task)
@@ -56,7 +57,7 @@ def main(argv):
             "--max_predictions and the other masking flags are for pre-trained "
             "models."
         )
-    elif loaded.spec.task in tasks.FINE_TUNED:
+    elif issubclass(tasks.task_class(loaded.spec.task), LabelledTask):
         scores = _of_task(loaded)
     else:
         raise ValueError(
@@ -95,7 +96,7 @@ def _of_task(loaded):
     options = DataOptions(**_READING())
     rows = task.read(_INPUT.value, options, loaded.spec)
     score = scoring.TaskScores(
-        task, rows, options, batch_size=_BATCH_SIZE.value
+        task.to_score(rows), rows, options, batch_size=_BATCH_SIZE.value
     )
     scores = score.scores()
     if _REPORT_DIR.value:

@@ -193,15 +193,24 @@ class LabelledTask(Task):
         self, x: Any, y: Any = None, *, batch_size: int = 32
     ) -> dict[str, float]:
         rows = self.rows(*inputs.unzipped(x, y))
-        examples = batching.sorted_by_length(self.examples(rows))
+        task = self.to_score(rows)
+        examples = batching.sorted_by_length(task.examples(rows))
         losses = loop.evaluate(
-            self.keras_model,
+            task.keras_model,
             batching.dataset(examples, batch_size=batch_size, seed=None),
-            losses=self.losses(),
-            metrics={name: [] for name in self.losses()},
+            losses=task.losses(),
+            metrics={name: [] for name in task.losses()},
         )
-        found = self.predict_rows(rows, batch_size=batch_size)
-        return losses | self.scores(found, rows)
+        found = task.predict_rows(rows, batch_size=batch_size)
+        return losses | task.scores(found, rows)
+
+    def to_score(self, rows: Any) -> Self:
+        """Returns the task with a loss that such rows have, which is its own.
+
+        A subclass overrides it whose rows may be of several kinds.
+        """
+        del rows
+        return self
 
     def _examples(self, x, y, sample_weight, class_weight) -> Examples:
         x, y = inputs.unzipped(x, y)

@@ -137,7 +137,7 @@ def test_twenty_steps_lose_what_they_lose_on_tensorflow(
     curve = []
     for batch in tf.data.Dataset.from_tensors(examples).repeat(STEPS):
         trainer.train_step(batch)
-        scores = trainer.scores.take()
+        scores = trainer.means.take()
         curve.append(scores["mlm_loss"] + scores["nsp_loss"])
     np.testing.assert_allclose(on_jax["losses"], curve, rtol=1e-5)
     assert curve[-1] < 0.8 * curve[0]

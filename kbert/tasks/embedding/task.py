@@ -21,7 +21,7 @@ from kbert.tasks.embedding.predictor import (
     prompts_of,
     spec_of,
 )
-from kbert.tasks.embedding.settings import LABELLED, Settings
+from kbert.tasks.embedding.settings import LABELLED, Loss, Settings
 from kbert.tasks.labelled import LabelledTask
 from kbert.tasks.shared_blocks import SharedBlocks
 
@@ -126,7 +126,7 @@ class Embedder(LabelledTask):
     @classmethod
     def _spec_fields(cls, rows, options):
         loss = options.settings.get("loss")
-        loss = loss or ("cosent" if rows.labels else "ranking")
+        loss = loss or _default_loss(rows)
         _check(rows, loss)
         return {"settings": {"loss": loss}}
 
@@ -186,8 +186,24 @@ class Embedder(LabelledTask):
             self.build(self.config)
             self._made_predictor = None
         if self.spec.settings.loss is None:
-            loss = "cosent" if rows and rows.labels else "ranking"
+            loss = _default_loss(rows) if rows else "ranking"
             self.spec = self.spec.with_settings(loss=loss)
+
+    def to_score(self, rows):
+        """A copy with the default loss of such rows, if its own has others.
+
+        The model itself stays as it is: an encoder remains one.
+        """
+        is_encoder = self.spec.task == "encoder"
+        if not is_encoder and _fits(rows, self.spec.settings.loss):
+            return self
+        spec = _trained(self.spec) if is_encoder else self.spec
+        spec = spec.with_settings(loss=_default_loss(rows))
+        task = Embedder(dataclasses.replace(self.loaded, spec=spec))
+        task._layer = self._layer
+        if is_encoder:
+            task.build(task.config)
+        return task
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         replicas = self.keras_model.distribute_strategy.num_replicas_in_sync
@@ -321,6 +337,19 @@ def _number(label: Any, row: int) -> float:
     if isinstance(label, bool) or not isinstance(label, int | float):
         raise ValueError(f"Row {row}: label {label!r}; needs a number.")
     return float(label)
+
+
+def _default_loss(rows: Texts) -> Loss:
+    return "cosent" if rows.labels else "ranking"
+
+
+def _fits(rows: Texts, loss: str) -> bool:
+    """Whether a loss takes such rows."""
+    try:
+        _check(rows, loss)
+    except ValueError:
+        return False
+    return True
 
 
 def _check(rows: Texts, loss: str) -> None:

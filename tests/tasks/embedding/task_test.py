@@ -73,6 +73,28 @@ def test_scores_as_labels(encoder):
     assert model.predict(ANCHORS).shape == (4, 8)
 
 
+def test_rows_of_another_kind_have_scores(encoder, tmp_path, call):
+    """An encoder's, too, which remains one; and by the command."""
+    x, y = (ANCHORS, POSITIVES), [3, 1.5, 5, 4]
+    model = kbert.Embedder.from_pretrained(encoder)
+    plain = model.evaluate(x, y)
+    assert model.spec.task == "encoder"
+    ranking = kbert.Embedder.from_pretrained(encoder, loss="ranking")
+    assert ranking.evaluate(x, y) == pytest.approx(plain)
+    assert ranking.spec.settings.loss == "ranking"
+    rows = zip(ANCHORS, POSITIVES, y, strict=True)
+    table = tmp_path / "rows.csv"
+    table.write_text("a,b,y\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
+    said = call(
+        "evaluate",
+        f"--model={encoder}",
+        f"--input={table}",
+        "--text_columns=a,b",
+        "--label_column=y",
+    )
+    assert f"spearman: {plain['spearman']:.4f}" in said
+
+
 def test_texts_alone_are_pairs_that_dropout_tells_apart(encoder):
     for dropout, differ in ((0.0, False), (0.3, True)):
         model = kbert.Embedder.from_pretrained(encoder, dropout=dropout)
