@@ -30,14 +30,14 @@ _SIDES = ("kbert", "sentence_transformers")
 
 _WORK = {
     "ranking": {"loss": "ranking"},
-    "ranking, hard negatives": {"loss": "ranking", "texts": 3},
-    "ranking, symmetric": {"loss": "ranking", "symmetric": True},
-    "ranking, in 4 parts": {"loss": "ranking", "parts": 4},
+    "ranking with hard negatives": {"loss": "ranking", "texts": 3},
+    "symmetric ranking": {"loss": "ranking", "symmetric": True},
+    "ranking in 4 parts": {"loss": "ranking", "parts": 4},
     "cosent": {"loss": "cosent"},
     "cosine": {"loss": "cosine"},
     "triplet": {"loss": "triplet", "texts": 3},
     "margin_mse": {"loss": "margin_mse", "texts": 3},
-    "ranking, matryoshka": {"loss": "ranking", "matryoshka": (384, 128, 64)},
+    "ranking at 3 widths": {"loss": "ranking", "matryoshka": (384, 128, 64)},
 }
 
 
