@@ -145,7 +145,7 @@ def load(folder: str | os.PathLike) -> LoadedModel:
     with explain_damage(weights, f"{_CONFIG} and {_TASK}"):
         num_weights = count_numbers(weights)
         variables = _read_variables(weights)
-    check_size(config, num_weights, where=weights)
+    check_size(tasks.num_weights(config, spec), num_weights, where=weights)
     model = tasks.build(config, spec)
     _check_variables(weights, variables, model)
     with explain_damage(weights, f"{_CONFIG} and {_TASK}"):
@@ -175,20 +175,24 @@ def fingerprint(folder: str | os.PathLike) -> str:
 
 
 def check_size(
-    config: BertConfig, num_weights: int, *, where: str | os.PathLike
+    needed: int, num_weights: int, *, where: str | os.PathLike
 ) -> None:
-    """Checks that a config is not far larger than the weights in a file.
+    """Checks that a model is not far larger than the weights in a file.
 
     Call it before the model is built, which could allocate any amount of
     memory. Differences below a factor of two are found later, variable by
     variable.
 
+    Args:
+        needed: weights of the model, without its smaller layers.
+        num_weights: those in the file.
+        where: the file, for the message.
     Raises: ValueError, naming `where`.
     """
-    if config.num_encoder_weights > 2 * num_weights:
+    if needed > 2 * num_weights:
         raise ValueError(
-            f"{where}: has {num_weights:,} weights; the encoder of the config "
-            f"alone needs {config.num_encoder_weights:,}."
+            f"{where}: has {num_weights:,} weights; the encoder of the config, "
+            f"with any dense layers, needs {needed:,}."
         )
 
 

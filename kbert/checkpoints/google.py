@@ -93,7 +93,7 @@ def load(
         checkpoint = checkpoint.without_prefix(prefix)
     _check_names(checkpoint, config)
     spec = task_spec(_task(checkpoint.shapes), config)
-    check_size(config, checkpoint.num_weights, where=file)
+    check_size(config.num_encoder_weights, checkpoint.num_weights, where=file)
     model = tasks.build(config, spec)
     optimizer = {
         name: name.rpartition("/")[2]

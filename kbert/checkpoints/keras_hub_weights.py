@@ -48,7 +48,7 @@ def check(folder: pathlib.Path, config: BertConfig) -> None:
     Raises: ValueError, naming the file, if it is too small, missing or damaged.
     """
     file = folder / _WEIGHTS
-    check_size(config, _count(file), where=file)
+    check_size(config.num_encoder_weights, _count(file), where=file)
 
 
 def load_weights(folder: pathlib.Path, model: keras.Model) -> None:

@@ -137,7 +137,7 @@ def load(
     found = _find_model(_read_objects(checkpoint), file)
     _check_config(found, checkpoint, config)
     spec = task_spec(found.task, config)
-    check_size(config, checkpoint.num_weights, where=file)
+    check_size(config.num_encoder_weights, checkpoint.num_weights, where=file)
     model = tasks.build(config, spec)
     names = {name.removesuffix(_VALUE) for name in checkpoint.shapes}
     optimizer = {name for name in names if _OPTIMIZER.fullmatch(name)}

@@ -259,6 +259,12 @@ def _dense(modules) -> tuple[tuple[str, ...], tensor_files.Tensors]:
         where, found = tensor_files.open_folder(path)
         if "linear.weight" not in found:
             raise ValueError(f"{where}: no linear.weight.")
+        shape = found["linear.weight"]().shape
+        if shape != (size, fields["in_features"]):
+            raise ValueError(
+                f"{where}: linear.weight has the shape {shape}; {_CONFIG} has "
+                f"out_features {size} and in_features {fields['in_features']}."
+            )
         tensors[f"dense.{index}.weight"] = found["linear.weight"]
         bias = found.get("linear.bias", functools.partial(_zeros, size))
         tensors[f"dense.{index}.bias"] = bias

@@ -19,7 +19,7 @@ from kbert.tasks.parts import (
     settings_class,
     task_class,
 )
-from kbert.tasks.spec import TaskSpec, build, segment_note
+from kbert.tasks.spec import TaskSpec, build, num_weights, segment_note
 
 __all__ = [
     "FINE_TUNED",
@@ -27,6 +27,7 @@ __all__ = [
     "TaskSpec",
     "build",
     "head",
+    "num_weights",
     "predictor_class",
     "segment_note",
     "settings_class",

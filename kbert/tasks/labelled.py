@@ -215,6 +215,11 @@ class LabelledTask(Task):
     def _examples(self, x, y, sample_weight, class_weight) -> Examples:
         x, y = inputs.unzipped(x, y)
         examples = self.examples(self.rows(x, y))
+        has_weights = sample_weight is not None or class_weight is not None
+        if y is None and has_weights:
+            raise ValueError(
+                "sample_weight, class_weight: they are of rows with labels."
+            )
         weights = inputs.weights(y, sample_weight, class_weight)
         if weights is None:
             return examples

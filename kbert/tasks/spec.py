@@ -145,16 +145,25 @@ def segment_note(config: BertConfig, spec: TaskSpec) -> str:
     )
 
 
+def num_weights(config: BertConfig, spec: TaskSpec) -> int:
+    """The weights of a model's encoder, and of dense layers of any size."""
+    count = config.num_encoder_weights
+    if spec.task == "embedding":
+        count += spec.settings.num_dense_weights(config.hidden_size)
+    return count
+
+
 def build(config: BertConfig, spec: TaskSpec) -> "keras.Model":
     """The untrained functional model of a task.
 
-    Raises: ValueError if the encoder does not fit into the machine's memory.
+    Raises: ValueError if the model does not fit into the machine's memory.
     """
-    needed = 4 * config.num_encoder_weights
+    count = num_weights(config, spec)
+    needed = 4 * count
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise ValueError(
-            f"The encoder of the config has {config.num_encoder_weights:,} "
+            f"The encoder of the config has {count:,} "
             f"weights, {needed / 2**30:,.0f} GiB; this machine has "
             f"{memory / 2**30:,.0f} GiB of memory."
         )

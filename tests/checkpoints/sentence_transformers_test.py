@@ -335,6 +335,10 @@ def test_dense_modules_are_layers(tmp_path, vocabulary):
     )
     with pytest.raises(ValueError, match="SiLU', which kbert cannot repr"):
         _load(tmp_path)
+    _change(tmp_path / "2_Dense" / "config.json", out_features=10**9)
+    message = r"2_Dense/\S+: linear.weight has the shape \(7, 24\); config.json"
+    with pytest.raises(ValueError, match=message):
+        _load(tmp_path)
 
 
 def test_a_cross_encoder_is_a_reranker(tmp_path, vocabulary):

@@ -2,6 +2,7 @@
 """How a text becomes a vector, and the loss that vectors are trained by."""
 
 import dataclasses
+import itertools
 import re
 from typing import Annotated, Literal
 
@@ -110,6 +111,12 @@ class Settings(EncoderSettings):
         """The size and the activation of each dense layer."""
         pairs = (layer.split(":") for layer in self.dense)
         return [(int(size), activation) for size, activation in pairs]
+
+    def num_dense_weights(self, hidden_size: int) -> int:
+        """The weights of the dense layers on vectors of this width."""
+        sizes = [hidden_size, *(size for size, _ in self.dense_layers)]
+        pairs = itertools.pairwise(sizes)
+        return sum((before + 1) * size for before, size in pairs)
 
     def check_width(self, hidden_size: int) -> None:
         """Checks the dimensions against the width of the vectors.

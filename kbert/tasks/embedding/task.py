@@ -10,7 +10,7 @@ import numpy as np
 from kbert import features, models
 from kbert.checkpoints import folder
 from kbert.checkpoints.folder import LoadedModel
-from kbert.data import retrieval
+from kbert.data import retrieval, tables
 from kbert.tasks import TaskSpec, inputs, retrieval_scores
 from kbert.tasks.embedding import data, metrics
 from kbert.tasks.embedding.data import Texts
@@ -23,6 +23,7 @@ from kbert.tasks.embedding.predictor import (
 )
 from kbert.tasks.embedding.settings import LABELLED, Loss, Settings
 from kbert.tasks.labelled import LabelledTask
+from kbert.tasks.rows import of_lists
 from kbert.tasks.shared_blocks import SharedBlocks
 
 _SHOWN = 3  # documents that were found instead, in a report
@@ -131,15 +132,13 @@ class Embedder(LabelledTask):
         return {"settings": {"loss": loss}}
 
     def rows(self, x, y):
-        columns = inputs.columns(x)
-        for column in columns:
-            inputs.texts(column, 1)
-        labels = None if y is None else inputs.labels(y, len(columns[0]))
+        columns = inputs.texts(x, len(inputs.columns(x)))
         lines = [*range(1, len(columns[0]) + 1)]
-        if labels is not None:
-            labels = [
-                _number(x, row) for x, row in zip(labels, lines, strict=True)
-            ]
+        labels = None
+        if y is not None:
+            labels = tables.label_numbers(
+                of_lists(x, y, len(columns), inputs.name)
+            )
         return data.with_pairs(Texts("", lines, columns, labels))
 
     def examples(self, rows):
@@ -333,12 +332,6 @@ def _numbered(rows: Texts) -> tuple[dict[str, int], dict[str, int]]:
     )
 
 
-def _number(label: Any, row: int) -> float:
-    if isinstance(label, bool) or not isinstance(label, int | float):
-        raise ValueError(f"Row {row}: label {label!r}; needs a number.")
-    return float(label)
-
-
 def _default_loss(rows: Texts) -> Loss:
     return "cosent" if rows.labels else "ranking"
 
@@ -373,4 +366,7 @@ def _check(rows: Texts, loss: str) -> None:
     if loss == "cosine":
         data.check_range(rows, -1, 1)
     if len(rows) < 2 and loss in ("ranking", "cosent"):
-        raise ValueError(f"{where}1 row; the loss {loss} compares rows.")
+        raise ValueError(
+            f"{where}{len(rows)} rows; the loss {loss} compares rows: needs 2 "
+            "or more."
+        )

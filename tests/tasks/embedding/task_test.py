@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of vectors, in Python and by the commands, and what it is told."""
+"""Training of vectors, in Python and by the commands, and its errors."""
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -176,14 +177,18 @@ def test_what_cannot_be_trained_is_said(encoder):
         ({"loss": "cosent"}, (["a"], ["b"]), None, "no labels; .* needs them"),
         ({"loss": "ranking"}, (["a"], ["b"]), [1], "labels; .* needs none"),
         ({"loss": "cosine"}, (["a"], ["b"]), [2], "Row 1: label 2; needs -1"),
-        ({}, (["a"], ["b"]), None, "1 row; the loss ranking compares rows"),
+        ({}, (["a"], ["b"]), None, "1 rows; the loss ranking compares rows"),
         ({}, (["a", "b"], ["b", " "]), None, "Row 2: an empty text"),
         ({}, (["a"], ["b"]), ["x"], "Row 1: label 'x'; needs a number"),
+        ({}, (["a"], ["b"]), [np.nan], "Row 1: label nan; needs a label"),
         ({}, (["a", 3], ["b", "c"]), None, "Row 2: text 3"),
     ):
         model = kbert.Embedder.from_pretrained(encoder, **settings)
         with pytest.raises(ValueError, match=message):
             model.fit(x, y, batch_size=2, verbose=0)
+    model = kbert.Embedder.from_pretrained(encoder)
+    with pytest.raises(ValueError, match="sample_weight, .* rows with labels"):
+        model.fit((ANCHORS, POSITIVES), sample_weight=[1, 2, 0, 1])
     model = kbert.Embedder.from_pretrained(encoder, layer=1)
     with pytest.raises(ValueError, match="layer=1: needs -1"):
         model.fit((ANCHORS, POSITIVES))
@@ -317,3 +322,18 @@ def test_sentence_transformers_folder_and_back(
         want = model.predict(ANCHORS, kind=kind)
         got = again.predict(ANCHORS, kind=kind)
         np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_dense_layers_larger_than_the_file_are_not_built(encoder, tmp_path):
+    model = kbert.Embedder.from_pretrained(encoder, dense=["8:tanh"])
+    model.save(tmp_path / "model")
+    file = tmp_path / "model" / "task.json"
+    fields = json.loads(file.read_text())
+    fields["settings"]["dense"] = ["99999:tanh"] * 1000  # 40 TB
+    file.write_text(json.dumps(fields))
+    sums = tmp_path / "model" / "model.weights.h5.sha256"
+    weights = tmp_path / "model" / "model.weights.h5"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    sums.write_text(f"{digest}  {weights.name}\n")
+    with pytest.raises(ValueError, match="weights; the encoder of the config,"):
+        kbert.load(tmp_path / "model")
