@@ -30,6 +30,7 @@ RANGES = {
     "max_query_length": Range(at_least=1, at_most=MAX_SEQ_LENGTH),
     "max_score_drop": Range(at_least=0, at_most=10**9),
     "max_seq_length": _LENGTH,
+    "max_windows": Range(at_least=1, at_most=64),
     "n_best": Range(at_least=1, at_most=20),
     "nearest": Range(at_least=1, at_most=10**6),
     "num_negatives": Range(at_least=1, at_most=1000),

@@ -229,6 +229,7 @@ def _settings_lost(config: BertConfig, spec: TaskSpec):
         "normalize": False,
         "max_seq_length": config.max_position_embeddings,
         "threshold": 0.5,
+        "long_texts": "truncate",
     }
     for name, value in settings.items():
         if value is not None and value != read_again.get(name, value):

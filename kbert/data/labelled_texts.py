@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from kbert.data import batching
 from kbert.data.batching import Examples
-from kbert.text.packing import pack, pack_choices
+from kbert.text.packing import pack_choices
 from kbert.text.tokenizer import Tokenizer
+from kbert.text.window_sizes import WindowSizes
+from kbert.text.windows import pack_texts
 
 
 def examples(
@@ -19,6 +21,7 @@ def examples(
     output: str,
     tokenizer: Tokenizer,
     max_seq_length: int,
+    windows: WindowSizes | None = None,
 ) -> Examples:
     """Tokenizes a table once, for all epochs.
 
@@ -27,34 +30,38 @@ def examples(
         labels: (rows,) int32 or float32, or (rows, C) float32.
         output: the name of the model output that the labels belong to.
         tokenizer: the model's tokenizer.
-        max_seq_length: maximum tokens per row; longer rows are truncated.
+        max_seq_length: maximum tokens per row.
+        windows: in which longer texts are read, of one column; None to
+            truncate them.
     """
     columns = {f"text_{i}": tf.constant(c) for i, c in enumerate(texts)}
+    special = 1 + len(columns)  # [CLS] and a [SEP] after each text
+    room = windows.most_tokens if windows else max_seq_length - special
 
     def tokenize(columns):
         tokens = {name: tokenizer(text) for name, text in columns.items()}
         whole = tf.add_n([t.row_lengths() for t in tokens.values()])
-        kept = {name: t[:, :max_seq_length] for name, t in tokens.items()}
+        kept = {name: t[:, :room] for name, t in tokens.items()}
         return {**kept, "whole": whole}
 
     parts = batching.map_in_chunks(columns, tokenize)
-    special = 1 + len(columns)  # [CLS] and a [SEP] after each text
-    lengths = tf.cast(parts.pop("whole"), tf.int32) + special
+    whole = tf.cast(parts.pop("whole"), tf.int32)
     parts["labels"] = tf.constant(labels)
 
     def to_batch(rows):
-        inputs, _ = pack(
+        inputs = pack_texts(
             *(rows[name] for name in columns),
             vocabulary=tokenizer.vocabulary,
             seq_length=max_seq_length,
+            windows=windows,
         )
         return inputs, {output: rows["labels"]}
 
     return Examples(
         parts=parts,
-        lengths=tf.minimum(lengths, max_seq_length),
+        lengths=tf.minimum(whole, room) + special,
         to_batch=to_batch,
-        num_truncated=int(tf.math.count_nonzero(lengths > max_seq_length)),
+        num_truncated=int(tf.math.count_nonzero(whole > room)),
     )
 
 

@@ -11,6 +11,7 @@ from kbert.layers.add_bias import AddBias
 from kbert.layers.embeddings import Embeddings
 from kbert.layers.encoder_block import EncoderBlock, rematerialize
 from kbert.layers.fold_choices import FoldChoices
+from kbert.layers.join_windows import JoinWindows
 from kbert.layers.layer_mix import LayerMix
 from kbert.layers.layer_norm import LayerNorm
 from kbert.layers.mlm_transform import MlmTransform
@@ -21,6 +22,7 @@ __all__ = [
     "Embeddings",
     "EncoderBlock",
     "FoldChoices",
+    "JoinWindows",
     "LayerMix",
     "LayerNorm",
     "MlmTransform",

@@ -12,20 +12,22 @@ def map_in_chunks(
     step: Callable[[tf.Tensor, tf.Tensor], Sequence[tf.Tensor]],
     count: tf.Tensor,
     shapes: Sequence[tuple[int | None, ...]],
+    at_once: int | tf.Tensor = AT_ONCE,
 ) -> list[tf.Tensor]:
-    """Calls `step` on up to 32 rows at a time and joins its results.
+    """Calls `step` on a few rows at a time and joins its results.
 
     Args:
         step: of the first row and the one after the last, which gives for
             each of `shapes` a float32 tensor; it is called for no rows too.
         count: () int32, how many rows there are.
         shapes: of what comes back, the first axis None.
+        at_once: the most rows of a step.
     """
-    steps = tf.maximum(-(-count // AT_ONCE), 1)
+    steps = tf.maximum(-(-count // at_once), 1)
 
     def body(number, *arrays):
-        first = number * AT_ONCE
-        found = step(first, tf.minimum(first + AT_ONCE, count))
+        first = number * at_once
+        found = step(first, tf.minimum(first + at_once, count))
         written = [
             array.write(number, x)
             for array, x in zip(arrays, found, strict=True)

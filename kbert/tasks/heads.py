@@ -10,7 +10,9 @@ from keras import ops
 
 from kbert import features
 from kbert.config import BertConfig
+from kbert.layers import FoldChoices, JoinWindows
 from kbert.models import encode
+from kbert.tasks.long_texts import Join
 
 
 class Head(NamedTuple):
@@ -59,14 +61,59 @@ class Head(NamedTuple):
         return self.settings(**given)
 
 
+class TextInputs:
+    """The inputs of a model that reads a text in a row, or in windows.
+
+    Args:
+        join: how the vectors of windows are joined; None for single rows.
+
+    Attributes:
+        of_model: ENCODER_INPUTS, each (B, S) int32, or (B, N, S) of windows.
+        rows: as the encoder takes them, (B, S) or (B * N, S).
+    """
+
+    def __init__(self, join: Join | None):
+        self._join: Join | None = join
+        if join is None:
+            self.of_model = features.keras_inputs(features.ENCODER_INPUTS)
+            self.rows = self.of_model
+            return
+        self.of_model = {
+            name: keras.Input((None, None), dtype="int32", name=name)
+            for name in features.ENCODER_INPUTS
+        }
+        fold = FoldChoices(name="fold_windows")
+        self.rows = {name: fold(x) for name, x in self.of_model.items()}
+
+    @property
+    def first_B1(self) -> keras.KerasTensor:
+        """The position of each row's first token."""
+        return ops.zeros_like(self.rows["token_ids"][:, :1])
+
+    def joined(self, vectors: keras.KerasTensor) -> keras.KerasTensor:
+        """The vectors of texts, (B, H), of those of rows."""
+        if self._join is None:
+            return vectors
+        join = JoinWindows(self._join, dtype="float32", name="join_windows")
+        return join(vectors, self.of_model["padding_mask"])
+
+
 def pooled_head(
-    config: BertConfig, size: int, name: str
+    config: BertConfig, size: int, name: str, join: Join | None = None
 ) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor]:
-    """An encoder's inputs, and (B, size) from its pooled output."""
-    inputs = features.keras_inputs(features.ENCODER_INPUTS)
-    first_B1 = ops.zeros_like(inputs["token_ids"][:, :1])
-    encoded = encode(config, inputs, positions=first_B1)
-    return inputs, dense_head(config, encoded.pooled, size, name)
+    """An encoder's inputs, and (B, size) from its pooled output.
+
+    Args:
+        config: the architecture.
+        size: of the output.
+        name: of the dense layer.
+        join: how the pooled outputs of a text's windows are joined; None for
+            texts of a row.
+    """
+    inputs = TextInputs(join)
+    encoded = encode(config, inputs.rows, positions=inputs.first_B1)
+    hidden = inputs.joined(encoded.pooled)
+    return inputs.of_model, dense_head(config, hidden, size, name)
 
 
 def dense_head(

@@ -18,9 +18,11 @@ import numpy as np
 import tensorflow as tf
 
 from kbert.tasks import TaskSpec, parts
+from kbert.tasks.chunks import AT_ONCE, map_in_chunks
 from kbert.tasks.shared_blocks import SharedBlocks
 from kbert.text.tokenizer import Tokenizer
 from kbert.text.vocabulary import Vocabulary
+from kbert.text.windows import num_windows, pack_texts
 
 SIGNATURE = "serving_default"  # the name of a predictor's signature
 _TEXTS_AT_ONCE = 1024
@@ -83,6 +85,42 @@ class Predictor(tf.Module, abc.ABC):
         self, outputs: Mapping[str, np.ndarray], columns: Sequence[Column]
     ) -> list[dict[str, Any]]:
         """The outputs of the graph for some rows, as `predict` returns them."""
+
+    def _output_of_texts(self, name: str, *texts: tf.Tensor) -> tf.Tensor:
+        """An output of the model for texts (B,) string, one or two a row.
+
+        They are truncated; or read in windows, at most as many at a time as
+        the longest text has, or 32 if that is more.
+        """
+        tokens = [self._tokenizer(text) for text in texts]
+        packing: Any = {
+            "vocabulary": self.vocabulary,
+            "seq_length": self.spec.max_seq_length,
+            "windows": self.spec.windows,
+        }
+        windows = self.spec.windows
+        if not windows:
+            inputs = pack_texts(*tokens, **packing)
+            return self._model(inputs, training=False)[name]
+        rows = tokens[0][:, : windows.most_tokens]
+
+        def step(first, end):
+            inputs = pack_texts(rows[first:end], **packing)
+            return [self._model(inputs, training=False)[name]]
+
+        sizes = tf.cast(rows.row_lengths(), tf.int32)
+        counts = num_windows(
+            tf.concat([[0], sizes], 0),
+            length=self.spec.max_seq_length - 2,
+            stride=windows.stride,
+        )
+        (output,) = map_in_chunks(
+            step,
+            tf.size(sizes),
+            [self._model.output[name].shape],
+            at_once=tf.maximum(AT_ONCE // tf.reduce_max(counts), 1),
+        )
+        return output
 
     def signature(self) -> Any:
         """The graph for any batch size, its inputs named: serving_default."""
@@ -154,6 +192,8 @@ class Predictor(tf.Module, abc.ABC):
     @property
     def _room(self) -> int:
         """Most tokens of a group, [CLS] and [SEP] not counted."""
+        if self.spec.windows:
+            return self.spec.windows.most_tokens
         return self.spec.max_seq_length - 1 - len(self.text_inputs)
 
     def _tensors(self, columns: Sequence[Column]) -> Iterator[tf.Tensor]:

@@ -9,6 +9,8 @@ from kbert import json_files
 from kbert.config import MAX_SEQ_LENGTH, BertConfig
 from kbert.json_files import Range
 from kbert.tasks import parts
+from kbert.tasks.long_texts import LongTexts
+from kbert.text.window_sizes import WindowSizes
 
 if TYPE_CHECKING:
     import keras
@@ -61,6 +63,17 @@ class TaskSpec:
             raise ValueError(f"labels {list(self.labels)} repeat a name.")
         object.__setattr__(self, "settings", self._checked_settings())
         object.__setattr__(self, "embedding", self._checked_embedding())
+        if self.windows and self.num_texts != 1:
+            raise ValueError(
+                "long_texts is 'windows'; needs 'truncate' for pairs."
+            )
+
+    @property
+    def windows(self) -> WindowSizes | None:
+        """The windows in which a text is read; None if it is truncated."""
+        if not isinstance(self.settings, LongTexts):
+            return None
+        return self.settings.windows(self.max_seq_length)
 
     @property
     def embedding_settings(self) -> Any:

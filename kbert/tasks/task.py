@@ -447,5 +447,9 @@ def load(
         lines = lines[1:]
     if lines:
         formats.print_report(path, lines)
+    is_new = spec != loaded.spec  # and so may be the model's shape
     loaded = dataclasses.replace(loaded, spec=spec)
-    return tasks.task_class(spec.task)(loaded)
+    task = tasks.task_class(spec.task)(loaded)
+    if is_new:
+        task.build(task.config)
+    return task

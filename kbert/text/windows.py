@@ -5,6 +5,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from kbert.text.packing import pack
+from kbert.text.vocabulary import Vocabulary
+from kbert.text.window_sizes import WindowSizes
+
 
 class Windows(NamedTuple):
     """W windows, ordered by row and start.
@@ -54,8 +58,7 @@ def sliding_windows(
     size_B = tf.cast(ids.row_lengths(), tf.int32)
     length_B = tf.broadcast_to(tf.cast(length, tf.int32), tf.shape(size_B))
     step_B = tf.minimum(length_B, stride)
-    beyond_B = tf.maximum(size_B - length_B, 0)
-    count_B = 1 + (beyond_B + step_B - 1) // step_B  # 1 + ceil
+    count_B = num_windows(size_B, length=length_B, stride=stride)
 
     row_W = tf.repeat(tf.range(tf.size(count_B)), count_B)
     index_W = tf.ragged.range(count_B).values
@@ -72,6 +75,15 @@ def sliding_windows(
         start=start_W,
         best=source.with_flat_values(best),
     )
+
+
+def num_windows(
+    sizes: tf.Tensor, *, length: int | tf.Tensor, stride: int
+) -> tf.Tensor:
+    """How many windows `sliding_windows` makes of rows of so many tokens."""
+    step = tf.minimum(length, stride)
+    beyond = tf.maximum(sizes - length, 0)
+    return 1 + (beyond + step - 1) // step  # 1 + ceil
 
 
 def question_windows(
@@ -104,6 +116,49 @@ def question_windows(
     return questions, sliding_windows(
         paragraphs, length=length_B, stride=stride
     )
+
+
+def pack_texts(
+    *texts: tf.RaggedTensor,
+    vocabulary: Vocabulary,
+    seq_length: int,
+    windows: WindowSizes | None = None,
+) -> dict[str, tf.Tensor]:
+    """Packs texts truncated, or a text in windows.
+
+    Example: [CLS] 2, [SEP] 3, [PAD] 0, windows of 4 tokens of which two are
+    special, stride 1; the texts [5, 6, 7] and [8] have two windows and one,
+    and [CLS] alone fills up:
+        token_ids  [[[2, 5, 6, 3], [2, 6, 7, 3]], [[2, 8, 3, 0], [2, 0, 0, 0]]]
+
+    Args:
+        *texts: (B, None) int32, a text or a pair; of windows a text.
+        vocabulary: the source of [CLS], [SEP] and [PAD].
+        seq_length: maximum tokens of a row.
+        windows: None to truncate.
+    Returns: ENCODER_INPUTS, each (B, S) int32; or (B, N, S), N the most
+        windows of a text in the batch.
+    """
+    if windows is None:
+        return pack(*texts, vocabulary=vocabulary, seq_length=seq_length)[0]
+    (tokens,) = texts
+    cut = sliding_windows(
+        tokens[:, : windows.most_tokens],
+        length=seq_length - 2,
+        stride=windows.stride,
+    )
+    packed, _ = pack(cut.ids, vocabulary=vocabulary, seq_length=seq_length)
+    count = tf.size(cut.row)
+    source_BN = tf.RaggedTensor.from_value_rowids(
+        tf.range(count), tf.cast(cut.row, tf.int64), tokens.nrows()
+    ).to_tensor(count)
+    is_first_1S = tf.range(tf.shape(packed["token_ids"])[1])[tf.newaxis] == 0
+    alone = ((vocabulary.cls_id, vocabulary.pad_id), (0, 0), (1, 0))
+    inputs = {}
+    for (name, rows_WS), values in zip(packed.items(), alone, strict=True):
+        rows = tf.concat([rows_WS, tf.where(is_first_1S, *values)], 0)
+        inputs[name] = tf.gather(rows, source_BN)
+    return inputs
 
 
 def _has_max_context(source, length_W, *, count) -> tf.Tensor:

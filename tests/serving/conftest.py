@@ -25,6 +25,11 @@ SPECS = {
             "settings": {"multi_label": True},
         },
         "regression": {},
+        "long_texts": {
+            "task": "classification",
+            "labels": ("a", "b", "c"),
+            "settings": {"long_texts": "windows", "stride": 5},
+        },
         "tagging": {
             "labels": ("O", "B-x", "I-x"),
             "settings": {"stride": 5},

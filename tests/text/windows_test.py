@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Windows against run_squad.py's rule, eagerly and inside Dataset.map."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert.text.windows import sliding_windows
+from kbert.text.window_sizes import WindowSizes
+from kbert.text.windows import pack_texts, sliding_windows
 
 ROWS = [
     [5, 6, 7, 8, 9, 10],
@@ -91,3 +93,56 @@ def test_numbers_that_are_too_small(length, stride):
     with pytest.raises(ValueError, match=f"length is {length} and stride is"):
         rows = tf.ragged.constant(ROWS, tf.int32)
         sliding_windows(rows, length=length, stride=stride)
+
+
+def test_texts_in_windows(vocabulary):
+    """The second text has one window; [CLS] fills up its others."""
+    texts = tf.ragged.constant([[5, 6, 7, 8, 9, 10, 11], [12], []])
+    inputs = pack_texts(
+        texts,
+        vocabulary=vocabulary,
+        seq_length=5,
+        windows=WindowSizes(seq_length=5, stride=2, count=3),
+    )
+    want = {
+        "token_ids": [
+            [[2, 5, 6, 7, 3], [2, 7, 8, 9, 3], [2, 9, 10, 11, 3]],
+            [[2, 12, 3, 0, 0], [2, 0, 0, 0, 0], [2, 0, 0, 0, 0]],
+            [[2, 3, 0, 0, 0], [2, 0, 0, 0, 0], [2, 0, 0, 0, 0]],
+        ],
+        "segment_ids": np.zeros((3, 3, 5)).tolist(),
+        "padding_mask": [
+            [[1, 1, 1, 1, 1]] * 3,
+            [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 0, 0, 0, 0]],
+            [[1, 1, 0, 0, 0], [1, 0, 0, 0, 0], [1, 0, 0, 0, 0]],
+        ],
+    }
+    assert {name: x.numpy().tolist() for name, x in inputs.items()} == want
+    assert {x.dtype for x in inputs.values()} == {tf.int32}
+
+
+@pytest.mark.parametrize("size", range(40))
+def test_no_token_is_lost_up_to_the_most(vocabulary, size):
+    """And no window is more than there may be."""
+    tokens = np.arange(100, 100 + size)
+    sizes = WindowSizes(seq_length=8, stride=4, count=6)
+    assert sizes.most_tokens == 26  # by hand: 6 + 5 * 4
+    inputs = pack_texts(
+        tf.ragged.constant([tokens], dtype=tf.int32, ragged_rank=1),
+        vocabulary=vocabulary,
+        seq_length=8,
+        windows=sizes,
+    )
+    (ids,) = inputs["token_ids"].numpy()
+    assert len(ids) <= 6
+    assert sorted({*ids.ravel()} - {0, 2, 3}) == tokens[:26].tolist()
+
+
+def test_no_texts_have_no_windows(vocabulary):
+    inputs = pack_texts(
+        tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.int32), [0])[:0],
+        vocabulary=vocabulary,
+        seq_length=8,
+        windows=WindowSizes(seq_length=8, stride=4, count=6),
+    )
+    assert [x.shape.as_list() for x in inputs.values()] == [[0, 0, 2]] * 3

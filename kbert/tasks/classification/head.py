@@ -9,20 +9,25 @@ from kbert.config import BertConfig
 from kbert.tasks.classification.settings import Settings
 from kbert.tasks.element_losses import BinaryCrossentropy
 from kbert.tasks.heads import Head, pooled_head
+from kbert.tasks.long_texts import Join
 
 
-def build_classifier(config: BertConfig, num_classes: int) -> keras.Model:
+def build_classifier(
+    config: BertConfig, num_classes: int, join: Join | None = None
+) -> keras.Model:
     """An encoder with a class head on its pooled output.
 
     Inputs: token_ids, segment_ids, padding_mask, each (B, S) int32; a pair
         of sentences is packed in one row, and segment_ids say which is which.
+        If the pooled outputs of windows are joined, by their "mean" or "max",
+        (B, N, S); see `kbert.layers.JoinWindows`.
     Outputs: logits (B, num_classes) float32.
     Raises: ValueError if there are fewer than two classes.
     Source: Devlin et al. 2019, arXiv:1810.04805, section 4.1.
     """
     if num_classes < 2:
         raise ValueError(f"num_classes is {num_classes}; needs 2 or more.")
-    inputs, logits = pooled_head(config, num_classes, "classifier")
+    inputs, logits = pooled_head(config, num_classes, "classifier", join)
     return keras.Model(inputs, {features.LOGITS: logits}, name="classifier")
 
 
@@ -65,7 +70,7 @@ def decode_several(logits, threshold: float):
 
 HEAD = Head(
     build=lambda config, spec: build_classifier(
-        config, num_classes=len(spec.labels)
+        config, len(spec.labels), spec.settings.join
     ),
     losses=lambda spec: losses(spec.settings.multi_label),
     metrics=lambda spec: metrics(spec.settings.multi_label),

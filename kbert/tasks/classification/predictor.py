@@ -6,7 +6,6 @@ import tensorflow as tf
 from kbert import features
 from kbert.tasks.classification import head
 from kbert.tasks.predictor import Predictor
-from kbert.text.packing import pack
 
 # Names in the signature, which clients see.
 TEXT_INPUTS = {1: ("text",), 2: ("text_a", "text_b")}  # by texts a row
@@ -20,7 +19,7 @@ class ClassificationPredictor(Predictor):
     Call: texts (B,) string, one tensor for each text of a row
         -> {"probabilities": (B, C) float32, in the order of the labels;
         "label": (B,) string}. Texts that are too long are
-        truncated.
+        truncated, or read in windows.
         If a row may have several labels: {"probabilities", independent ones;
         "labels": (B, C) int32, 1 for those it has}.
     `predict` gives for each row {"label": the best class, "probabilities":
@@ -38,13 +37,7 @@ class ClassificationPredictor(Predictor):
         self._settings = spec.settings
 
     def _outputs(self, *texts):
-        tokens = [self._tokenizer(text) for text in texts]
-        inputs, _ = pack(
-            *tokens,
-            vocabulary=self.vocabulary,
-            seq_length=self.spec.max_seq_length,
-        )
-        logits = self._model(inputs, training=False)[features.LOGITS]
+        logits = self._output_of_texts(features.LOGITS, *texts)
         if self._settings.multi_label:
             probabilities, has = head.decode_several(
                 logits, self._settings.threshold

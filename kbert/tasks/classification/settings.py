@@ -7,12 +7,13 @@ from typing import Annotated
 from kbert import json_files
 from kbert.json_files import Range
 from kbert.options import option
+from kbert.tasks.long_texts import LongTexts
 
 _Threshold = Annotated[float, Range(more_than=0, less_than=1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(LongTexts):
     """The settings of a classifier, besides its labels.
 
     Attributes:
@@ -20,6 +21,7 @@ class Settings:
             included, each with its own probability.
         threshold: the lowest probability of a label that a row then has; None
             for 0.5, or where a row has one label.
+        long_texts: and others, see `LongTexts`; of single texts.
     Raises: ValueError for a threshold that is not between 0 and 1, or that
         has no use.
     """
@@ -36,6 +38,7 @@ class Settings:
     def __post_init__(self):
         """Checks the fields that a task.json may have wrong."""
         json_files.check(vars(self), Settings, "")
+        self.check_long_texts()
         if self.multi_label and self.threshold is None:
             object.__setattr__(self, "threshold", 0.5)
         if self.threshold is None:

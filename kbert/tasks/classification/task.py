@@ -97,6 +97,7 @@ class Classifier(LabelledTask):
             output=features.LOGITS,
             tokenizer=self.tokenizer,
             max_seq_length=self.spec.max_seq_length,
+            windows=self.spec.windows,
         )
 
     def scores(self, predictions, rows):

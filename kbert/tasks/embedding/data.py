@@ -13,8 +13,9 @@ from kbert import features
 from kbert.data import batching, tables
 from kbert.data.batching import Examples
 from kbert.data.retrieval import Retrieval
-from kbert.text.packing import pack
 from kbert.text.tokenizer import Tokenizer
+from kbert.text.window_sizes import WindowSizes
+from kbert.text.windows import pack_texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +130,7 @@ def examples(
     prompts: tuple[str, str],
     tokenizer: Tokenizer,
     max_seq_length: int,
+    windows: WindowSizes | None = None,
     apart: bool,
 ) -> Examples:
     """Tokenizes rows once, for all epochs.
@@ -139,7 +141,8 @@ def examples(
         rows: one or more.
         prompts: what is put before the first text, and before the others.
         tokenizer: of the texts.
-        max_seq_length: maximum tokens of a text; longer ones are truncated.
+        max_seq_length: maximum tokens of a text's row.
+        windows: in which longer texts are read; None to truncate them.
         apart: whether no training batch may have a text in two rows.
     """
     columns = {
@@ -147,6 +150,8 @@ def examples(
         for index, column in enumerate(rows.columns)
     }
     room = max_seq_length - 2  # [CLS] and [SEP]
+    if windows:
+        room = windows.most_tokens
 
     def tokenize(columns):
         tokens = {name: tokenizer(text) for name, text in columns.items()}
@@ -162,16 +167,17 @@ def examples(
         texts = tf.concat([parts[name] for name in columns], 0)
         count = tf.shape(parts["labels"])[0]
         order = tf.reshape(tf.range(len(columns) * count), [-1, count])
-        inputs, _ = pack(
+        inputs = pack_texts(
             tf.gather(texts, tf.reshape(tf.transpose(order), [-1])),
             vocabulary=tokenizer.vocabulary,
             seq_length=max_seq_length,
+            windows=windows,
         )
         return inputs, {features.EMBEDDING: parts["labels"]}
 
     return Examples(
         parts=parts,
-        lengths=tf.minimum(longest + 2, max_seq_length),
+        lengths=tf.minimum(longest, room) + 2,
         to_batch=to_batch,
         num_truncated=int(tf.math.count_nonzero(longest > room)),
         text_ids=_text_ids(rows.columns) if apart else None,

@@ -11,25 +11,26 @@ from kbert.config import BertConfig
 from kbert.layers.activations import activation
 from kbert.models import build_encoder, encode, pool, unit_length
 from kbert.tasks.embedding.settings import EncoderSettings, Loss, Settings
-from kbert.tasks.heads import Head, dense
+from kbert.tasks.heads import Head, TextInputs, dense
 
 
 def build_embedder(config: BertConfig, settings: Settings) -> keras.Model:
     """An encoder with a vector pooled from those of its tokens.
 
-    Inputs: token_ids, segment_ids, padding_mask, each (B, S) int32.
+    Inputs: token_ids, segment_ids, padding_mask, each (B, S) int32; (B, N, S)
+        if the settings read long texts in windows.
     Outputs: embedding (B, D) float32.
     Raises: ValueError, naming the setting, for dimensions above the width.
     Source: Reimers and Gurevych 2019, arXiv:1908.10084, section 3; for the
         dense layers Reimers and Gurevych 2020, arXiv:2004.09813, section 2.
     """
     settings.check_width(config.hidden_size)
-    inputs = features.keras_inputs(features.ENCODER_INPUTS)
-    first_B1 = None  # the only vectors that "cls" reads
-    if settings.pooling == "cls":
-        first_B1 = ops.zeros_like(inputs["token_ids"][:, :1])
-    sequence = encode(config, inputs, positions=first_B1).sequence
-    vectors = pool(sequence, inputs["padding_mask"], settings.pooling)
+    inputs = TextInputs(settings.join)
+    # The only vectors that "cls" reads.
+    positions = inputs.first_B1 if settings.pooling == "cls" else None
+    sequence = encode(config, inputs.rows, positions=positions).sequence
+    vectors = pool(sequence, inputs.rows["padding_mask"], settings.pooling)
+    vectors = inputs.joined(vectors)
     for index, (size, name) in enumerate(settings.dense_layers):
         vectors = dense(config, vectors, size, f"embedding_dense_{index}")
         vectors = _ACTIVATIONS[name](vectors)
@@ -37,7 +38,8 @@ def build_embedder(config: BertConfig, settings: Settings) -> keras.Model:
         vectors = vectors[:, : settings.dimensions]
     if settings.normalize:
         vectors = unit_length(vectors)
-    return keras.Model(inputs, {features.EMBEDDING: vectors}, name="embedder")
+    outputs = {features.EMBEDDING: vectors}
+    return keras.Model(inputs.of_model, outputs, name="embedder")
 
 
 _ACTIVATIONS = {

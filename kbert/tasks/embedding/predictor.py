@@ -20,7 +20,7 @@ class EmbeddingPredictor(Predictor):
     """Gives a text a vector, pooled from those of its tokens.
 
     Call: texts (B,) string -> {"embedding": (B, D) float32}. Texts that are
-        too long are truncated.
+        too long are truncated, or read in windows.
     `predict` gives for each row {"embedding": (D,) float32}, an array.
 
     Args:
@@ -58,14 +58,15 @@ class EmbeddingPredictor(Predictor):
     def _outputs(self, text):
         if self._prompt:
             text = tf.strings.join([self._prompt, text])
+        if self._is_pooled:
+            vectors = self._output_of_texts(features.EMBEDDING, text)
+            return {features.EMBEDDING: vectors}
         inputs, _ = pack(
             self._tokenizer(text),
             vocabulary=self.vocabulary,
             seq_length=self.spec.max_seq_length,
         )
         outputs = self._model(inputs, training=False)
-        if self._is_pooled:
-            return {features.EMBEDDING: outputs[features.EMBEDDING]}
         how = self.spec.settings
         vectors = pool(
             outputs[features.SEQUENCE],

@@ -10,6 +10,7 @@ from kbert import json_files
 from kbert.json_files import Range
 from kbert.limits import RANGES
 from kbert.options import option
+from kbert.tasks.long_texts import LongTexts
 
 Pooling = Literal["cls", "mean", "max", "mean_sqrt_len_tokens"]
 Loss = Literal["ranking", "cosent", "cosine", "triplet", "margin_mse"]
@@ -39,7 +40,7 @@ class EncoderSettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(EncoderSettings):
+class Settings(EncoderSettings, LongTexts):
     """How a text becomes a vector, and how such vectors are trained.
 
     Attributes:
@@ -55,6 +56,8 @@ class Settings(EncoderSettings):
         symmetric: whether "ranking" also looks for each positive's anchor.
         margin: of the loss "triplet".
         matryoshka: the loss is also that of these many first numbers.
+        long_texts: and others, see `LongTexts`; the vectors are joined before
+            the dense layers. A prompt is in a text's first window.
     Raises: ValueError, naming the field.
     """
 
@@ -99,6 +102,7 @@ class Settings(EncoderSettings):
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
         super().__post_init__()
+        self.check_long_texts()
         for layer in self.dense:
             if not _DENSE.fullmatch(layer):
                 raise ValueError(

@@ -157,6 +157,7 @@ class Embedder(LabelledTask):
             prompts=(prompts[QUERY], prompts[DOCUMENT]),
             tokenizer=self.tokenizer,
             max_seq_length=self.spec.max_seq_length,
+            windows=self.spec.windows,
             apart=loss == "ranking",
         )
 

@@ -4,7 +4,6 @@
 from kbert import features
 from kbert.tasks.classification.predictor import TEXT_INPUTS
 from kbert.tasks.predictor import Predictor
-from kbert.text.packing import pack
 
 
 class RegressionPredictor(Predictor):
@@ -12,7 +11,7 @@ class RegressionPredictor(Predictor):
 
     Call: texts (B,) string, one tensor for each text of a row
         -> {"value": (B,) float32}. Texts that are too long are
-        truncated.
+        truncated, or read in windows.
     `predict` gives for each row {"value": number}.
     """
 
@@ -21,14 +20,7 @@ class RegressionPredictor(Predictor):
         self.text_inputs = TEXT_INPUTS[spec.num_texts]
 
     def _outputs(self, *texts):
-        tokens = [self._tokenizer(text) for text in texts]
-        inputs, _ = pack(
-            *tokens,
-            vocabulary=self.vocabulary,
-            seq_length=self.spec.max_seq_length,
-        )
-        outputs = self._model(inputs, training=False)
-        return {features.VALUE: outputs[features.VALUE]}
+        return {features.VALUE: self._output_of_texts(features.VALUE, *texts)}
 
     def _rows(self, outputs, columns):
         return [{features.VALUE: x} for x in outputs[features.VALUE].tolist()]

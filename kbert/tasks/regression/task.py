@@ -60,6 +60,7 @@ class Regressor(LabelledTask):
             output=features.VALUE,
             tokenizer=self.tokenizer,
             max_seq_length=self.spec.max_seq_length,
+            windows=self.spec.windows,
         )
 
     def labels(self, rows):
