@@ -11,6 +11,7 @@ from absl import app, flags
 
 from kbert.bin import flags as shared
 from kbert.bin import option_flags, run
+from kbert.runs.mining_config import MiningConfig
 from kbert.training.config import FinetuneConfig
 
 _MODEL = shared.model()
@@ -35,6 +36,14 @@ _REPORT_DIR = flags.DEFINE_string(
     "rows; for fine-tuned models.",
 )
 option_flags.define(FinetuneConfig, "worst")
+_EMBEDDER = flags.DEFINE_string(
+    "embedder",
+    None,
+    "For rerankers: a model for vectors, which finds the texts that are put "
+    "in order. --input is then a table of queries and positives, or a qrels "
+    "file.",
+)
+option_flags.define(MiningConfig, "nearest")
 
 
 def main(argv):
@@ -44,30 +53,37 @@ def main(argv):
     from kbert import tasks
     from kbert.checkpoints import formats
     from kbert.runs import run_files
-    from kbert.tasks.labelled import LabelledTask
 
     loaded = formats.load(_MODEL.value, lower_case=_LOWER_CASE.value)
     _TASK(loaded.spec.task)
     if note := tasks.segment_note(loaded.config, loaded.spec):
         print(f"{_MODEL.value}: {note}", file=sys.stderr)
-    if loaded.spec.task in ("pretraining", "masked_lm"):
-        scores = _of_records(loaded)
-    elif _MASKING():
-        raise app.UsageError(
-            "--max_predictions and the other masking flags are for pre-trained "
-            "models."
-        )
-    elif issubclass(tasks.task_class(loaded.spec.task), LabelledTask):
-        scores = _of_task(loaded)
-    else:
-        raise ValueError(
-            f"{_MODEL.value}: a model for {loaded.spec.task!r} has no scores; "
-            "needs one of kbert-pretrain or kbert-finetune."
-        )
+    scores = _scores(loaded)
     for name, value in scores.items():
         print(f"{name.replace('_', ' ')}: {value:.4f}")
     if _OUTPUT.value:
         run_files.write_json(_OUTPUT.value, scores)
+
+
+def _scores(loaded):
+    from kbert import tasks
+    from kbert.tasks.labelled import LabelledTask
+
+    if _EMBEDDER.value:
+        return _of_search(loaded)
+    if loaded.spec.task in ("pretraining", "masked_lm"):
+        return _of_records(loaded)
+    if _MASKING():
+        raise app.UsageError(
+            "--max_predictions and the other masking flags are for pre-trained "
+            "models."
+        )
+    if issubclass(tasks.task_class(loaded.spec.task), LabelledTask):
+        return _of_task(loaded)
+    raise ValueError(
+        f"{_MODEL.value}: a model for {loaded.spec.task!r} has no scores; "
+        "needs one of kbert-pretrain or kbert-finetune."
+    )
 
 
 def _of_records(loaded):
@@ -83,6 +99,31 @@ def _of_records(loaded):
     )
     return scoring.record_scores(
         loaded, record_set, _BATCH_SIZE.value, _MASKING()
+    )
+
+
+def _of_search(loaded):
+    import kbert
+    from kbert import tasks
+    from kbert.runs import reranking
+    from kbert.tasks.rows import DataOptions
+
+    if loaded.spec.task != "reranking" or _REPORT_DIR.value:
+        raise app.UsageError(
+            "--embedder is for rerankers, without --report_dir."
+        )
+    rows = kbert.Embedder.read(_INPUT.value, DataOptions(**_READING()))
+    if len(rows.columns) < 2 or rows.labels is not None:
+        raise ValueError(
+            f"{_INPUT.value}: needs queries and positives, without labels, for "
+            "--embedder."
+        )
+    return reranking.scores(
+        tasks.task_class(loaded.spec.task)(loaded),
+        kbert.Embedder.from_pretrained(_EMBEDDER.value),
+        rows,
+        nearest=flags.FLAGS.nearest,
+        batch_size=_BATCH_SIZE.value,
     )
 
 

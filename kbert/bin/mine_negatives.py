@@ -3,7 +3,8 @@
 
 A query's hard negatives are the texts of the corpus that an embedder finds
 nearest to it, of those that are not its positives. The corpus is the positives
-of all rows, and the texts of --corpus or of a BEIR folder's corpus.jsonl.
+of all rows, and the texts of --corpus or of a BEIR folder's corpus.jsonl. With
+--reranker its scores say which of them are no answers.
 Writes JSON Lines with anchor, positive, negative_1, ... Started again after it
 was killed, it resumes.
 """
@@ -31,6 +32,11 @@ _CORPUS = flags.DEFINE_string(
 )
 _CORPUS_COLUMN = flags.DEFINE_string(
     "corpus_column", "text", "The column of --corpus with the texts."
+)
+_RERANKER = flags.DEFINE_string(
+    "reranker",
+    None,
+    "A reranker, whose scores of the nearest texts count instead of cosines.",
 )
 _OUTPUT_FILE = flags.DEFINE_string(
     "output_file", None, "The .jsonl to write.", required=True
@@ -62,10 +68,29 @@ def main(argv):
         _OUTPUT_FILE.value,
         config=config,
         settings={
-            "model": formats.fingerprint(_MODEL.value),
+            "models": [
+                formats.fingerprint(path)
+                for path in (_MODEL.value, _RERANKER.value)
+                if path
+            ],
             "corpus": _CORPUS.value,
         },
+        reranker=_reranker(),
     )
+
+
+def _reranker():
+    import kbert
+
+    if not _RERANKER.value:
+        return None
+    found = kbert.load(_RERANKER.value)
+    if not isinstance(found, kbert.Reranker):
+        raise ValueError(
+            f"--reranker={_RERANKER.value}: a model for {found.spec.task}; "
+            "needs one for reranking."
+        )
+    return found
 
 
 def _corpus(encoding):

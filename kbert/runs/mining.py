@@ -2,17 +2,16 @@
 """Mines hard negatives: texts that an embedder takes for answers by mistake.
 
 Queries and corpus are embedded into files in FILE.partial, next to the file of
-triplets; a run that was killed resumes there. The search then takes blocks of
-these files.
+triplets, and so are the scores of a reranker; a run that was killed resumes
+there. The search takes blocks of the files of vectors.
 """
 
-import functools
 import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +23,26 @@ from kbert.tasks.embedding import search
 from kbert.tasks.embedding.data import Texts as Rows
 from kbert.tasks.embedding.predictor import DOCUMENT, QUERY
 from kbert.tasks.embedding.task import Embedder
+from kbert.tasks.reranking.predictor import SCORES
+from kbert.tasks.reranking.task import Reranker
 
 _QUERIES = 1024  # that are searched for at a time
+
+
+class _Candidates(NamedTuple):
+    """The texts of the corpus that a query has, by their indices.
+
+    Attributes:
+        own: the positives of the query's rows.
+        own_scores: of these; cosines, or a reranker's.
+        others: the nearest texts that are no positives, the best first.
+        other_scores: of these.
+    """
+
+    own: list[int]
+    own_scores: np.ndarray
+    others: np.ndarray
+    other_scores: np.ndarray
 
 
 def mine(
@@ -35,6 +52,7 @@ def mine(
     *,
     config: MiningConfig,
     settings: Mapping[str, Any],
+    reranker: Reranker | None = None,
 ) -> None:
     """Writes rows with negatives, as JSON Lines, which appear when complete.
 
@@ -46,8 +64,10 @@ def mine(
         rows: queries and positives, and other texts of the corpus.
         path: of the file, .jsonl.
         config: which texts become negatives.
-        settings: what the vectors depend on, as JSON: a run with others is
-            not resumed.
+        settings: what vectors and scores depend on, as JSON: a run with
+            others is not resumed.
+        reranker: whose scores count instead of the cosines, of the positives
+            and of the nearest texts.
     Raises: ValueError, naming the file; OSError.
     """
     if pathlib.Path(path).suffix != ".jsonl":
@@ -63,14 +83,22 @@ def mine(
             _embedded(embedder, texts, kind, folder, settings)
             for texts, kind in ((queries, QUERY), (corpus, DOCUMENT))
         ]
-        found = _found(vectors, config)
-        lines = _lines(rows, queries, corpus, vectors, found, config)
+        own = _positives(rows, queries, corpus)
+
+        def candidates():
+            return _candidates(queries, corpus, own, vectors, config)
+
+        found = candidates()
+        if reranker:
+            file = folder / f"scores_{config.nearest}.jsonl"
+            if not file.exists():
+                chunks = _chunked(reranker.predictor, "queries with texts")
+                texts = _with_texts(queries, corpus, candidates())
+                chunks.to_file(texts, file, settings)
+            found = _rescored(found, file)
+        lines = _lines(queries, corpus, own, found, config)
         written = folder / "rows"
-        with open(written, "w", encoding="utf-8") as file:
-            count = 0
-            for line in lines:
-                file.write(line)
-                count += 1
+        count = _write(lines, written)
         if not count:
             raise ValueError(
                 f"{rows.path}: no row has {config.num_negatives} negatives; "
@@ -86,12 +114,18 @@ def mine(
     )
 
 
+def _write(lines: Iterator[str], path: pathlib.Path) -> int:
+    """Writes a file, and returns the number of its lines."""
+    with open(path, "w", encoding="utf-8") as file:
+        return sum(1 for line in lines if file.write(line))
+
+
 def _embedded(embedder, texts, kind, folder, settings) -> np.ndarray:
     """The vectors of texts, from a file that a stopped run may have filled."""
     path = folder / f"{kind}.npy"
     if not path.exists():
-        progress = functools.partial(_report, Progress(), kind)
-        chunks = ChunkedPredictor(embedder.predictor_of(kind), {}, progress)
+        name = {QUERY: "queries", DOCUMENT: "texts"}[kind]
+        chunks = _chunked(embedder.predictor_of(kind), name)
         numbered = Texts(
             kind, len(texts), enumerate(zip(texts, strict=True), start=1)
         )
@@ -99,11 +133,27 @@ def _embedded(embedder, texts, kind, folder, settings) -> np.ndarray:
     return np.load(path, mmap_mode="r")
 
 
-def _report(progress, kind, step, done, total):
-    progress(f"{step} {kind}s", done, total)
+def _chunked(predictor, name) -> ChunkedPredictor:
+    progress = Progress()
+
+    def report(step, done, total):
+        progress(f"{step} {name}", done, total)
+
+    return ChunkedPredictor(predictor, {}, report)
 
 
-def _found(vectors, config) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _positives(
+    rows: Rows, queries: Sequence[str], corpus: Sequence[str]
+) -> list[list[int]]:
+    """The index of the positive of each row, by query."""
+    numbers = {text: index for index, text in enumerate(corpus)}
+    found: dict[str, list[int]] = {query: [] for query in queries}
+    for query, positive in zip(*rows.columns[:2], strict=True):
+        found[query].append(numbers[positive])
+    return [*found.values()]
+
+
+def _nearest(vectors, config) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """For each query the cosines and the indices of the nearest texts."""
     queries, corpus = vectors
     progress = Progress()
@@ -116,27 +166,59 @@ def _found(vectors, config) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     progress("searching", len(queries), len(queries))
 
 
-def _lines(
-    rows: Rows, queries: Sequence[str], corpus, vectors, found, config
-) -> Iterator[str]:
-    """The rows that have enough negatives, as JSON, query by query."""
+def _candidates(
+    queries: Sequence[str], corpus: Sequence[str], positives, vectors, config
+) -> Iterator[_Candidates]:
+    """Yields what the search finds for each query, with cosines."""
     numbers = {text: index for index, text in enumerate(corpus)}
-    positives: dict[str, list[int]] = {}
-    for query, positive in zip(*rows.columns[:2], strict=True):
-        positives.setdefault(query, []).append(numbers[positive])
-    draw = np.random.default_rng(config.seed)
-    for index, (query, (cosines, near)) in enumerate(
-        zip(queries, found, strict=True)
-    ):
-        own = sorted({*positives[query]})
-        # Other texts of a query's are no negatives of it.
-        is_other = ~np.isin(near, [*own, numbers.get(query, -1)])
+    for index, (cosines, near) in enumerate(_nearest(vectors, config)):
+        own = sorted({*positives[index]})
         unit = search.unit(vectors[0][index : index + 1])[0]
         of_own = search.unit(vectors[1][own]) @ unit
-        for positive in positives[query]:
-            cosine = float(of_own[own.index(positive)])
-            limit = cosine - config.relative_margin * abs(cosine)
-            left = near[is_other & (cosines <= limit)]
+        # Other texts of a query's are no negatives of it, nor is it itself.
+        is_other = ~np.isin(near, [*own, numbers.get(queries[index], -1)])
+        yield _Candidates(own, of_own, near[is_other], cosines[is_other])
+
+
+def _with_texts(
+    queries: Sequence[str],
+    corpus: Sequence[str],
+    candidates: Iterator[_Candidates],
+) -> Texts:
+    """The queries with all their candidates, as a reranker takes them."""
+    rows = (
+        (number, (query, [corpus[i] for i in (*found.own, *found.others)]))
+        for number, (query, found) in enumerate(
+            zip(queries, candidates, strict=True), start=1
+        )
+    )
+    return Texts("queries with texts", len(queries), rows)
+
+
+def _rescored(
+    candidates: Iterator[_Candidates], path: pathlib.Path
+) -> Iterator[_Candidates]:
+    """Yields the same with the scores of a file, the best first."""
+    with open(path, encoding="utf-8") as file:
+        for found, line in zip(candidates, file, strict=True):
+            scores = np.array(json.loads(line)[SCORES])
+            own, others = np.split(scores, [len(found.own)])
+            order = np.argsort(-others, stable=True)
+            yield _Candidates(
+                found.own, own, found.others[order], others[order]
+            )
+
+
+def _lines(
+    queries: Sequence[str], corpus: Sequence[str], positives, candidates, config
+) -> Iterator[str]:
+    """The rows that have enough negatives, as JSON, query by query."""
+    draw = np.random.default_rng(config.seed)
+    for query, own, found in zip(queries, positives, candidates, strict=True):
+        for positive in own:
+            score = float(found.own_scores[found.own.index(positive)])
+            limit = score - config.relative_margin * abs(score)
+            left = found.others[found.other_scores <= limit]
             if len(left) < config.num_negatives:
                 continue
             if config.sampling == "random":

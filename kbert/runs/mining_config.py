@@ -20,8 +20,8 @@ class MiningConfig:
         "How many of the nearest texts of a query are looked at.", 50
     )
     relative_margin: float = option(
-        "A negative's cosine is lower than the positive's by at least this "
-        "share of it.",
+        "A negative's cosine, or score of --reranker, is lower than the "
+        "positive's by at least this share of it.",
         0.05,
     )
     sampling: Literal["top", "random"] = option(

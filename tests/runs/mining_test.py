@@ -40,16 +40,41 @@ def flags(model, tmp_path):
     ]
 
 
-def _by_hand(model, margin, count):
-    """The rows, from all cosines."""
+@pytest.fixture
+def reranker(build, tiny_config, vocabulary, tmp_path):
+    spec = tasks.TaskSpec(
+        task="reranking", max_seq_length=12, settings={"activation": "none"}
+    )
+    parts = {"config": tiny_config, "vocabulary": vocabulary, "spec": spec}
+    folder.save(tmp_path / "reranker", build(spec), **parts)
+    return tmp_path / "reranker"
+
+
+def _cosines(model, corpus):
     embedder = kbert.Embedder.from_pretrained(model, normalize=True)
+    return embedder.predict(QUERIES) @ embedder.predict(corpus).T
+
+
+def _rerankers(path, corpus):
+    """The scores of all texts, one pair at a time."""
+    reranker = kbert.load(path)
+    return np.array(
+        [
+            [reranker.predict(q, [text])["scores"][0] for text in corpus]
+            for q in QUERIES
+        ]
+    )
+
+
+def _by_hand(scores_of, margin, count):
+    """The rows, from all scores."""
     corpus = [*dict.fromkeys(POSITIVES + OTHERS)]
-    cosines = embedder.predict(QUERIES) @ embedder.predict(corpus).T
+    scores = scores_of(corpus)
     own = {q: {q} for q in QUERIES}
     for query, positive in zip(QUERIES, POSITIVES, strict=True):
         own[query].add(positive)
     rows = []
-    for query, positive, row in zip(QUERIES, POSITIVES, cosines, strict=True):
+    for query, positive, row in zip(QUERIES, POSITIVES, scores, strict=True):
         limit = row[corpus.index(positive)]
         limit -= margin * abs(limit)
         left = [
@@ -71,7 +96,7 @@ def _mined(tmp_path):
 def test_the_nearest_below_the_positive(
     margin, count, model, flags, tmp_path, call
 ):
-    want = _by_hand(model, margin, count)
+    want = _by_hand(lambda corpus: _cosines(model, corpus), margin, count)
     assert 0 < len(want) <= len(QUERIES)
     said = call(
         "mine_negatives",
@@ -89,6 +114,52 @@ def test_the_nearest_below_the_positive(
     options = kbert.tasks.rows.DataOptions(text_columns=columns)
     rows = kbert.Embedder.read(str(tmp_path / "mined.jsonl"), options)
     assert len(rows) == len(want)
+
+
+def test_a_rerankers_scores_count(model, reranker, flags, tmp_path, call):
+    """Of all texts, as all are among the nearest 50."""
+
+    def scores_of(corpus):
+        return _rerankers(reranker, corpus)
+
+    want = _by_hand(scores_of, 0.1, 1)
+    assert 0 < len(want) <= len(QUERIES)
+    assert want != _by_hand(lambda corpus: _cosines(model, corpus), 0.1, 1)
+    call(
+        "mine_negatives",
+        *flags,
+        f"--reranker={reranker}",
+        "--relative_margin=0.1",
+    )
+    assert sorted(_mined(tmp_path)) == sorted(want)
+
+
+def test_what_was_reranked_is_not_again(
+    model, reranker, flags, tmp_path, call, monkeypatch
+):
+    """If a run is stopped after it; but it is if more texts are looked at."""
+    flags = [*flags, f"--reranker={reranker}"]
+    write = mining._write
+    monkeypatch.setattr(mining, "_write", _killed)
+    with pytest.raises(KeyboardInterrupt):
+        call("mine_negatives", *flags)
+    scores = tmp_path / "mined.jsonl.partial" / "scores_50.jsonl"
+    # Other scores, by which one sees that they are read.
+    rows = [json.loads(line) for line in scores.read_text().splitlines()]
+    for row in rows:
+        row["scores"] = [-score for score in row["scores"]]
+    scores.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    monkeypatch.setattr(mining, "_write", write)
+    want = _by_hand(lambda corpus: -_rerankers(reranker, corpus), 0.05, 1)
+    call("mine_negatives", *flags)
+    assert sorted(_mined(tmp_path)) == sorted(want)
+    assert not scores.parent.exists()
+
+
+def test_a_reranker_that_is_none(model, flags, call):
+    message = f"--reranker={model}: a model for encoder; needs one for reranki"
+    with pytest.raises(ValueError, match=message):
+        call("mine_negatives", *flags, f"--reranker={model}")
 
 
 def test_any_of_them(model, flags, tmp_path, call):

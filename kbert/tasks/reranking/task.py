@@ -47,8 +47,8 @@ class Reranker(LabelledTask):
         settings = spec.settings if spec else Settings(**options.settings)
         if retrieval.is_qrels(path):
             raise ValueError(
-                f"{path}: a qrels file is scored by a search; a reranker needs "
-                "a table of queries with the texts that one found."
+                f"{path}: a qrels file is scored by a search; needs "
+                "kbert-evaluate --embedder, or a table of queries with texts."
             )
         if len(names) < 2:
             raise ValueError(
