@@ -4,9 +4,10 @@
     pip install --no-deps sentence-transformers==6.2.0
     python -m benchmarks.embedding_steps --model=FOLDER --data=SICK_train.tsv
 
-FOLDER is a sentence-transformers model. Both sides take the same steps from its
-weights, without dropout, in turns of a few steps each; the second turn's times
-count, and those after it.
+FOLDER is a sentence-transformers model; "reranking" is the cross-entropy of a
+CrossEncoder that kbert writes of it, with a new head. Both sides take the same
+steps from its weights, without dropout, in turns of a few steps each; the second
+turn's times count, and those after it.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ import importlib
 import importlib.metadata
 import statistics
 import sys
+import tempfile
 import time
 
 from absl import app, flags
@@ -38,6 +40,7 @@ _WORK = {
     "triplet": {"loss": "triplet", "texts": 3},
     "margin_mse": {"loss": "margin_mse", "texts": 3},
     "ranking at 3 widths": {"loss": "ranking", "matryoshka": (384, 128, 64)},
+    "reranking": {"loss": "reranking"},
 }
 
 
@@ -49,9 +52,27 @@ def main(argv):
         print(name, importlib.metadata.version(name))
     print("loss, largest relative difference, ms a step of both, ratio")
     for name, fields in _WORK.items():
-        if not _ONLY.value or name in _ONLY.value:
-            work = Work(_MODEL.value, _DATA.value, **fields)
+        if _ONLY.value and name not in _ONLY.value:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            model = _MODEL.value
+            if fields["loss"] == "reranking":
+                model = cross_encoder(model, f"{folder}/model")
+            work = Work(model, _DATA.value, **fields)
             print(f"{name}: {_compare(work)}", flush=True)
+
+
+def cross_encoder(model: str, folder: str) -> str:
+    """Writes a reranker of a model's encoder, for both sides to read."""
+    import keras
+
+    import kbert
+    from kbert.checkpoints import huggingface
+
+    keras.utils.set_random_seed(1)
+    reranker = kbert.Reranker.from_pretrained(model)
+    huggingface.save(reranker.loaded, folder, report=print)
+    return folder
 
 
 def _compare(work: Work) -> str:

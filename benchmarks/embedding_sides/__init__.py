@@ -20,7 +20,8 @@ class Work:
     Attributes:
         model: a sentence-transformers folder.
         data: a table of SICK: sentence_A, sentence_B and relatedness_score.
-        loss: of `kbert.tasks.embedding.settings.Loss`, or "reranking".
+        loss: of `kbert.tasks.embedding.settings.Loss`; or "reranking", the
+            cross-entropy of pairs.
         texts: of a row.
         batch_size: rows of a step.
         symmetric: whether the loss "ranking" is.

@@ -3,6 +3,7 @@
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -26,27 +27,21 @@ def make(work: Work) -> Callable[[], float]:
     """Makes a function that takes the next step and returns its loss."""
     process.use_onednn()
     process.keep_freed_memory()
-    settings = {
-        "loss": work.loss,
-        "symmetric": work.symmetric,
-        "matryoshka": work.matryoshka,
-    }
-    embedder = kbert.Embedder.from_pretrained(
-        work.model, max_seq_length=MAX_SEQ_LENGTH, dropout=0.0, **settings
-    )
+    task = _task(work)
     columns, labels = work.columns()
-    examples = embedder.examples(
-        embedder.rows(tuple(columns), labels if work.loss in LABELLED else None)
+    has_labels = work.loss in (*LABELLED, "reranking")
+    examples = task.examples(
+        task.rows(tuple(columns), labels if has_labels else None)
     )
     model, _ = finetuning.training_model(
-        embedder.keras_model,
-        batching.used_token_ids(examples, embedder.vocabulary),
+        task.keras_model,
+        batching.used_token_ids(examples, task.vocabulary),
         xla=False,
     )
     trainer = Trainer(
         model,
-        losses=embedder.losses(),
-        metrics=embedder.metrics(),
+        losses=task.losses(),
+        metrics=task.metrics(),
         optimizer=FusedAdamW(RATE, weight_decay=0.0, epsilon=EPSILON),
         clip_norm=CLIP,
         accumulate_steps=work.parts,
@@ -59,7 +54,21 @@ def make(work: Work) -> Callable[[], float]:
 
     def step() -> float:
         trainer.train_step(next(batches))
-        return trainer.means.take()["embedding_loss"]
+        return trainer.means.take()[name]
 
     tf.random.set_seed(0)
+    name = f"{next(iter(task.losses()))}_loss"
     return step
+
+
+def _task(work: Work) -> kbert.Embedder | kbert.Reranker:
+    common: Any = {"max_seq_length": MAX_SEQ_LENGTH, "dropout": 0.0}
+    if work.loss == "reranking":
+        return kbert.Reranker.from_pretrained(work.model, **common)
+    return kbert.Embedder.from_pretrained(
+        work.model,
+        **common,
+        loss=work.loss,
+        symmetric=work.symmetric,
+        matryoshka=work.matryoshka,
+    )

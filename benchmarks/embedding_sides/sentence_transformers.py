@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps of sentence-transformers' losses in PyTorch."""
 
+import functools
 import itertools
 import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.cross_encoder import losses as pair_losses
 from sentence_transformers.sentence_transformer import losses
 
 from benchmarks.embedding_sides import (
@@ -22,7 +24,9 @@ from benchmarks.embedding_sides import (
 def make(work: Work) -> Callable[[], float]:
     """Makes a function that takes the next step and returns its loss."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    model = SentenceTransformer(work.model, device="cpu")
+    of_pairs = work.loss == "reranking"
+    kind = CrossEncoder if of_pairs else SentenceTransformer
+    model: Any = kind(work.model, device="cpu")
     model.max_seq_length = MAX_SEQ_LENGTH
     for layer in model.modules():
         if isinstance(layer, torch.nn.Dropout):
@@ -38,7 +42,7 @@ def make(work: Work) -> Callable[[], float]:
     batches = itertools.cycle(
         [
             (
-                [model.preprocess(x[start : start + size]) for x in columns],
+                _texts(model, [x[start : start + size] for x in columns]),
                 torch.tensor(labels[start : start + size]),
             )
             for start in starts
@@ -48,13 +52,20 @@ def make(work: Work) -> Callable[[], float]:
     def step() -> float:
         features, target = next(batches)
         optimizer.zero_grad()
-        value = loss([dict(x) for x in features], target)
+        value = loss(features if of_pairs else map(dict, features), target)
         value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
         return value.item()
 
     return step
+
+
+def _texts(model, columns) -> list[Any]:
+    """As the losses take them: tokenized, but for those of pairs."""
+    if isinstance(model, CrossEncoder):
+        return columns
+    return [model.preprocess(column) for column in columns]
 
 
 def _loss(model, work) -> Any:
@@ -68,14 +79,16 @@ def _loss(model, work) -> Any:
                 model, mini_batch_size=size
             )
         made = ranking(model)
-    elif work.loss == "cosent":
-        made = losses.CoSENTLoss(model)
-    elif work.loss == "cosine":
-        made = losses.CosineSimilarityLoss(model)
-    elif work.loss == "triplet":
-        made = losses.TripletLoss(model, triplet_margin=1.0)
     else:
-        made = losses.MarginMSELoss(model)
+        made = {
+            "cosent": losses.CoSENTLoss,
+            "cosine": losses.CosineSimilarityLoss,
+            "triplet": functools.partial(
+                losses.TripletLoss, triplet_margin=1.0
+            ),
+            "margin_mse": losses.MarginMSELoss,
+            "reranking": pair_losses.BinaryCrossEntropyLoss,
+        }[work.loss](model)
     if work.matryoshka:
         made = losses.MatryoshkaLoss(model, made, [*work.matryoshka])
     return made
