@@ -6,8 +6,8 @@
 
 FOLDER is a sentence-transformers model; "reranking" is the cross-entropy of a
 CrossEncoder that kbert writes of it, with a new head. Both sides take the same
-steps from its weights, without dropout, in turns of a few steps each; the second
-turn's times count, and those after it.
+steps from its weights, without dropout, in turns of a few steps each; the times
+count from the second turn on.
 """
 
 import dataclasses

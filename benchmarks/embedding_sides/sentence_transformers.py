@@ -32,7 +32,7 @@ def make(work: Work) -> Callable[[], float]:
         if isinstance(layer, torch.nn.Dropout):
             layer.p = 0.0
     model.train()
-    loss = _loss(model, work)
+    loss = loss_of(model, work)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=RATE, eps=EPSILON, weight_decay=0.0
     )
@@ -42,7 +42,7 @@ def make(work: Work) -> Callable[[], float]:
     batches = itertools.cycle(
         [
             (
-                _texts(model, [x[start : start + size] for x in columns]),
+                texts_of(model, [x[start : start + size] for x in columns]),
                 torch.tensor(labels[start : start + size]),
             )
             for start in starts
@@ -61,14 +61,15 @@ def make(work: Work) -> Callable[[], float]:
     return step
 
 
-def _texts(model, columns) -> list[Any]:
+def texts_of(model, columns) -> list[Any]:
     """As the losses take them: tokenized, but for those of pairs."""
     if isinstance(model, CrossEncoder):
         return columns
     return [model.preprocess(column) for column in columns]
 
 
-def _loss(model, work) -> Any:
+def loss_of(model, work) -> Any:
+    """The module that computes it."""
     size = work.batch_size // work.parts
     if work.loss == "ranking":
         ranking = losses.MultipleNegativesRankingLoss
