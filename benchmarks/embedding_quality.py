@@ -285,7 +285,8 @@ def _reranking(side, seed) -> dict[str, float]:
     )
     found = _run(training, side, "reranking")
     order = np.take_along_axis(first, np.argsort(-found, axis=1), 1)
-    return {"mrr@10": _mrr(order, test)}
+    reranked = _mrr(order, test)
+    return {"mrr@10": reranked, "gain": reranked - _mrr(first, test)}
 
 
 def _mined(seed) -> str:
