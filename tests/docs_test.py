@@ -30,6 +30,7 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 SLOW = {
     "README.md",
     "docs/conversion.md",
+    "docs/long_texts.md",
     "docs/pretraining.md",
     "docs/python_api.md",
     "docs/quickstart.md",

@@ -26,13 +26,17 @@ ALLOWED = {
     "models": {"config", "features", "layers"},
     "heads": {
         *("config", "features", "json_files", "layers", "limits"),
-        *("models", "options"),
+        *("models", "options", "window_sizes"),
     },
     "options": set(),
-    "text": {"atomic_files", "features", "input_files", "json_files"},
+    "window_sizes": set(),
+    "text": {
+        *("atomic_files", "features", "input_files", "json_files"),
+        "window_sizes",
+    },
     "data": {
         *("atomic_files", "features", "input_files", "json_files", "limits"),
-        *("process", "text"),
+        *("process", "text", "window_sizes"),
     },
     "training": {
         *("atomic_files", "config", "features", "json_files", "limits"),
@@ -50,7 +54,7 @@ ALLOWED = {
     "tasks": {
         *("checkpoints", "config", "data", "features", "heads"),
         *("json_files", "models", "predictors", "serving", "text"),
-        "training",
+        *("training", "window_sizes"),
     },
 }
 # A run joins all the others; only commands start it.
@@ -63,7 +67,7 @@ ALLOWED["export"] = set(ALLOWED)
 # These run on every Keras backend and where TensorFlow is missing.
 NO_TENSORFLOW = (
     *("atomic_files", "input_files", "json_files", "limits", "markdown"),
-    "options",
+    *("options", "window_sizes"),
     *("config", "features", "heads", "layers", "models"),
 )
 NO_TENSORFLOW_FILES = (
@@ -77,7 +81,7 @@ PARTS_OF_TASKS = {
     **dict.fromkeys(("__init__", "parts", "settings", "spec"), "heads"),
     **dict.fromkeys(("head", "heads", "metrics"), "heads"),
     **dict.fromkeys(("element_losses", "retrieval_scores"), "heads"),
-    "search": "heads",
+    **dict.fromkeys(("long_texts", "search"), "heads"),
     **dict.fromkeys(("chunks", "predictor", "shared_blocks"), "predictors"),
 }
 

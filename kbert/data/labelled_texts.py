@@ -10,8 +10,8 @@ from kbert.data import batching
 from kbert.data.batching import Examples
 from kbert.text.packing import pack_choices
 from kbert.text.tokenizer import Tokenizer
-from kbert.text.window_sizes import WindowSizes
 from kbert.text.windows import pack_texts
+from kbert.window_sizes import WindowSizes
 
 
 def examples(

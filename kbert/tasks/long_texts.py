@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from kbert.limits import RANGES
 from kbert.options import option
-from kbert.text.window_sizes import WindowSizes
+from kbert.window_sizes import WindowSizes
 
 Join = Literal["mean", "max"]
 

@@ -10,7 +10,7 @@ from kbert.config import MAX_SEQ_LENGTH, BertConfig
 from kbert.json_files import Range
 from kbert.tasks import parts
 from kbert.tasks.long_texts import LongTexts
-from kbert.text.window_sizes import WindowSizes
+from kbert.window_sizes import WindowSizes
 
 if TYPE_CHECKING:
     import keras

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kbert.text.packing import pack
 from kbert.text.vocabulary import Vocabulary
-from kbert.text.window_sizes import WindowSizes
+from kbert.window_sizes import WindowSizes
 
 
 class Windows(NamedTuple):

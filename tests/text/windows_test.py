@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert.text.window_sizes import WindowSizes
 from kbert.text.windows import pack_texts, sliding_windows
+from kbert.window_sizes import WindowSizes
 
 ROWS = [
     [5, 6, 7, 8, 9, 10],

@@ -14,8 +14,8 @@ from kbert.data import batching, tables
 from kbert.data.batching import Examples
 from kbert.data.retrieval import Retrieval
 from kbert.text.tokenizer import Tokenizer
-from kbert.text.window_sizes import WindowSizes
 from kbert.text.windows import pack_texts
+from kbert.window_sizes import WindowSizes
 
 
 @dataclasses.dataclass(frozen=True)
