@@ -54,10 +54,10 @@ def make(work: Work) -> Callable[[], float]:
 
     def step() -> float:
         trainer.train_step(next(batches))
-        return trainer.means.take()[name]
+        (loss,) = trainer.means.take().values()
+        return loss
 
     tf.random.set_seed(0)
-    name = f"{next(iter(task.losses()))}_loss"
     return step
 
 

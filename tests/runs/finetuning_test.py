@@ -73,10 +73,10 @@ def _validation_scores(out):
     }
 
 
-def _losses(out):
+def _losses(out, name="loss"):
     lines = (out / "history.jsonl").read_text("utf-8").splitlines()
     logs = map(json.loads, lines)
-    return {log["step"]: log["loss"] for log in logs if "loss" in log}
+    return {log["step"]: log[name] for log in logs if name in log}
 
 
 def _evaluation(out):
@@ -429,6 +429,61 @@ def test_a_run_may_be_resumed_on_other_devices(finetune, tmp_path, said):
     assert [(x["first_step"], x["last_step"]) for x in parts] == [
         *((1, 2), (3, 4), (5, 6))
     ]
+
+
+# Rows of texts that differ, and of how they are learnt.
+_OTHERS = {
+    "embedding": (["a", "b"], ["--task=embedding", "--loss=ranking"]),
+    "reranking": (["a", "b", "c"], ["--task=reranking", "--loss=list"]),
+    "long texts": (
+        ["a"],
+        ["--label_column=label", "--long_texts=windows", "--stride=3"],
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _OTHERS)
+def test_rows_of_several_texts_resume_and_are_shared(name, finetune, tmp_path):
+    """Bit by bit after a stop; on two replicas by the same losses."""
+    columns, flags = _OTHERS[name]
+    words = ["the", "film", "was", "good", "bad", "not", "very", "long"]
+    rows = [
+        {
+            "a": " ".join(words[i:] + words * (i % 3)),
+            "b": " ".join(words[i::-1]),
+            "c": f"{words[i]} {words[i - 3]}",
+            "label": "ab"[i % 2],
+        }
+        for i in range(8)
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "rows.jsonl").write_text(text, "utf-8")
+    flags += [
+        f"--train={tmp_path}/rows.jsonl",
+        "--dev=",
+        f"--text_columns={','.join(columns)}",
+        "--log_every=1",
+        "--learning_rate=1e-3",
+    ]
+    for output, more in (
+        ("whole", [["--epochs=3"]]),
+        ("stopped", [["--epochs=1"], ["--epochs=3"]]),
+        ("shared", [["--epochs=3", "--strategy=mirrored"]]),
+    ):
+        for options in more:
+            out = f"--output_dir={tmp_path}/{output}"
+            finetune("same", *flags, *options, out)
+    whole, stopped = (
+        folder.load(tmp_path / x / "model").model for x in ("whole", "stopped")
+    )
+    for weight, again in zip(whole.weights, stopped.weights, strict=True):
+        np.testing.assert_array_equal(weight, again, err_msg=weight.path)
+    loss = "embedding_loss" if name == "embedding" else "loss"
+    losses = _losses(tmp_path / "whole", loss)
+    assert len(losses) == 6 and losses[6] < losses[1]
+    shared = _losses(tmp_path / "shared", loss)
+    assert shared == pytest.approx(losses, rel=1e-4)
 
 
 @pytest.mark.parametrize(("xla", "rows"), [(False, 11), (True, 16)])
