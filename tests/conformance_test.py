@@ -46,6 +46,7 @@ CASES = {
         [_ROWS, _MASK],
     ),
     layers.FoldChoices: ({}, [_ROWS]),
+    layers.JoinWindows: ({"how": "mean"}, [_ROWS, np.abs(_ROWS) + 1]),
     layers.LayerMix: ({}, [[_ROWS, np.sin(_ROWS), _ROWS[::-1]]]),
     layers.LayerNorm: ({"epsilon": 1e-12}, [_ROWS]),
     layers.MlmTransform: (

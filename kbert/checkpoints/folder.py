@@ -107,10 +107,7 @@ def save(
     with atomic_files.writing_folder(folder, "replace") as partial:
         config.to_json(partial / _CONFIG)
         vocabulary.save(partial)
-        fields = {
-            "format_version": FORMAT_VERSION,
-            **dataclasses.asdict(spec),
-        }
+        fields = {"format_version": FORMAT_VERSION, **spec.to_json()}
         text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
         (partial / _TASK).write_text(text, encoding="utf-8")
         weights = partial / _WEIGHTS

@@ -75,6 +75,22 @@ class TaskSpec:
             return None
         return self.settings.windows(self.max_seq_length)
 
+    def to_json(self) -> dict[str, Any]:
+        """The fields of task.json: those of windows only where there are any.
+
+        So a model that truncates is one that earlier releases read too.
+        """
+        found = dataclasses.asdict(self)
+        if isinstance(self.settings, LongTexts) and not self.windows:
+            names = {field.name for field in dataclasses.fields(LongTexts)}
+            kept = {
+                name: value
+                for name, value in found["settings"].items()
+                if name not in names
+            }
+            found["settings"] = kept or None
+        return found
+
     @property
     def embedding_settings(self) -> Any:
         """How the vectors of its encoder become one of a text."""
