@@ -218,7 +218,7 @@ def _of_squad(seed) -> tuple[Training, list[tuple[str, str]]]:
     test = _squad("xquad.en-v1.1.json")
     paragraphs = [*dict.fromkeys(p for _, p in test)]
     training = Training(
-        init=_PRETRAINED.value,
+        init=_converted(_PRETRAINED.value),
         train=_write("squad.jsonl", [{"a": q, "b": p} for q, p in rows]),
         texts=("a", "b"),
         loss="ranking",
@@ -230,6 +230,21 @@ def _of_squad(seed) -> tuple[Training, list[tuple[str, str]]]:
         seed=seed,
     )
     return training, test
+
+
+def _converted(model: str) -> str:
+    """The same in Hugging Face's format, which both sides read."""
+    folder = pathlib.Path(_OUTPUT_DIR.value).absolute() / "pretrained"
+    if not folder.exists():
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "kbert.bin.convert"),
+                *(f"--input={model}", f"--output={folder}"),
+                "--to=huggingface",
+            ],
+            check=True,
+        )
+    return str(folder)
 
 
 def _retrieval(side, seed) -> dict[str, float]:
@@ -329,7 +344,7 @@ def _serve(side: str, work: str) -> None:
 def _kbert(training: Training, test, side: str, output_dir: str) -> Any:
     import kbert
 
-    path = training.init
+    path, widths = training.init, ",".join(map(str, training.matryoshka))
     if side != "start":
         path = f"{output_dir}/model"
         subprocess.run(
@@ -341,7 +356,7 @@ def _kbert(training: Training, test, side: str, output_dir: str) -> Any:
                 f"--text_columns={','.join(training.texts)}",
                 *(["--label_column=label"] * (training.loss == "cosent")),
                 f"--loss={training.loss}",
-                f"--matryoshka={','.join(map(str, training.matryoshka))}",
+                *[f"--matryoshka={widths}"] * bool(widths),
                 f"--epochs={training.epochs}",
                 f"--learning_rate={training.rate}",
                 f"--batch_size={training.batch_size}",

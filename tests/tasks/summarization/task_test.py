@@ -97,6 +97,7 @@ def test_columns_are_not_of_this_task():
 
 
 def test_one_label_alone_is_refused(tmp_path):
+    pytest.importorskip("rouge_score")
     path = tmp_path / "news.jsonl"
     path.write_text('{"sentences": ["a", "b"], "labels": [1, 1]}', "utf-8")
     data = DataOptions()
