@@ -23,6 +23,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.asked_process import AskedProcess, questions
+from benchmarks.embedding_sides import cross_encoder
 
 _MODEL = flags.DEFINE_string("model", None, "The folder.", required=True)
 _DATA = flags.DEFINE_string("data_dir", None, "Data sets.", required=True)
@@ -39,8 +40,6 @@ def main(argv):
     for name in ("kbert-keras", "tensorflow", "torch", "sentence-transformers"):
         print(name, importlib.metadata.version(name))
     with tempfile.TemporaryDirectory() as folder:
-        from benchmarks.embedding_steps import cross_encoder
-
         pairs = cross_encoder(_MODEL.value, f"{folder}/model")
         work = {"model": _MODEL.value, "pairs": pairs, **_texts()}
         path = f"{folder}/work.json"

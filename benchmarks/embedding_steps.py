@@ -21,7 +21,7 @@ import time
 from absl import app, flags
 
 from benchmarks.asked_process import AskedProcess, questions
-from benchmarks.embedding_sides import Work
+from benchmarks.embedding_sides import Work, cross_encoder
 
 _MODEL = flags.DEFINE_string("model", None, "The folder.", required=True)
 _DATA = flags.DEFINE_string("data", None, "SICK's table.", required=True)
@@ -60,19 +60,6 @@ def main(argv):
                 model = cross_encoder(model, f"{folder}/model")
             work = Work(model, _DATA.value, **fields)
             print(f"{name}: {_compare(work)}", flush=True)
-
-
-def cross_encoder(model: str, folder: str) -> str:
-    """Writes a reranker of a model's encoder, for both sides to read."""
-    import keras
-
-    import kbert
-    from kbert.checkpoints import huggingface
-
-    keras.utils.set_random_seed(1)
-    reranker = kbert.Reranker.from_pretrained(model)
-    huggingface.save(reranker.loaded, folder, report=print)
-    return folder
 
 
 def _compare(work: Work) -> str:

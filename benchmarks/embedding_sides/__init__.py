@@ -65,3 +65,16 @@ class Work:
         )
         pairs = zip(scores, other_scores, strict=True)
         return [first, second, others], [a - b for a, b in pairs]
+
+
+def cross_encoder(model: str, folder: str) -> str:
+    """Writes a reranker of a model's encoder, for both sides to read."""
+    import keras
+
+    import kbert
+    from kbert.checkpoints import huggingface
+
+    keras.utils.set_random_seed(1)
+    reranker = kbert.Reranker.from_pretrained(model)
+    huggingface.save(reranker.loaded, folder, report=print)
+    return folder
