@@ -52,7 +52,9 @@ def make(work: Work) -> Callable[[], float]:
     def step() -> float:
         features, target = next(batches)
         optimizer.zero_grad()
-        value = loss(features if of_pairs else map(dict, features), target)
+        value = loss(
+            features if of_pairs else [dict(x) for x in features], target
+        )
         value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
