@@ -42,12 +42,10 @@ def scores(
     relevant: dict[str, dict[int, int]] = {query: {} for query in queries}
     for query, positive in zip(*rows.columns[:2], strict=True):
         relevant[query][numbers[positive]] = 1
-    vectors = [
-        _vectors(embedder, texts, kind, batch_size)
-        for texts, kind in ((queries, QUERY), (corpus, DOCUMENT))
-    ]
+    query_vectors = _vectors(embedder, queries, QUERY, batch_size)
+    vectors = _vectors(embedder, corpus, DOCUMENT, batch_size)
     depth = max(nearest, retrieval_scores.DEPTH)
-    _, found = search.nearest(*vectors, depth)
+    _, found = search.nearest(query_vectors, vectors, depth)
     first = [[corpus[i] for i in row[:nearest]] for row in found]
     ordered = reranker.predictor.predict(
         queries,
