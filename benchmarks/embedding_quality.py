@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Trained vectors and rerankers beside sentence-transformers': scores.
+r"""Scores of trained vectors and rerankers, and of sentence-transformers'.
 
     pip install --no-deps sentence-transformers==6.2.0
     python -m benchmarks.embedding_quality --data_dir=DIR --model=FOLDER \

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vectors and scores of texts beside sentence-transformers': times.
+"""Times of vectors and scores of texts, and of sentence-transformers'.
 
     pip install --no-deps sentence-transformers==6.2.0
     python -m benchmarks.embedding_speed --model=FOLDER --data_dir=DIR
