@@ -29,8 +29,8 @@ _ONLY = flags.DEFINE_list("only", [], "Names; by default all.")
 _DECADES = ("sixties", "nineties")
 _WAYS = {
     "truncate": [],
-    "windows, mean": ["--long_texts=windows"],
-    "windows, max": ["--long_texts=windows", "--window_join=max"],
+    "windows_mean": ["--long_texts=windows"],
+    "windows_max": ["--long_texts=windows", "--window_join=max"],
 }
 
 
@@ -48,7 +48,7 @@ def main(argv):
     for name, options in _WAYS.items():
         if _ONLY.value and name not in _ONLY.value:
             continue
-        run = out / name.replace(", ", "_")
+        run = out / name
         start = time.perf_counter()
         subprocess.run(
             [
