@@ -8,7 +8,8 @@ FOLDER is a sentence-transformers model. Both sides embed 10,000 texts of mixed
 length, batches of 32, each with its own sorting; and put 32 paragraphs in order
 for a question, with a cross-encoder that kbert writes of the model. The sides
 take turns, after one that does not count. Last come the matrix products of the
-dense layers alone, for kbert's batches: no float32 encoder is faster.
+dense layers alone, by TensorFlow in float32, for kbert's batches: what its
+encoder needs at least.
 """
 
 import importlib.metadata
